@@ -1,0 +1,348 @@
+//! `dps enrollment-group`: who may provision by a common CA.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use dps_core::{Error, ErrorKind, chain::Certificate};
+use serde_json::{Map, Value, json};
+
+use super::{
+    api::Kind,
+    certificate_file, explain,
+    query::{Show, ShowArguments},
+    registration,
+    settings::SettingsArguments,
+    target::{Connection, Instance},
+};
+use crate::output::Output;
+
+const COLUMNS: &str = "{EnrollmentID:enrollmentGroupId, Attestation:attestation.type, \
+                       CA:attestation.x509.caReferences.primary, Status:provisioningStatus, \
+                       AllocationPolicy:allocationPolicy}";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Create an enrollment group.
+    #[command(after_help = "\
+Example:
+  dps enrollment-group create --dps-name my-dps-x509 --enrollment-id my-device-group \\
+    --ca-name my-intermediate-ca --provisioning-status enabled")]
+    Create {
+        #[command(flatten)]
+        id: Id,
+
+        #[command(flatten)]
+        authority: Box<AuthorityArguments>,
+
+        #[command(flatten)]
+        settings: Box<SettingsArguments>,
+
+        #[command(flatten)]
+        common: Box<Common>,
+    },
+    /// Show an enrollment group.
+    #[command(after_help = "\
+Example:
+  dps enrollment-group show --dps-name my-dps-x509 --enrollment-id my-device-group")]
+    Show {
+        #[command(flatten)]
+        id: Id,
+
+        /// Show the keys of a symmetric key attestation too.
+        #[arg(long, visible_alias = "keys")]
+        show_keys: bool,
+
+        #[command(flatten)]
+        common: Box<Common>,
+    },
+    /// List all enrollment groups.
+    #[command(after_help = "\
+Example:
+  dps enrollment-group list --dps-name my-dps-x509 \\
+    --query \"[].{EnrollmentID:enrollmentGroupId, Status:provisioningStatus}\" -o table")]
+    List {
+        #[command(flatten)]
+        top: Top,
+
+        #[command(flatten)]
+        common: Box<Common>,
+    },
+    /// Change settings of an enrollment group; what is not named stays.
+    #[command(after_help = "\
+Example:
+  dps enrollment-group update --dps-name my-dps-x509 --enrollment-id my-device-group \\
+    --provisioning-status disabled")]
+    Update {
+        #[command(flatten)]
+        id: Id,
+
+        #[command(flatten)]
+        authority: Box<AuthorityArguments>,
+
+        #[command(flatten)]
+        settings: Box<SettingsArguments>,
+
+        #[command(flatten)]
+        etag: Etag,
+
+        #[command(flatten)]
+        common: Box<Common>,
+    },
+    /// Delete an enrollment group. Its registration records stay and count against the quota.
+    #[command(after_help = "\
+Example, the registration records first:
+  dps enrollment-group registration delete --enrollment-id my-device-group --all
+  dps enrollment-group delete --dps-name my-dps-x509 --enrollment-id my-device-group")]
+    Delete {
+        #[command(flatten)]
+        id: Id,
+
+        #[command(flatten)]
+        etag: Etag,
+
+        #[command(flatten)]
+        common: Box<Common>,
+    },
+    /// The registration records of an enrollment group.
+    #[command(subcommand)]
+    Registration(registration::Command),
+}
+
+#[derive(Args)]
+pub(crate) struct Id {
+    /// Name of the enrollment.
+    #[arg(
+        long,
+        visible_alias = "eid",
+        value_name = "ID",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub(super) enrollment_id: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Etag {
+    /// Act only on this version of the enrollment.
+    #[arg(long, short = 'e', value_name = "ETAG")]
+    pub(super) etag: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Top {
+    /// The most to list [default: all].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) top: Option<u32>,
+}
+
+#[derive(Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    pub(super) instance: Instance,
+
+    #[command(flatten)]
+    pub(super) show: ShowArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct AuthorityArguments {
+    /// Name of a certificate of the instance: the CA that signed the devices' certificates.
+    #[arg(
+        long,
+        visible_aliases = ["root-ca-name", "cn"],
+        value_name = "NAME",
+        conflicts_with = "certificate_path"
+    )]
+    ca_name: Option<String>,
+
+    /// Name of a second one, to change over to.
+    #[arg(
+        long,
+        visible_aliases = ["secondary-root-ca-name", "scn"],
+        value_name = "NAME",
+        conflicts_with = "certificate_path"
+    )]
+    secondary_ca_name: Option<String>,
+
+    /// PEM or DER file of the CA's certificate, to be held by the group itself.
+    #[arg(long, visible_alias = "cp", value_name = "FILE")]
+    certificate_path: Option<PathBuf>,
+}
+
+/// The CA that a group goes by.
+enum Authority {
+    References { primary: Option<String>, secondary: Option<String> },
+    Own(Box<Certificate>),
+}
+
+pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> {
+    match command {
+        Command::Create { id, authority, settings, common } => {
+            let id = id.enrollment_id;
+            let authority = authority.read()?;
+            let mut record = Map::from_iter([(Kind::Group.id_field().to_owned(), json!(id))]);
+            match &authority {
+                Some(authority) => authority.apply(&mut record),
+                // As `az`: without a certificate, by keys that the service makes.
+                None => {
+                    let keys = json!({ "primaryKey": null, "secondaryKey": null });
+                    let attestation = json!({ "type": "symmetricKey", "symmetricKey": keys });
+                    record.insert("attestation".to_owned(), attestation);
+                }
+            }
+            settings.read()?.or_defaults().apply(&mut record)?;
+            let (connection, show) = common.open(output, COLUMNS)?;
+            create(&connection, &id, authority.as_ref(), record, &show).await
+        }
+        Command::Show { id, show_keys, common } => {
+            let (connection, show) = common.open(output, COLUMNS)?;
+            show_one(&connection, Kind::Group, &id.enrollment_id, show_keys, &show).await
+        }
+        Command::List { top, common } => {
+            let (connection, show) = common.open(output, &format!("[].{COLUMNS}"))?;
+            show.value(connection.client.list_enrollments(Kind::Group, top.top).await?)
+        }
+        Command::Update { id, authority, settings, etag, common } => {
+            let id = id.enrollment_id;
+            let authority = authority.read()?;
+            let settings = settings.read()?;
+            if authority.is_none() && settings.is_empty() {
+                let message = "nothing was named that is to be changed";
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+            let (connection, show) = common.open(output, COLUMNS)?;
+            if let Some(authority) = &authority {
+                authority.check(&connection).await?;
+            }
+            let client = &connection.client;
+            let found = client.enrollment(Kind::Group, &id).await?.body;
+            let Value::Object(mut record) = found else {
+                let message = format!("enrollment group {id} was not answered with an object");
+                return Err(Error::new(ErrorKind::ProtocolViolation, message));
+            };
+            // Only the service writes these.
+            for field in ["createdDateTimeUtc", "lastUpdatedDateTimeUtc"] {
+                record.remove(field);
+            }
+            match &authority {
+                Some(authority) => authority.apply(&mut record),
+                // It shows no keys, and what is sent without them might get new ones.
+                None if record["attestation"]["type"] == "symmetricKey" => {
+                    let attestation = client.attestation(Kind::Group, &id).await?;
+                    record.insert("attestation".to_owned(), attestation);
+                }
+                None => {}
+            }
+            settings.apply(&mut record)?;
+            // What somebody else changed since it was read is not overwritten.
+            let seen = record.get("etag").and_then(Value::as_str).map(str::to_owned);
+            let etag = etag.etag.or(seen).unwrap_or_else(|| "*".to_owned());
+            let record = Value::Object(record);
+            show.response(client.replace_enrollment(Kind::Group, &id, &record, &etag).await?)
+        }
+        Command::Delete { id, etag, common } => {
+            let (connection, _) = common.open(output, COLUMNS)?;
+            let etag = etag.etag.as_deref();
+            connection.client.delete_enrollment(Kind::Group, &id.enrollment_id, etag).await
+        }
+        Command::Registration(command) => registration::run(command, output).await,
+    }
+}
+
+/// One enrollment, with its keys if they are asked for and there are any.
+pub(super) async fn show_one(
+    connection: &Connection,
+    kind: Kind,
+    id: &str,
+    show_keys: bool,
+    show: &Show<'_>,
+) -> Result<(), Error> {
+    let mut response = connection.client.enrollment(kind, id).await?;
+    if show_keys {
+        match response.body["attestation"]["type"].as_str() {
+            Some("symmetricKey") => {
+                response.body["attestation"] = connection.client.attestation(kind, id).await?;
+            }
+            other => show.warning(&format!(
+                "--show-keys is for symmetric keys, but {id} attests by {}",
+                other.unwrap_or("something else")
+            )),
+        }
+    }
+    show.response(response)
+}
+
+async fn create(
+    connection: &Connection,
+    id: &str,
+    authority: Option<&Authority>,
+    record: Map<String, Value>,
+    show: &Show<'_>,
+) -> Result<(), Error> {
+    if let Some(authority) = authority {
+        authority.check(connection).await?;
+    }
+    let client = &connection.client;
+    match client.create_enrollment(Kind::Group, id, &Value::Object(record)).await {
+        Ok(response) => show.response(response),
+        Err(error) => Err(explain::enrollment_exists(client, Kind::Group, id, error).await),
+    }
+}
+
+impl Common {
+    pub(super) fn open<'a>(
+        self,
+        output: &'a Output,
+        columns: &str,
+    ) -> Result<(Connection, Show<'a>), Error> {
+        let show = self.show.open(output, columns)?;
+        Ok((self.instance.open()?, show))
+    }
+}
+
+impl AuthorityArguments {
+    fn read(self) -> Result<Option<Authority>, Error> {
+        let Self { ca_name: primary, secondary_ca_name: secondary, certificate_path } = self;
+        if let Some(path) = certificate_path {
+            return Ok(Some(Authority::Own(Box::new(certificate_file::read(&path)?))));
+        }
+        let named = primary.is_some() || secondary.is_some();
+        Ok(named.then_some(Authority::References { primary, secondary }))
+    }
+}
+
+impl Authority {
+    /// Looks the named certificates up. Azure's management plane takes no connection string, so
+    /// there it is left to the service.
+    async fn check(&self, connection: &Connection) -> Result<(), Error> {
+        if let Self::References { primary, secondary } = self
+            && !connection.is_azure
+        {
+            for name in [primary, secondary].into_iter().flatten() {
+                explain::require_verified(&connection.client, name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts it into the record; a reference that is not named stays as it is there.
+    fn apply(&self, record: &mut Map<String, Value>) {
+        let x509 = match self {
+            Self::Own(certificate) => {
+                let primary = json!({ "certificate": certificate.to_pem() });
+                json!({ "signingCertificates": { "primary": primary } })
+            }
+            Self::References { primary, secondary } => {
+                let kept = record.get("attestation");
+                let kept = kept.and_then(|attestation| attestation.pointer("/x509/caReferences"));
+                let mut references = kept.and_then(Value::as_object).cloned().unwrap_or_default();
+                for (place, name) in [("primary", primary), ("secondary", secondary)] {
+                    if let Some(name) = name {
+                        references.insert(place.to_owned(), json!(name));
+                    }
+                }
+                json!({ "caReferences": references })
+            }
+        };
+        record.insert("attestation".to_owned(), json!({ "type": "x509", "x509": x509 }));
+    }
+}

@@ -1,0 +1,115 @@
+//! What the command prints, and where.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets::NOTHING};
+use dps_core::{Error, ErrorKind};
+use serde_json::{Value, json};
+
+/// Text for people, or JSON for programs. Results go to standard output, the rest to standard error.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A line of text; nothing where JSON is asked for.
+    pub(crate) fn line(&self, text: impl AsRef<str>) -> Result<(), Error> {
+        if self.json { Ok(()) } else { print(text.as_ref()) }
+    }
+
+    /// A result as JSON, pretty; nothing where text is asked for.
+    pub(crate) fn json(&self, value: &Value) -> Result<(), Error> {
+        if self.json { print_json(value) } else { Ok(()) }
+    }
+
+    /// What went wrong, on standard error.
+    pub(crate) fn error(&self, error: &Error) {
+        let text = if self.json {
+            describe(error).to_string()
+        } else {
+            let mut text = format!("Error: {error}");
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text.push_str(&format!("\n  caused by: {cause_text}"));
+                }
+                source = cause.source();
+            }
+            text
+        };
+        // Nothing is left to report to when standard error is gone.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Something to know that is no failure, on standard error.
+    pub(crate) fn warning(&self, text: impl AsRef<str>) {
+        let _ = writeln!(io::stderr(), "Warning: {}", text.as_ref());
+    }
+}
+
+/// One line to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    writeln!(io::stdout(), "{text}").map_err(|error| io_error("standard output", &error))
+}
+
+/// One JSON document to standard output.
+pub(crate) fn print_json(value: &Value) -> Result<(), Error> {
+    print(&format!("{value:#}"))
+}
+
+/// A table as `az … -o table` prints it: a header, a rule below it, columns two spaces apart.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(header);
+    let widths: Vec<usize> = (0..header.len())
+        .map(|column| {
+            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(header[column].chars().count())
+        })
+        .collect();
+    table.add_row(widths.iter().map(|width| "-".repeat(*width)));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.to_string();
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// An I/O failure of the command itself, with what it happened to.
+pub(crate) fn io_error(what: &str, error: &io::Error) -> Error {
+    Error::new(ErrorKind::FileNotWritable, format!("{what}: {error}"))
+}
+
+fn describe(error: &Error) -> Value {
+    let kind = error.kind();
+    let mut value = json!({
+        "code": kind.code(),
+        "name": kind.name(),
+        "retryable": error.retryable(),
+        "operation": error.operation(),
+        "message": error.message(),
+        "hint": error.hint(),
+    });
+    if let Some(service) = error.service() {
+        value["service"] = json!({
+            "status": service.status,
+            "errorCode": service.error_code,
+            "message": service.message,
+            "trackingId": service.tracking_id,
+            "retryAfterSeconds": service.retry_after.map(|wait| wait.as_secs()),
+        });
+    }
+    json!({ "error": value })
+}

@@ -1,0 +1,374 @@
+//! A certificate authority: makes roots, intermediates, device and verification certificates with
+//! exactly the extensions of the tutorial's OpenSSL profiles.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_lc_rs::{
+    digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
+    rand::fill,
+};
+use der::{
+    Encode,
+    asn1::{Ia5StringRef, OctetStringRef},
+};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData,
+    SerialNumber, SubjectPublicKeyInfo,
+};
+use time::OffsetDateTime;
+
+use super::{Certificate, Issues};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    identity,
+    key::PrivateKey,
+    pem,
+    registration_id::RegistrationId,
+    signer::{self, SignatureAlgorithm, Signer, SignerError},
+};
+
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl Validity {
+    /// The validity that the tutorial gives every certificate.
+    pub const TUTORIAL_DAYS: u32 = 30;
+
+    /// From five minutes ago, so that a device whose clock runs late accepts the certificate, for
+    /// this many days from now.
+    pub fn days(days: u32) -> Self {
+        const BACK_DATED: Duration = Duration::from_secs(5 * 60);
+
+        let now = OffsetDateTime::now_utc();
+        Self {
+            not_before: now - BACK_DATED,
+            not_after: now + Duration::from_secs(u64::from(days) * 24 * 60 * 60),
+        }
+    }
+
+    /// From one moment to another.
+    pub fn between(not_before: SystemTime, not_after: SystemTime) -> Result<Self> {
+        if not_after <= not_before {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a certificate cannot end before it begins",
+            ));
+        }
+        Ok(Self { not_before: not_before.into(), not_after: not_after.into() })
+    }
+}
+
+/// The key of a new certificate's subject, with what signs for it.
+#[derive(Clone)]
+pub struct SubjectKey {
+    signer: Arc<dyn Signer>,
+    public_key_info: Vec<u8>,
+}
+
+impl SubjectKey {
+    /// A key that signs elsewhere, with its public part as DER `SubjectPublicKeyInfo`.
+    pub fn signer(signer: Arc<dyn Signer>, public_key_info: Vec<u8>) -> Self {
+        Self { signer, public_key_info }
+    }
+
+    /// A certificate request (PKCS#10, RFC 2986) in PEM, with this common name.
+    pub fn certificate_request(&self, common_name: &str) -> Result<String> {
+        let key = RcgenKey::new(self)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name(common_name);
+        let request = params.serialize_request(&key).map_err(|error| key.failure(error))?;
+        Ok(pem::write("CERTIFICATE REQUEST", request.der()).to_string())
+    }
+}
+
+impl From<Arc<PrivateKey>> for SubjectKey {
+    fn from(key: Arc<PrivateKey>) -> Self {
+        let public_key_info = key.public_key_info().to_vec();
+        Self { signer: key, public_key_info }
+    }
+}
+
+impl From<PrivateKey> for SubjectKey {
+    fn from(key: PrivateKey) -> Self {
+        Arc::new(key).into()
+    }
+}
+
+/// A CA certificate with what signs for it.
+#[derive(Clone)]
+pub struct Authority {
+    certificate: Certificate,
+    key: SubjectKey,
+}
+
+impl Authority {
+    /// A CA that exists already. Fails unless the certificate is a CA's and the signer its key.
+    pub fn new(certificate: Certificate, signer: Arc<dyn Signer>) -> Result<Self> {
+        if !certificate.is_ca() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{:?} is not a CA certificate, so it cannot issue others", certificate.subject()),
+            ));
+        }
+        identity::prove(&certificate, signer.as_ref())?;
+        let key = SubjectKey::signer(signer, certificate.public_key_info().to_vec());
+        Ok(Self { certificate, key })
+    }
+
+    /// A new root, signed by itself: the tutorial's profile `v3_ca`.
+    pub fn create_root(common_name: &str, key: impl Into<SubjectKey>, validity: Validity) -> Result<Self> {
+        let key = key.into();
+        let rcgen_key = RcgenKey::new(&key)?;
+        let params = Profile::Authority.params(common_name, &key.public_key_info, validity)?;
+        let issuer = Issuer::from_params(&params, &rcgen_key);
+        let certificate =
+            params.signed_by(&rcgen_key, &issuer).map_err(|error| rcgen_key.failure(error))?;
+        Ok(Self { certificate: Certificate::from_der(certificate.der())?, key })
+    }
+
+    /// A new intermediate CA below this one: the tutorial's profile `v3_intermediate_ca`.
+    pub fn create_intermediate(
+        &self,
+        common_name: &str,
+        key: impl Into<SubjectKey>,
+        validity: Validity,
+    ) -> Result<Self> {
+        let key = key.into();
+        let certificate =
+            self.issue(Profile::Authority, common_name, &key.public_key_info, validity)?;
+        Ok(Self { certificate, key })
+    }
+
+    /// A device certificate whose common name is the registration ID: the tutorial's profile
+    /// `usr_cert`. `public_key_info` is the device's public key as DER `SubjectPublicKeyInfo`.
+    pub fn issue_device(
+        &self,
+        registration_id: &RegistrationId,
+        public_key_info: &[u8],
+        validity: Validity,
+    ) -> Result<Certificate> {
+        let registration_id = RegistrationId::parse_common_name(registration_id.as_str())?;
+        self.issue(Profile::Device, registration_id.as_str(), public_key_info, validity)
+    }
+
+    /// A proof-of-possession certificate: its common name is the verification code that DPS gave,
+    /// its signature shows that the caller holds this CA's key.
+    pub fn issue_verification(
+        &self,
+        verification_code: &str,
+        public_key_info: &[u8],
+        validity: Validity,
+    ) -> Result<Certificate> {
+        if verification_code.is_empty()
+            || verification_code.len() > RegistrationId::MAX_COMMON_NAME_LENGTH
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a verification code has 1 to 64 characters",
+            ));
+        }
+        self.issue(Profile::Device, verification_code, public_key_info, validity)
+    }
+
+    /// The CA's own certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    fn issue(
+        &self,
+        profile: Profile,
+        common_name: &str,
+        public_key_info: &[u8],
+        validity: Validity,
+    ) -> Result<Certificate> {
+        let key = RcgenKey::new(&self.key)?;
+        let internal = |error: rcgen::Error| {
+            Error::new(ErrorKind::Internal, format!("the certificate could not be made: {error}"))
+        };
+        let subject_key = SubjectPublicKeyInfo::from_der(public_key_info).map_err(|error| {
+            Error::new(ErrorKind::KeyUnsupported, format!("the subject's public key is not usable: {error}"))
+        })?;
+        let params = profile.params(common_name, public_key_info, validity)?;
+        let issuer = Issuer::from_ca_cert_der(&self.certificate.der().into(), &key).map_err(internal)?;
+        let issued = params.signed_by(&subject_key, &issuer).map_err(|error| key.failure(error))?;
+        let issued = Certificate::from_der(issued.der())?;
+        // rcgen writes the issuer's name anew; an unusual encoding of it would break the link.
+        match self.certificate.issues(&issued) {
+            Issues::Yes => Ok(issued),
+            Issues::No | Issues::NameOnly => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "the name of the CA {:?} uses an encoding that new certificates cannot repeat",
+                    self.certificate.subject()
+                ),
+            )),
+        }
+    }
+}
+
+/// The extension profiles of the tutorial's OpenSSL configuration.
+#[derive(Clone, Copy)]
+enum Profile {
+    /// `v3_ca` and `v3_intermediate_ca`, which are the same.
+    Authority,
+    /// `usr_cert`.
+    Device,
+}
+
+impl Profile {
+    fn params(
+        self,
+        common_name: &str,
+        public_key_info: &[u8],
+        validity: Validity,
+    ) -> Result<CertificateParams> {
+        // Netscape's certificate comment, which the tutorial's profile sets.
+        const NS_COMMENT: &[u64] = &[2, 16, 840, 1, 113730, 1, 13];
+        const SUBJECT_KEY_IDENTIFIER: &[u64] = &[2, 5, 29, 14];
+        const BASIC_CONSTRAINTS: &[u64] = &[2, 5, 29, 19];
+        /// `BasicConstraints ::= SEQUENCE {}`, that is CA:FALSE by default.
+        const NOT_A_CA: &[u8] = &[0x30, 0x00];
+
+        let internal = |_| Error::new(ErrorKind::Internal, "an extension could not be encoded");
+        let key_id = key_identifier(public_key_info)?;
+        let mut params = CertificateParams::default();
+        params.not_before = validity.not_before;
+        params.not_after = validity.not_after;
+        params.serial_number = Some(random_serial()?);
+        params.distinguished_name = name(common_name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.clone());
+        match self {
+            Self::Authority => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                params.key_usages = vec![
+                    KeyUsagePurpose::DigitalSignature,
+                    KeyUsagePurpose::CrlSign,
+                    KeyUsagePurpose::KeyCertSign,
+                ];
+            }
+            Self::Device => {
+                let comment = Ia5StringRef::new("OpenSSL Generated Client Certificate")
+                    .and_then(|text| text.to_der())
+                    .map_err(internal)?;
+                let key_id =
+                    OctetStringRef::new(&key_id).and_then(|id| id.to_der()).map_err(internal)?;
+                params.is_ca = IsCa::NoCa;
+                params.key_usages = vec![
+                    KeyUsagePurpose::ContentCommitment,
+                    KeyUsagePurpose::DigitalSignature,
+                    KeyUsagePurpose::KeyEncipherment,
+                ];
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+                params.custom_extensions = vec![
+                    CustomExtension::from_oid_content(BASIC_CONSTRAINTS, NOT_A_CA.to_vec()),
+                    CustomExtension::from_oid_content(NS_COMMENT, comment),
+                    CustomExtension::from_oid_content(SUBJECT_KEY_IDENTIFIER, key_id),
+                ];
+            }
+        }
+        Ok(params)
+    }
+}
+
+/// A [`SubjectKey`] as rcgen wants to see it.
+struct RcgenKey<'a> {
+    key: &'a SubjectKey,
+    public: SubjectPublicKeyInfo,
+    algorithm: SignatureAlgorithm,
+    /// rcgen's error for a remote key carries no cause; it is kept here.
+    failure: Mutex<Option<SignerError>>,
+}
+
+impl<'a> RcgenKey<'a> {
+    fn new(key: &'a SubjectKey) -> Result<Self> {
+        let public = SubjectPublicKeyInfo::from_der(&key.public_key_info).map_err(|error| {
+            Error::new(ErrorKind::KeyUnsupported, format!("the public key is not usable: {error}"))
+        })?;
+        let algorithm = key
+            .signer
+            .algorithms()
+            .iter()
+            .copied()
+            .find(|algorithm| rcgen_algorithm(*algorithm).is_some())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::KeyUnsupported,
+                    "the signer offers no algorithm for certificates: ECDSA P-256, ECDSA P-384 or \
+                     RSA PKCS#1",
+                )
+            })?;
+        Ok(Self { key, public, algorithm, failure: Mutex::new(None) })
+    }
+
+    fn failure(&self, error: rcgen::Error) -> Error {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(failure) => failure.into(),
+            None => Error::new(ErrorKind::Internal, format!("the certificate could not be made: {error}")),
+        }
+    }
+}
+
+impl PublicKeyData for RcgenKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.public.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        rcgen_algorithm(self.algorithm).unwrap_or(&rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+}
+
+impl rcgen::SigningKey for RcgenKey<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        signer::sign(self.key.signer.as_ref(), self.algorithm, message).map_err(|error| {
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            rcgen::Error::RemoteKeyError
+        })
+    }
+}
+
+fn rcgen_algorithm(algorithm: SignatureAlgorithm) -> Option<&'static rcgen::SignatureAlgorithm> {
+    Some(match algorithm {
+        SignatureAlgorithm::EcdsaP256Sha256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+        SignatureAlgorithm::EcdsaP384Sha384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+        SignatureAlgorithm::RsaPkcs1Sha256 => &rcgen::PKCS_RSA_SHA256,
+        SignatureAlgorithm::RsaPkcs1Sha384 => &rcgen::PKCS_RSA_SHA384,
+        SignatureAlgorithm::RsaPkcs1Sha512 => &rcgen::PKCS_RSA_SHA512,
+        SignatureAlgorithm::RsaPssSha256
+        | SignatureAlgorithm::RsaPssSha384
+        | SignatureAlgorithm::RsaPssSha512 => return None,
+    })
+}
+
+fn name(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+/// The SHA-1 of the public key's bits (RFC 5280, section 4.2.1.2, method 1), as OpenSSL's `hash`.
+fn key_identifier(public_key_info: &[u8]) -> Result<Vec<u8>> {
+    let public = SubjectPublicKeyInfo::from_der(public_key_info).map_err(|error| {
+        Error::new(ErrorKind::KeyUnsupported, format!("the public key is not usable: {error}"))
+    })?;
+    Ok(digest(&SHA1_FOR_LEGACY_USE_ONLY, public.der_bytes()).as_ref().to_vec())
+}
+
+/// 128 random bits, positive and never zero (RFC 5280, section 4.1.2.2).
+fn random_serial() -> Result<SerialNumber> {
+    let mut serial = [0; 16];
+    fill(&mut serial)
+        .map_err(|_| Error::new(ErrorKind::Internal, "the random generator failed"))?;
+    serial[0] = serial[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&serial))
+}

@@ -1,0 +1,237 @@
+//! One certificate, parsed (RFC 5280).
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
+use rustls_pki_types::CertificateDer;
+use time::OffsetDateTime;
+use x509_parser::{
+    asn1_rs::FromDer,
+    certificate::X509Certificate,
+    extensions::ParsedExtension,
+    oid_registry::{
+        OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
+    },
+    public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
+};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    key::KeyType,
+    pem,
+};
+
+/// An X.509 certificate.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    der: CertificateDer<'static>,
+    subject: Name,
+    issuer: Name,
+    serial: Vec<u8>,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+    public_key_info: Vec<u8>,
+    public_key_type: PublicKeyType,
+    is_ca: bool,
+}
+
+/// The type of a certificate's public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublicKeyType {
+    /// A type that this crate can sign with.
+    Supported(KeyType),
+    /// Another type, as an object identifier or a name.
+    Other(String),
+}
+
+/// How one certificate relates to another as its issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issues {
+    /// The names differ.
+    No,
+    /// The names match, but the signature was not made with the issuer's key.
+    NameOnly,
+    /// The names match and the signature holds.
+    Yes,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Name {
+    der: Vec<u8>,
+    text: String,
+    common_name: Option<String>,
+}
+
+impl Certificate {
+    /// Reads a DER certificate.
+    pub fn from_der(der: &[u8]) -> Result<Self> {
+        let malformed = |reason: &dyn fmt::Display| {
+            Error::new(
+                ErrorKind::CertificateMalformed,
+                format!("the certificate cannot be parsed: {reason}"),
+            )
+        };
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
+        if !rest.is_empty() {
+            return Err(malformed(&format_args!("{} bytes follow it", rest.len())));
+        }
+        let is_ca = parsed.extensions().iter().any(|extension| {
+            matches!(
+                extension.parsed_extension(),
+                ParsedExtension::BasicConstraints(constraints) if constraints.ca
+            )
+        });
+        let key = parsed.public_key();
+        Ok(Self {
+            der: CertificateDer::from(der.to_vec()),
+            subject: Name::new(parsed.subject()),
+            issuer: Name::new(parsed.issuer()),
+            serial: parsed.raw_serial().to_vec(),
+            not_before: parsed.validity().not_before.to_datetime(),
+            not_after: parsed.validity().not_after.to_datetime(),
+            public_key_info: key.raw.to_vec(),
+            public_key_type: public_key_type(key),
+            is_ca,
+        })
+    }
+
+    /// The certificate in DER.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The certificate in PEM.
+    pub fn to_pem(&self) -> String {
+        pem::write("CERTIFICATE", &self.der).to_string()
+    }
+
+    /// The subject, such as `CN=device-01`.
+    pub fn subject(&self) -> &str {
+        &self.subject.text
+    }
+
+    /// The common name of the subject; of several, the last, as most specific.
+    pub fn common_name(&self) -> Option<&str> {
+        self.subject.common_name.as_deref()
+    }
+
+    /// The issuer, such as `CN=Azure IoT Hub Intermediate Cert Test Only`.
+    pub fn issuer(&self) -> &str {
+        &self.issuer.text
+    }
+
+    /// The serial number, big-endian.
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
+    /// The first moment at which the certificate is valid.
+    pub fn not_before(&self) -> OffsetDateTime {
+        self.not_before
+    }
+
+    /// The last moment at which the certificate is valid.
+    pub fn not_after(&self) -> OffsetDateTime {
+        self.not_after
+    }
+
+    /// The public key as DER `SubjectPublicKeyInfo`.
+    pub fn public_key_info(&self) -> &[u8] {
+        &self.public_key_info
+    }
+
+    /// The type of the public key.
+    pub fn public_key_type(&self) -> &PublicKeyType {
+        &self.public_key_type
+    }
+
+    /// Whether the certificate may issue others (`basicConstraints` with `CA:TRUE`).
+    pub fn is_ca(&self) -> bool {
+        self.is_ca
+    }
+
+    /// Whether the subject is its own issuer, and the signature its own.
+    pub fn is_self_signed(&self) -> bool {
+        self.issues(self) == Issues::Yes
+    }
+
+    /// The SHA-1 thumbprint in upper-case hexadecimal, as the Azure portal shows it.
+    pub fn sha1_thumbprint(&self) -> String {
+        upper_hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref())
+    }
+
+    /// The SHA-256 thumbprint in upper-case hexadecimal.
+    pub fn sha256_thumbprint(&self) -> String {
+        upper_hex(digest(&SHA256, &self.der).as_ref())
+    }
+
+    /// Whether this certificate issued `other`.
+    pub fn issues(&self, other: &Self) -> Issues {
+        if self.subject.der != other.issuer.der {
+            return Issues::No;
+        }
+        let Ok((_, issued)) = X509Certificate::from_der(&other.der) else {
+            return Issues::NameOnly;
+        };
+        let Ok((_, key)) = SubjectPublicKeyInfo::from_der(&self.public_key_info) else {
+            return Issues::NameOnly;
+        };
+        match issued.verify_signature(Some(&key)) {
+            Ok(()) => Issues::Yes,
+            Err(_) => Issues::NameOnly,
+        }
+    }
+
+    pub(crate) fn has_same_subject_and_issuer_names_as(&self, other: &Self) -> bool {
+        self.subject.der == other.subject.der && self.issuer.der == other.issuer.der
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({}, {})", self.subject(), self.sha256_thumbprint())
+    }
+}
+
+impl Name {
+    fn new(name: &x509_parser::x509::X509Name<'_>) -> Self {
+        Self {
+            der: name.as_raw().to_vec(),
+            text: match name.to_string() {
+                text if text.is_empty() => "an empty name".into(),
+                text => text,
+            },
+            common_name: name
+                .iter_common_name()
+                .last()
+                .and_then(|attribute| attribute.as_str().ok())
+                .map(str::to_owned),
+        }
+    }
+}
+
+fn public_key_type(key: &SubjectPublicKeyInfo<'_>) -> PublicKeyType {
+    let algorithm = &key.algorithm.algorithm;
+    if *algorithm == OID_PKCS1_RSAENCRYPTION
+        && let Ok(PublicKey::RSA(rsa)) = key.parsed()
+    {
+        let bits = u32::try_from(rsa.key_size()).unwrap_or(0);
+        return PublicKeyType::Supported(KeyType::Rsa(bits));
+    }
+    if *algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
+        let curve = key.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+        return match curve {
+            Some(curve) if curve == OID_EC_P256 => PublicKeyType::Supported(KeyType::EcP256),
+            Some(curve) if curve == OID_NIST_EC_P384 => PublicKeyType::Supported(KeyType::EcP384),
+            Some(curve) => PublicKeyType::Other(format!("EC on curve {curve}")),
+            None => PublicKeyType::Other("EC on an unnamed curve".into()),
+        };
+    }
+    PublicKeyType::Other(format!("algorithm {algorithm}"))
+}
+
+fn upper_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}

@@ -1,0 +1,81 @@
+//! What can be said about a chain before dialling.
+
+use std::time::SystemTime;
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{Certificate, CertificateChain, Issues};
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) fn validity(certificate: &Certificate, now: SystemTime) -> Result<()> {
+    let now = OffsetDateTime::from(now);
+    let span = |certificate: &Certificate| {
+        format!(
+            "it is valid from {} to {}; this clock says {}",
+            text(certificate.not_before()),
+            text(certificate.not_after()),
+            text(now)
+        )
+    };
+    if now < certificate.not_before() {
+        return Err(Error::new(
+            ErrorKind::CertificateNotYetValid,
+            format!("the certificate {:?} is not valid yet: {}", certificate.subject(), span(certificate)),
+        )
+        .with_hint("Set this device's clock; if the clock is right, issue the certificate again."));
+    }
+    if now > certificate.not_after() {
+        return Err(Error::new(
+            ErrorKind::CertificateExpired,
+            format!("the certificate {:?} has expired: {}", certificate.subject(), span(certificate)),
+        )
+        .with_hint("Issue a new certificate; if it should still be valid, set this device's clock."));
+    }
+    Ok(())
+}
+
+pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> Result<()> {
+    let known = |certificate: &Certificate| {
+        authorities.iter().any(|authority| authority.public_key_info() == certificate.public_key_info()
+            && authority.subject() == certificate.subject())
+    };
+    let signed_by_known = |certificate: &Certificate| {
+        authorities.iter().any(|authority| authority.issues(certificate) == Issues::Yes)
+    };
+    if chain.certificates().iter().any(known) || signed_by_known(chain.top()) {
+        return Ok(());
+    }
+    let top = chain.top();
+    let names = authorities.iter().map(|a| format!("{:?}", a.subject())).collect::<Vec<_>>().join(", ");
+    if authorities.iter().any(|authority| authority.issues(top) == Issues::NameOnly)
+        || authorities.iter().any(|authority| authority.subject() == top.subject())
+    {
+        return Err(Error::new(
+            ErrorKind::ChainBroken,
+            format!(
+                "the chain ends with {:?}, whose key is not that of the CA known as {names}: the \
+                 name matches and the key does not",
+                top.subject()
+            ),
+        )
+        .with_hint("The CA was made anew under the same name: issue the chain again from the CA that DPS knows."));
+    }
+    let message = if top.is_self_signed() {
+        format!("the chain ends with the root {:?}, which is none of the known CAs: {names}", top.subject())
+    } else {
+        format!(
+            "the chain ends with {:?}; the certificate of its issuer {:?} is missing, so the chain \
+             does not reach {names}",
+            top.subject(),
+            top.issuer()
+        )
+    };
+    let kind = if top.is_self_signed() { ErrorKind::ChainBroken } else { ErrorKind::IssuerMissing };
+    Err(Error::new(kind, message).with_hint(
+        "Append the missing CA certificates to the chain file, leaf first, up to one that DPS knows.",
+    ))
+}
+
+fn text(moment: OffsetDateTime) -> String {
+    moment.replace_nanosecond(0).unwrap_or(moment).format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
+}

@@ -1,0 +1,116 @@
+//! The folder that the tutorial builds: `certs/`, `private/`, `csr/`, under the tutorial's names.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    pem,
+};
+
+/// Where a chain's files are kept, and what they are called.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    base: PathBuf,
+    overwrite: bool,
+}
+
+impl Folder {
+    /// The stem of the root's files.
+    pub const ROOT: &'static str = "azure-iot-test-only.root.ca";
+    /// The stem of the intermediate's files.
+    pub const INTERMEDIATE: &'static str = "azure-iot-test-only.intermediate";
+    /// The stem of the proof-of-possession certificate's files.
+    pub const VERIFICATION: &'static str = "verification-code";
+
+    /// A folder whose existing files are never overwritten.
+    pub fn new(base: impl Into<PathBuf>) -> Self {
+        Self { base: base.into(), overwrite: false }
+    }
+
+    /// Lets new files take the place of existing ones.
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// `certs/STEM.cert.pem`.
+    pub fn certificate(&self, stem: &str) -> PathBuf {
+        self.base.join("certs").join(format!("{}.cert.pem", file_stem(stem)))
+    }
+
+    /// `certs/STEM-full-chain.cert.pem`.
+    pub fn full_chain(&self, stem: &str) -> PathBuf {
+        self.certificate(&format!("{stem}-full-chain"))
+    }
+
+    /// `private/STEM.key.pem`.
+    pub fn key(&self, stem: &str) -> PathBuf {
+        self.base.join("private").join(format!("{}.key.pem", file_stem(stem)))
+    }
+
+    /// `csr/STEM.csr.pem`.
+    pub fn request(&self, stem: &str) -> PathBuf {
+        self.base.join("csr").join(format!("{}.csr.pem", file_stem(stem)))
+    }
+
+    /// Fails if one of the files exists and may not be overwritten: asked before the work is done.
+    pub fn check_free(&self, paths: &[PathBuf]) -> Result<()> {
+        match paths.iter().find(|path| !self.overwrite && path.exists()) {
+            None => Ok(()),
+            Some(path) => Err(exists(path)),
+        }
+    }
+
+    /// Writes a certificate or a request, readable by all.
+    pub fn write_public(&self, path: &Path, text: &str) -> Result<()> {
+        self.write(path, text, 0o644)
+    }
+
+    /// Writes a key, readable by its owner alone.
+    pub fn write_private(&self, path: &Path, text: &str) -> Result<()> {
+        self.write(path, text, 0o600)
+    }
+
+    /// Whole or not at all: a temporary file beside the target, then a rename.
+    fn write(&self, path: &Path, text: &str, mode: u32) -> Result<()> {
+        let failed = |error: std::io::Error| {
+            let message = format!("{}: {}", path.display(), pem::io_reason(&error));
+            Error::new(ErrorKind::FileNotWritable, message).with_source(error)
+        };
+        let parent = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(failed)?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(mode));
+        }
+        #[cfg(not(unix))]
+        let _ = mode;
+        let mut file = builder.tempfile_in(parent).map_err(failed)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        if self.overwrite {
+            file.persist(path).map_err(|error| failed(error.error))?;
+        } else {
+            file.persist_noclobber(path).map_err(|error| match error.error.kind() {
+                std::io::ErrorKind::AlreadyExists => exists(path),
+                _ => failed(error.error),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::new(ErrorKind::FileNotWritable, format!("{}: the file exists already", path.display()))
+        .with_hint("Choose another folder, or allow existing files to be overwritten.")
+}
+
+/// `:` is allowed in a registration ID and not in a file name on every system.
+fn file_stem(stem: &str) -> String {
+    stem.replace(':', "_")
+}

@@ -1,0 +1,370 @@
+//! Keeps one connection to the hub: the only part of the hub client that does input and output.
+
+use std::{
+    future::Future,
+    mem,
+    pin::{Pin, pin},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    select,
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    time::{Instant, Sleep, sleep, timeout},
+};
+
+use super::{
+    ConnectionState, Handle, HubClient, ROOM, Shared, Ticket,
+    backoff::Backoff,
+    machine::{Machine, Output},
+    wire::DeviceId,
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    transport::{
+        Host,
+        mqtt::{Connect, Packet, Publish, Session, Wire},
+    },
+};
+
+/// How long the hub may take to answer CONNECT.
+const CONNACK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How much is encoded before it is written.
+const BATCH: usize = 64 * 1024;
+
+/// How many commands are taken at once.
+const MAX_COMMANDS: usize = 256;
+
+/// A timer that is not armed: as good as never.
+const NEVER: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Where connections come from.
+pub(super) trait Open: Send + Sync + 'static {
+    /// What carries the bytes.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Opens one.
+    fn open(&self) -> impl Future<Output = Result<Self::Stream>> + Send;
+}
+
+/// What the handles ask for.
+pub(super) enum Command {
+    Send(Publish, Ticket),
+    /// Until when to wait, and whom to tell.
+    Close(Option<Instant>, oneshot::Sender<Result<()>>),
+}
+
+/// Everything that is needed to connect once more.
+pub(super) struct Dialer<O> {
+    pub(super) opener: O,
+    pub(super) host: Host,
+    pub(super) device_id: DeviceId,
+    pub(super) keep_alive: Duration,
+}
+
+impl<O: Open> Dialer<O> {
+    async fn connect(&self) -> Result<Wire<O::Stream>> {
+        let stream = self.opener.open().await?;
+        let connect = Connect {
+            client_id: self.device_id.as_str().to_owned(),
+            user_name: self.device_id.user_name(&self.host),
+            password: None,
+            clean_session: false,
+            keep_alive: self.keep_alive,
+        };
+        let session = Session::connect(stream, connect, &self.host, CONNACK_LIMIT).await;
+        session.map(Session::into_wire).map_err(|error| match error.kind() {
+            ErrorKind::Unauthorized => error.with_hint(
+                "The hub does not know this device, has disabled it, or knows it by another \
+                 certificate: register again.",
+            ),
+            _ => error,
+        })
+    }
+}
+
+/// Connects for the first time and leaves a driver behind that keeps the connection.
+pub(super) async fn start<O: Open>(
+    dialer: Dialer<O>,
+    deadline: Duration,
+    jitter_seed: Option<u64>,
+) -> Result<HubClient> {
+    let backoff = Backoff::new(jitter_seed);
+    let mut machine = Machine::new(dialer.host.clone(), dialer.keep_alive, backoff);
+    let mut last_error = None;
+    let first = async {
+        loop {
+            let error = match dialer.connect().await {
+                Ok(wire) => return Ok(wire),
+                Err(error) => error,
+            };
+            let Some(delay) = machine.retry(&error) else { return Err(error) };
+            tracing::debug!(host = %dialer.host, %error, ?delay, "not connected yet");
+            last_error = Some(error);
+            sleep(delay).await;
+        }
+    };
+    let wire = match timeout(deadline, first).await {
+        Ok(connected) => connected?,
+        // The last failure says more than that time is up, and is as retryable.
+        Err(_) => {
+            let limit = format!("not connected within {} s", deadline.as_secs_f64());
+            return Err(match last_error {
+                Some(error) => error.in_context(limit),
+                None => {
+                    Error::new(ErrorKind::DeadlineExceeded, format!("{}: {limit}", dialer.host))
+                }
+            });
+        }
+    };
+    let (sender, commands) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        host: dialer.host.clone(),
+        state: watch::Sender::new(ConnectionState::Connected),
+        room: Arc::new(Semaphore::new(ROOM)),
+        stopped: OnceLock::new(),
+        gave_up: Notify::new(),
+    });
+    let handle = Handle {
+        telemetry_topic: dialer.device_id.telemetry_topic(),
+        commands: sender,
+        shared: Arc::clone(&shared),
+    };
+    let driver = Driver {
+        dialer: Arc::new(dialer),
+        machine,
+        commands,
+        taken: Vec::new(),
+        shared,
+        closing: None,
+        timer: Box::pin(sleep(NEVER)),
+    };
+    tokio::spawn(driver.run(wire));
+    Ok(HubClient(Arc::new(handle)))
+}
+
+struct Driver<O> {
+    dialer: Arc<Dialer<O>>,
+    machine: Machine<Ticket>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// A buffer for commands, empty between turns.
+    taken: Vec<Command>,
+    shared: Arc<Shared>,
+    closing: Option<Closing>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// Somebody has asked for the end.
+struct Closing {
+    deadline: Option<Instant>,
+    answers: Vec<oneshot::Sender<Result<()>>>,
+}
+
+/// What a turn of the driver has brought.
+enum Turn<T> {
+    /// The work is done.
+    Done(T),
+    /// The handles want something.
+    Asked,
+    /// The timer has rung.
+    Rang,
+}
+
+/// Why the driver ends.
+enum End {
+    /// Nothing is left to be acknowledged.
+    Drained,
+    /// Time is up.
+    Expired,
+    /// No handle is left.
+    Abandoned,
+    /// The hub will not have this device.
+    Refused(Error),
+}
+
+impl<O: Open> Driver<O> {
+    async fn run(mut self, mut wire: Wire<O::Stream>) {
+        let (end, wire) = loop {
+            self.shared.state.send_replace(ConnectionState::Connected);
+            tracing::debug!(host = %self.shared.host, "connected");
+            let error = match self.converse(&mut wire).await {
+                Ok(end) => break (end, Some(wire)),
+                Err(error) => error,
+            };
+            drop(wire);
+            wire = match self.come_back(error).await {
+                Ok(wire) => wire,
+                Err(end) => break (end, None),
+            };
+        };
+        self.finish(end, wire).await;
+    }
+
+    /// Uses one connection until it is lost, which is the error, or no longer needed.
+    async fn converse(&mut self, wire: &mut Wire<O::Stream>) -> Result<End> {
+        self.machine.connected(now());
+        loop {
+            self.fill(wire)?;
+            if let Some(end) = self.end() {
+                return Ok(end);
+            }
+            let due = self.machine.wake_at().map(Instant::from_std);
+            match self.turn(wire.progress(), due).await {
+                Turn::Done(moved) => {
+                    let heard = now();
+                    // A peer's last words come before the error that follows them.
+                    while let Some(packet) = wire.take()? {
+                        self.machine.received(heard, packet)?;
+                    }
+                    moved?;
+                }
+                Turn::Asked => {}
+                Turn::Rang => self.machine.tick(now())?,
+            }
+        }
+    }
+
+    /// Encodes what is to be written, up to a batch.
+    fn fill(&mut self, wire: &mut Wire<O::Stream>) -> Result<()> {
+        let now = now();
+        while wire.backlog() < BATCH {
+            match self.machine.next(now) {
+                Some(Output::Publish(publish)) => wire.put_publish(publish)?,
+                Some(Output::Ping) => {
+                    // Nothing has happened for a while.
+                    wire.shrink();
+                    wire.put(&Packet::PingReq)?;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Connects again, for as long as there is a point in it.
+    async fn come_back(&mut self, error: Error) -> Result<Wire<O::Stream>, End> {
+        let mut delay = self.machine.lost(now(), &error);
+        let mut error = error;
+        loop {
+            let Some(wait) = delay else { return Err(End::Refused(error)) };
+            tracing::warn!(host = %self.shared.host, %error, ?wait, "reconnecting");
+            self.shared.state.send_replace(ConnectionState::Reconnecting {
+                attempt: self.machine.attempts(),
+                last_error: error.to_string(),
+            });
+            let dialer = Arc::clone(&self.dialer);
+            let mut attempt = pin!(async move {
+                sleep(wait).await;
+                dialer.connect().await
+            });
+            error = loop {
+                if let Some(end) = self.end() {
+                    return Err(end);
+                }
+                match self.turn(attempt.as_mut(), None).await {
+                    Turn::Done(Ok(wire)) => return Ok(wire),
+                    Turn::Done(Err(error)) => break error,
+                    Turn::Asked | Turn::Rang => {}
+                }
+            };
+            delay = self.machine.retry(&error);
+        }
+    }
+
+    /// Works until the work is done, the handles want something, or it is time to look again.
+    async fn turn<F: Future>(&mut self, work: F, due: Option<Instant>) -> Turn<F::Output> {
+        let closing = self.closing.as_ref().and_then(|closing| closing.deadline);
+        let due = due.into_iter().chain(closing).min();
+        // Due times mostly move away: a timer that rings early is armed again then.
+        if due.is_some_and(|due| due < self.timer.deadline()) || self.timer.is_elapsed() {
+            let due = due.unwrap_or_else(|| Instant::now() + NEVER);
+            self.timer.as_mut().reset(due);
+        }
+        select! {
+            done = work => Turn::Done(done),
+            _ = self.commands.recv_many(&mut self.taken, MAX_COMMANDS) => {
+                let mut taken = mem::take(&mut self.taken);
+                taken.drain(..).for_each(|command| self.obey(command));
+                self.taken = taken;
+                Turn::Asked
+            }
+            () = self.shared.gave_up.notified() => {
+                self.machine.forget();
+                Turn::Asked
+            }
+            () = &mut self.timer => Turn::Rang,
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Send(publish, ticket) => self.machine.admit(publish, ticket),
+            Command::Close(deadline, answer) => {
+                let closing = self.closing.get_or_insert(Closing { deadline, answers: Vec::new() });
+                // Whoever has the least patience decides.
+                closing.deadline = closing.deadline.into_iter().chain(deadline).min();
+                closing.answers.push(answer);
+            }
+        }
+    }
+
+    /// Whether it is time to end.
+    fn end(&self) -> Option<End> {
+        if self.commands.is_closed() {
+            return Some(End::Abandoned);
+        }
+        let closing = self.closing.as_ref()?;
+        if self.machine.is_idle() {
+            return Some(End::Drained);
+        }
+        closing.deadline.is_some_and(|deadline| Instant::now() >= deadline).then_some(End::Expired)
+    }
+
+    /// Says goodbye to the hub and tells everyone who still waits why there is no more.
+    async fn finish(mut self, end: End, wire: Option<Wire<O::Stream>>) {
+        if let End::Refused(error) = &end {
+            tracing::warn!(host = %self.shared.host, %error, "the hub client has stopped");
+            // Nobody else sets it.
+            let _ = self.shared.stopped.set(error.replicate());
+        }
+        self.shared.room.close();
+        self.commands.close();
+        while let Some(command) = self.commands.recv().await {
+            self.obey(command);
+        }
+        if let Some(wire) = wire {
+            match end {
+                // Time is up: what cannot be said at once is not said.
+                End::Expired => drop(timeout(Duration::ZERO, wire.disconnect()).await),
+                _ => wire.disconnect().await,
+            }
+        }
+        let left = self.machine.unacknowledged();
+        let host = &self.shared.host;
+        let undelivered = || {
+            let message = format!("{left} messages were not acknowledged by {host}");
+            Error::new(ErrorKind::NotDelivered, message)
+        };
+        self.machine.fail(&match end {
+            End::Expired => undelivered().during("send"),
+            _ => self.shared.closed().during("send"),
+        });
+        self.shared.state.send_replace(ConnectionState::Closed);
+        for answer in self.closing.into_iter().flat_map(|closing| closing.answers) {
+            let outcome = match &end {
+                _ if left == 0 => Ok(()),
+                End::Refused(error) => Err(undelivered().with_source(error.replicate())),
+                _ => Err(undelivered()),
+            };
+            // Whoever stopped waiting does not want to know.
+            let _ = answer.send(outcome);
+        }
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}

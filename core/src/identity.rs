@@ -1,0 +1,167 @@
+//! A device's chain and what signs for it, proven to belong together.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use aws_lc_rs::{
+    rand::fill,
+    signature::{
+        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256,
+        RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+        RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
+        VerificationAlgorithm,
+    },
+};
+use x509_parser::{asn1_rs::FromDer, x509::SubjectPublicKeyInfo};
+
+use crate::{
+    chain::{Certificate, CertificateChain, PublicKeyType},
+    error::{Error, ErrorKind, Result},
+    key::{KeyType, PrivateKey},
+    registration_id::RegistrationId,
+    signer::{self, SignatureAlgorithm, Signer},
+    tls::{ClientKey, Roots, TlsClient},
+};
+
+/// Who the device is. Cheap to clone.
+///
+/// There is no identity whose key does not belong to its leaf certificate.
+#[derive(Clone)]
+pub struct Identity(Arc<Inner>);
+
+struct Inner {
+    chain: CertificateChain,
+    key: Arc<ClientKey>,
+}
+
+impl Identity {
+    /// A key in this process's memory.
+    pub(crate) fn from_key(chain: CertificateChain, key: PrivateKey) -> Result<Self> {
+        let leaf = chain.leaf();
+        supported_key_type(leaf)?;
+        if leaf.public_key_info() != key.public_key_info() {
+            return Err(mismatch(leaf, &format!("the private key is {}", key.key_type())));
+        }
+        Ok(Self::new(chain, Arc::new(key)))
+    }
+
+    /// A key that is elsewhere. It proves that it is the leaf's by one test signature.
+    pub(crate) fn from_signer(chain: CertificateChain, signer: Arc<dyn Signer>) -> Result<Self> {
+        prove(chain.leaf(), signer.as_ref())?;
+        Ok(Self::new(chain, signer))
+    }
+
+    fn new(chain: CertificateChain, signer: Arc<dyn Signer>) -> Self {
+        let key = Arc::new(ClientKey::new(chain.to_der(), signer));
+        Self(Arc::new(Inner { chain, key }))
+    }
+
+    /// The device's certificates.
+    pub fn chain(&self) -> &CertificateChain {
+        &self.0.chain
+    }
+
+    /// The registration ID that the leaf's common name stands for.
+    pub fn registration_id(&self) -> Result<RegistrationId> {
+        let leaf = self.0.chain.leaf();
+        let common_name = leaf.common_name().ok_or_else(|| {
+            Error::new(
+                ErrorKind::RegistrationIdMismatch,
+                format!(
+                    "the leaf certificate ({}) has no common name, so it stands for no registration ID",
+                    leaf.subject()
+                ),
+            )
+            .with_hint("Issue a device certificate whose common name is the registration ID.")
+        })?;
+        RegistrationId::parse_common_name(common_name)
+    }
+
+    /// What can be said before dialling: the dates of every certificate of the chain.
+    pub fn check(&self, now: SystemTime) -> Result<()> {
+        self.0.chain.check_validity(now)
+    }
+
+    /// What TLS connections of this identity need.
+    pub(crate) fn tls(&self, roots: &Roots) -> Result<TlsClient> {
+        TlsClient::new(Arc::clone(&self.0.key), roots)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("chain", &self.0.chain).finish_non_exhaustive()
+    }
+}
+
+/// Lets the signer sign a random challenge and checks the signature with the certificate's key.
+pub(crate) fn prove(certificate: &Certificate, signer: &dyn Signer) -> Result<()> {
+    let key_type = supported_key_type(certificate)?;
+    let Some(algorithm) =
+        signer.algorithms().iter().copied().find(|algorithm| fits(*algorithm, key_type))
+    else {
+        return Err(mismatch(certificate, "the signer offers no algorithm for it"));
+    };
+    let mut challenge = [0; 32];
+    fill(&mut challenge)
+        .map_err(|_| Error::new(ErrorKind::Internal, "the random generator failed"))?;
+    let signature = signer::sign(signer, algorithm, &challenge)?;
+    let key = SubjectPublicKeyInfo::from_der(certificate.public_key_info())
+        .map(|(_, info)| info.subject_public_key.data.to_vec())
+        .map_err(|_| Error::new(ErrorKind::Internal, "the certificate's key cannot be parsed"))?;
+    UnparsedPublicKey::new(verification(algorithm), key)
+        .verify(&challenge, &signature)
+        .map_err(|_| mismatch(certificate, "a test signature of the signer does not verify with it"))
+}
+
+fn supported_key_type(certificate: &Certificate) -> Result<KeyType> {
+    match certificate.public_key_type() {
+        PublicKeyType::Supported(KeyType::Rsa(bits)) if *bits < 2048 => Err(Error::new(
+            ErrorKind::KeyUnsupported,
+            format!("the key of {:?} is RSA-{bits}; at least 2048 bits are needed", certificate.subject()),
+        )),
+        PublicKeyType::Supported(key_type) => Ok(*key_type),
+        PublicKeyType::Other(name) => Err(Error::new(
+            ErrorKind::KeyUnsupported,
+            format!(
+                "the key of {:?} is {name}; RSA, EC P-256 and EC P-384 are supported",
+                certificate.subject()
+            ),
+        )),
+    }
+}
+
+fn mismatch(certificate: &Certificate, found: &str) -> Error {
+    let expected = match certificate.public_key_type() {
+        PublicKeyType::Supported(key_type) => key_type.to_string(),
+        PublicKeyType::Other(name) => name.clone(),
+    };
+    Error::new(
+        ErrorKind::KeyMismatch,
+        format!(
+            "the private key does not belong to the certificate {:?}, whose key is {expected}: {found}",
+            certificate.subject()
+        ),
+    )
+    .with_hint("Give the key that the certificate was issued for.")
+}
+
+pub(crate) fn fits(algorithm: SignatureAlgorithm, key_type: KeyType) -> bool {
+    match key_type {
+        KeyType::EcP256 => algorithm == SignatureAlgorithm::EcdsaP256Sha256,
+        KeyType::EcP384 => algorithm == SignatureAlgorithm::EcdsaP384Sha384,
+        KeyType::Rsa(_) => SignatureAlgorithm::RSA.contains(&algorithm),
+    }
+}
+
+fn verification(algorithm: SignatureAlgorithm) -> &'static dyn VerificationAlgorithm {
+    match algorithm {
+        SignatureAlgorithm::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
+        SignatureAlgorithm::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+        SignatureAlgorithm::RsaPssSha256 => &RSA_PSS_2048_8192_SHA256,
+        SignatureAlgorithm::RsaPssSha384 => &RSA_PSS_2048_8192_SHA384,
+        SignatureAlgorithm::RsaPssSha512 => &RSA_PSS_2048_8192_SHA512,
+        SignatureAlgorithm::RsaPkcs1Sha256 => &RSA_PKCS1_2048_8192_SHA256,
+        SignatureAlgorithm::RsaPkcs1Sha384 => &RSA_PKCS1_2048_8192_SHA384,
+        SignatureAlgorithm::RsaPkcs1Sha512 => &RSA_PKCS1_2048_8192_SHA512,
+    }
+}

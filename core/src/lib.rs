@@ -1,0 +1,48 @@
+//! The device SDK for the Azure IoT Hub Device Provisioning Service (DPS).
+//!
+//! The flow, each arrow one type in one file; nothing downstream can be made without its upstream:
+//!
+//! ```text
+//! Credential --open--> Identity --tls--> TlsClient --register--> Assignment --connect--> HubClient
+//! ```
+//!
+//! ```no_run
+//! # async fn flow() -> dps_core::Result<()> {
+//! use dps_core::{Credential, ProvisioningClient};
+//!
+//! let identity =
+//!     Credential::pem_files("device-01-full-chain.cert.pem", "device-01.key.pem").open()?;
+//! let assignment = ProvisioningClient::new("0ne00000A0A", &identity).register().await?;
+//! let hub = assignment.connect(&identity).await?;
+//! hub.send("hello").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The crate owns no runtime: its futures run on the caller's tokio, and what it keeps running
+//! beside a [`HubClient`] is one task there.
+#![forbid(unsafe_code)]
+
+pub mod chain;
+pub mod credential;
+pub mod error;
+pub mod hub;
+pub mod identity;
+pub mod key;
+mod pem;
+pub mod provisioning;
+pub mod registration_id;
+pub mod signer;
+pub mod tls;
+pub mod transport;
+
+pub use crate::{
+    chain::CertificateChain,
+    credential::Credential,
+    error::{Error, ErrorKind, Result, ServiceDetails},
+    hub::{HubClient, Message},
+    identity::Identity,
+    provisioning::{Assignment, ProvisioningClient},
+    registration_id::RegistrationId,
+    signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
+};

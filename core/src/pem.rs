@@ -1,0 +1,229 @@
+//! PEM as people really have it (RFC 7468): CRLF, a byte order mark, text around the blocks.
+
+use std::{fmt, path::Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// One block between a BEGIN and an END line.
+pub(crate) struct Block {
+    pub(crate) label: String,
+    pub(crate) der: Zeroizing<Vec<u8>>,
+    /// Whether the block is a key in OpenSSL's old form, encrypted by its headers.
+    pub(crate) encrypted_by_headers: bool,
+}
+
+/// Why a block cannot be read, and which block it is.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    number: usize,
+    label: String,
+    line: usize,
+    reason: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, label, line, reason } = self;
+        write!(f, "PEM block {number} ({label}, line {line}) is damaged: {reason}")
+    }
+}
+
+/// All blocks of a text, in order. Text outside of blocks is skipped; a damaged block is an error,
+/// never dropped.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Block>, Damage> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut blocks = Vec::new();
+    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    while let Some((index, line)) = lines.next() {
+        let Some(label) = boundary(line, "-----BEGIN ") else {
+            if let Some(label) = boundary(line, "-----END ") {
+                return Err(Damage {
+                    number: blocks.len() + 1,
+                    label: label.into(),
+                    line: index + 1,
+                    reason: "an END line without its BEGIN line",
+                });
+            }
+            continue;
+        };
+        let damage = |reason| Damage {
+            number: blocks.len() + 1,
+            label: label.to_owned(),
+            line: index + 1,
+            reason,
+        };
+        let mut body = Zeroizing::new(String::new());
+        let mut encrypted_by_headers = false;
+        loop {
+            let Some((_, line)) = lines.next() else {
+                return Err(damage("its END line is missing"));
+            };
+            if let Some(end) = boundary(line, "-----END ") {
+                if end != label {
+                    return Err(damage("its END line has another label"));
+                }
+                break;
+            }
+            if line.trim_start().starts_with("-----") {
+                return Err(damage("its END line is missing"));
+            }
+            if line.contains(':') {
+                encrypted_by_headers |= line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
+                continue;
+            }
+            body.extend(line.chars().filter(|c| !c.is_whitespace()));
+        }
+        let der =
+            STANDARD.decode(body.as_bytes()).map_err(|_| damage("its base64 is not valid"))?;
+        if der.is_empty() {
+            return Err(damage("it is empty"));
+        }
+        let label = label.to_owned();
+        blocks.push(Block { label, der: Zeroizing::new(der), encrypted_by_headers });
+    }
+    Ok(blocks)
+}
+
+/// Writes one block, 64 characters a line.
+pub(crate) fn write(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(STANDARD.encode(der));
+    // Sized in advance: a reallocation would leave a copy of a key behind.
+    let mut text =
+        Zeroizing::new(String::with_capacity(encoded.len() * 65 / 64 + 2 * label.len() + 40));
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    let mut rest = encoded.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = tail;
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
+}
+
+/// What a file holds, for a message about a file that holds the wrong thing.
+pub(crate) fn describe(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "an empty file".into();
+    }
+    if let Some(kind) = describe_der(bytes) {
+        return kind.into();
+    }
+    match parse(bytes) {
+        Err(damage) => format!("a damaged PEM file ({damage})"),
+        Ok(blocks) if blocks.is_empty() => {
+            if std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')) {
+                "a text without any PEM block".into()
+            } else {
+                "a binary file of an unknown kind".into()
+            }
+        }
+        Ok(blocks) => {
+            let labels: Vec<_> = blocks.iter().map(|block| describe_label(&block.label)).collect();
+            labels.join(" and ")
+        }
+    }
+}
+
+/// Reads a file that belongs to a credential.
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+        let message = format!("{}: {}", path.display(), io_reason(&error));
+        Error::new(ErrorKind::FileNotReadable, message).with_source(error)
+    })
+}
+
+/// The reason of an I/O error without "(os error 2)".
+pub(crate) fn io_reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+fn boundary<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
+    line.trim().strip_prefix(prefix)?.strip_suffix("-----")
+}
+
+/// DER files told apart by their first elements (X.690): a SEQUENCE that holds the version number
+/// 3 is PKCS#12 (RFC 7292), 0 a key (RFC 5208, RFC 8017), 1 an EC key (RFC 5915), and one that
+/// holds a SEQUENCE a certificate, a request or an encrypted key.
+fn describe_der(bytes: &[u8]) -> Option<&'static str> {
+    use x509_parser::{asn1_rs::FromDer, certificate::X509Certificate};
+
+    if bytes.first() != Some(&0x30) {
+        return None;
+    }
+    if X509Certificate::from_der(bytes).is_ok() {
+        return Some("a DER certificate");
+    }
+    let (_, outer) = x509_parser::asn1_rs::Sequence::from_der(bytes).ok()?;
+    Some(match outer.content.as_ref() {
+        [0x02, 0x01, 0x03, ..] => "a PKCS#12 (PFX) file",
+        [0x02, 0x01, 0x00, ..] => "a DER private key",
+        [0x02, 0x01, 0x01, ..] => "a DER EC private key",
+        _ if pkcs8::EncryptedPrivateKeyInfoRef::try_from(bytes).is_ok() => {
+            "an encrypted DER private key"
+        }
+        _ => "a DER file of an unknown kind",
+    })
+}
+
+fn describe_label(label: &str) -> String {
+    match label {
+        "CERTIFICATE" => "a certificate".into(),
+        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".into(),
+        "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => "a private key".into(),
+        "ENCRYPTED PRIVATE KEY" => "an encrypted private key".into(),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => "a public key".into(),
+        other => format!("a PEM block \"{other}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(text: &str) -> Vec<(String, Vec<u8>)> {
+        parse(text.as_bytes()).unwrap().into_iter().map(|b| (b.label, b.der.to_vec())).collect()
+    }
+
+    #[test]
+    fn crlf_byte_order_mark_and_text_around_are_understood() {
+        let text = "\u{feff}Bag Attributes\r\n  friendlyName: x\r\n-----BEGIN CERTIFICATE-----\r\n\
+                    AQID\r\n-----END CERTIFICATE-----\r\nsubject=CN = x\r\n";
+        assert_eq!(labels(text), [("CERTIFICATE".into(), vec![1, 2, 3])]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for length in [1, 47, 48, 49, 1000] {
+            let der: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            let text = write("X", &der);
+            assert!(text.lines().all(|line| line.len() <= 64));
+            assert_eq!(labels(&text), [("X".into(), der)]);
+        }
+    }
+
+    #[test]
+    fn a_damaged_block_is_named() {
+        let good = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
+        for (damaged, reason) in [
+            ("-----BEGIN CERTIFICATE-----\nAQ!D\n-----END CERTIFICATE-----\n", "base64"),
+            ("-----BEGIN CERTIFICATE-----\nAQID\n", "END line is missing"),
+            ("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "empty"),
+            ("-----BEGIN CERTIFICATE-----\nAQID\n-----END X-----\n", "another label"),
+            ("-----END CERTIFICATE-----\n", "without its BEGIN"),
+        ] {
+            let damage = parse(format!("{good}{damaged}").as_bytes()).err().unwrap().to_string();
+            assert!(damage.contains(reason), "{damage}");
+            assert!(damage.contains("block 2 (CERTIFICATE, line 4)"), "{damage}");
+        }
+    }
+}

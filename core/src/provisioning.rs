@@ -1,0 +1,317 @@
+//! Registration with the Device Provisioning Service over MQTT.
+
+mod assignment;
+mod hint;
+mod machine;
+mod wire;
+
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+pub use self::{
+    assignment::{Assignment, Substatus},
+    machine::Progress,
+};
+use self::{
+    machine::{Action, Event, Machine},
+    wire::{Answer, Request},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    identity::Identity,
+    registration_id::RegistrationId,
+    tls::{TlsClient, TlsStream},
+    transport::{
+        Host, MQTT_PORT, Network,
+        mqtt::{Connect, Packet, QoS, Session},
+    },
+};
+
+/// The endpoint that serves every DPS instance of the public cloud.
+pub const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
+
+/// Registers a device with DPS.
+///
+/// Retries what may pass (a lost connection, a silent service, 429, 5xx) with jittered backoff
+/// and the service's own `retry-after`, until the deadline. Dropping the future of
+/// [`register`](Self::register) cancels it.
+#[derive(Clone)]
+pub struct ProvisioningClient {
+    identity: Identity,
+    id_scope: String,
+    registration_id: Option<String>,
+    host: String,
+    port: u16,
+    api_version: String,
+    network: Network,
+    deadline: Duration,
+    payload: Option<Value>,
+    seed: Option<u64>,
+    on_progress: Option<ProgressCallback>,
+}
+
+type ProgressCallback = Arc<dyn Fn(Progress) + Send + Sync>;
+
+impl ProvisioningClient {
+    /// The longest that a registration takes where nothing else is asked for.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(120);
+
+    /// A client for the DPS instance with this ID scope, such as `0ne00000A0A`.
+    pub fn new(id_scope: impl Into<String>, identity: &Identity) -> Self {
+        Self {
+            identity: identity.clone(),
+            id_scope: id_scope.into(),
+            registration_id: None,
+            host: GLOBAL_HOST.into(),
+            port: MQTT_PORT,
+            api_version: wire::API_VERSION.into(),
+            network: Network::default(),
+            deadline: Self::DEFAULT_DEADLINE,
+            payload: None,
+            seed: None,
+            on_progress: None,
+        }
+    }
+
+    /// The registration ID, where it is not to be taken from the leaf's common name, which it must
+    /// equal all the same.
+    pub fn registration_id(mut self, registration_id: impl Into<String>) -> Self {
+        self.registration_id = Some(registration_id.into());
+        self
+    }
+
+    /// The DPS endpoint, where it is not [`GLOBAL_HOST`].
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// The port, where it is not 8883.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// The version of the DPS device API, where it is not `2021-06-01`.
+    pub fn api_version(mut self, api_version: impl Into<String>) -> Self {
+        self.api_version = api_version.into();
+        self
+    }
+
+    /// How connections are opened; the hub is reached the same way.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// The longest that the registration may take, waits and retries included.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// What a custom allocation policy is to know about the device.
+    pub fn payload(mut self, payload: Value) -> Self {
+        self.payload = Some(payload);
+        self
+    }
+
+    /// The seed of the jitter, where a run is to be repeated exactly.
+    pub fn jitter_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Called with each stage that the registration reaches.
+    pub fn on_progress(mut self, callback: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = Some(Arc::new(callback));
+        self
+    }
+
+    /// Registers the device and waits for its assignment.
+    pub async fn register(&self) -> Result<Assignment> {
+        self.try_register().await.map_err(|error| {
+            hint::explain(error, &self.identity, &self.id_scope).during("register")
+        })
+    }
+
+    async fn try_register(&self) -> Result<Assignment> {
+        let target = self.check()?;
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
+        let mut machine = Machine::new(self.deadline, seed);
+        let start = Instant::now();
+        let mut session = None;
+        let mut step = machine.start();
+        loop {
+            for progress in machine.take_progress() {
+                tracing::debug!("registration of {}: {progress:?}", target.registration_id);
+                if let Some(callback) = &self.on_progress {
+                    callback(progress);
+                }
+            }
+            let until = start + step.until;
+            let event = match step.action {
+                Action::Connect => {
+                    // The old connection is closed before the new one evicts it.
+                    session = None;
+                    match before(until, target.connect(&self.network)).await {
+                        Some(Ok(opened)) => {
+                            session = Some(opened);
+                            Event::Connected
+                        }
+                        Some(Err(error)) => Event::Failed(error),
+                        None => Event::TimeOver,
+                    }
+                }
+                Action::Send(request) => {
+                    let body = request.body(&target.registration_id, self.payload.as_ref());
+                    match &mut session {
+                        Some(session) => exchange(session, Some((&request, body)), until).await,
+                        None => Event::Failed(no_session()),
+                    }
+                }
+                Action::Listen => match &mut session {
+                    Some(session) => exchange(session, None, until).await,
+                    None => Event::Failed(no_session()),
+                },
+                Action::Pause => {
+                    sleep_until(until).await;
+                    Event::TimeOver
+                }
+                Action::Finish(result) => {
+                    if let Some(session) = session.take() {
+                        session.disconnect().await;
+                    }
+                    return Assignment::new(result?, &target.registration_id, self.network.clone());
+                }
+            };
+            step = machine.handle(event, start.elapsed());
+        }
+    }
+
+    /// All that can be wrong before dialling.
+    fn check(&self) -> Result<Target> {
+        let host = Host::parse(&self.host)?;
+        if self.id_scope.is_empty()
+            || !self.id_scope.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{:?} is not an ID scope, which looks like 0ne00000A0A", self.id_scope),
+            ));
+        }
+        let registration_id = self.checked_registration_id()?;
+        self.identity.check(SystemTime::now())?;
+        let tls = self.identity.tls(self.network.trusted_roots())?;
+        let user_name = wire::user_name(&self.id_scope, &registration_id, &self.api_version);
+        Ok(Target { host, port: self.port, tls, user_name, registration_id })
+    }
+
+    fn checked_registration_id(&self) -> Result<RegistrationId> {
+        let Some(asked_for) = &self.registration_id else {
+            return self.identity.registration_id();
+        };
+        let registration_id = RegistrationId::parse_common_name(asked_for)?;
+        let common_name = self.identity.chain().leaf().common_name().unwrap_or_default();
+        if common_name == asked_for {
+            return Ok(registration_id);
+        }
+        // DPS compares registration IDs without regard to case.
+        if common_name.eq_ignore_ascii_case(asked_for) {
+            tracing::warn!(
+                "the registration ID {asked_for:?} and the common name {common_name:?} of the leaf \
+                 certificate differ in case"
+            );
+            return Ok(registration_id);
+        }
+        Err(Error::new(
+            ErrorKind::RegistrationIdMismatch,
+            format!(
+                "the registration ID is {asked_for:?}, but the common name of the leaf certificate \
+                 is {common_name:?}; DPS wants them to be equal"
+            ),
+        )
+        .with_hint("Leave the registration ID out: it is then taken from the certificate."))
+    }
+}
+
+impl fmt::Debug for ProvisioningClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProvisioningClient")
+            .field("id_scope", &self.id_scope)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long CONNECT and SUBSCRIBE may wait for their answers.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where and as whom to register.
+struct Target {
+    host: Host,
+    port: u16,
+    tls: TlsClient,
+    user_name: String,
+    registration_id: RegistrationId,
+}
+
+impl Target {
+    async fn connect(&self, network: &Network) -> Result<Session<TlsStream>> {
+        let stream = network.open(&self.host, self.port, &self.tls).await?;
+        let connect = Connect {
+            client_id: self.registration_id.to_string(),
+            user_name: self.user_name.clone(),
+            password: None,
+            clean_session: true,
+            keep_alive: KEEP_ALIVE,
+        };
+        let mut session = Session::connect(stream, connect, &self.host, PATIENCE).await?;
+        session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?;
+        Ok(session)
+    }
+}
+
+/// Sends the request, if there is one, and waits for an answer.
+async fn exchange(
+    session: &mut Session<TlsStream>,
+    request: Option<(&Request, Vec<u8>)>,
+    until: Instant,
+) -> Event {
+    let answered = async {
+        if let Some((request, body)) = request {
+            session.publish(request.topic(), body, QoS::AtLeastOnce).await?;
+        }
+        loop {
+            if let Packet::Publish(publish) = session.next().await? {
+                match Answer::parse(&publish.topic, &publish.payload) {
+                    Some(answer) => return Ok(answer),
+                    None => tracing::warn!("a message on {:?} was ignored", publish.topic),
+                }
+            }
+        }
+    };
+    match before(until, answered).await {
+        Some(Ok(answer)) => Event::Answer(answer),
+        Some(Err(error)) => Event::Failed(error),
+        None => Event::TimeOver,
+    }
+}
+
+async fn before<T>(until: Instant, future: impl Future<Output = T>) -> Option<T> {
+    timeout_at(until, future).await.ok()
+}
+
+fn no_session() -> Error {
+    Error::new(ErrorKind::Internal, "a request was to be sent without a connection")
+}

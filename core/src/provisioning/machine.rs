@@ -1,0 +1,350 @@
+//! The registration dialogue as a state machine without sockets and clocks.
+//!
+//! ```text
+//! Connecting --connected--> Asking --202--> Waiting --> Asking --200--> done
+//!      ^                      |  |             ^
+//!      |                      |  +--429, 5xx---+
+//!      +------- Waiting <-----+ lost, silent
+//! ```
+//!
+//! Time is a [`Duration`] since the start, handed in with every event, so that the machine runs in
+//! virtual time as well.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::wire::{Answer, Operation, Request, service_details};
+use crate::error::{Error, ErrorKind, Result, ServiceDetails};
+
+/// How long one request waits for its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The pause between polls where the service names none; DPS allows 5 polls in 10 s per device
+/// (Microsoft, "Quotas and limits").
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The shortest pause, so that `retry-after=0` does not become a hot loop.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause on an open connection: nobody pings meanwhile, and its keep-alive is 60 s.
+const LONGEST_SILENCE: Duration = Duration::from_secs(45);
+
+/// The first and the longest pause of the exponential backoff.
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+const BACKOFF_CAP: Duration = Duration::from_secs(60);
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The connection is open and subscribed to the answers.
+    Connected,
+    /// An answer has arrived.
+    Answer(Answer),
+    /// The connection could not be opened, or was lost.
+    Failed(Error),
+    /// The time of the last [`Step`] is over.
+    TimeOver,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Open a connection, in place of any old one, and subscribe.
+    Connect,
+    /// Send the request and wait for an answer.
+    Send(Request),
+    /// Wait for an answer to what was sent before.
+    Listen,
+    /// Do nothing until the step's time is over; keep the connection.
+    Pause,
+    /// The dialogue is over.
+    Finish(Result<Registered>),
+}
+
+/// One action and until when it may take.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) action: Action,
+    pub(super) until: Duration,
+}
+
+/// A registration that ended in `assigned`.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) operation_id: String,
+    pub(super) state: Map<String, Value>,
+}
+
+/// How far the registration has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress {
+    /// The connection to DPS is open.
+    Connected,
+    /// The device asks to be registered.
+    Registering,
+    /// The service has accepted the device and looks for a hub.
+    Assigning,
+    /// The service has assigned a hub.
+    Assigned,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    state: State,
+    deadline: Duration,
+    random: fastrand::Rng,
+    operation_id: Option<String>,
+    last_rid: u32,
+    /// Failures without an accepted answer between.
+    failures: u32,
+    /// What to say if the deadline passes.
+    last_failure: Option<Error>,
+    progress: Vec<Progress>,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting,
+    Asking { rid: u32, since: Duration },
+    WaitingToAsk,
+    WaitingToConnect,
+}
+
+impl Machine {
+    /// `deadline` bounds the whole dialogue; `seed` decides the jitter.
+    pub(super) fn new(deadline: Duration, seed: u64) -> Self {
+        Self {
+            state: State::Connecting,
+            deadline,
+            random: fastrand::Rng::with_seed(seed),
+            operation_id: None,
+            last_rid: 0,
+            failures: 0,
+            last_failure: None,
+            progress: Vec::new(),
+        }
+    }
+
+    pub(super) fn start(&self) -> Step {
+        self.step(Action::Connect, self.deadline)
+    }
+
+    /// What became known since the last call.
+    pub(super) fn take_progress(&mut self) -> Vec<Progress> {
+        std::mem::take(&mut self.progress)
+    }
+
+    pub(super) fn handle(&mut self, event: Event, now: Duration) -> Step {
+        if now >= self.deadline && !matches!(event, Event::Answer(_)) {
+            if let Event::Failed(error) = event {
+                self.last_failure = Some(error);
+            }
+            return self.out_of_time(now);
+        }
+        match (event, &self.state) {
+            (Event::Connected, State::Connecting) => {
+                self.progress.push(Progress::Connected);
+                self.ask(now)
+            }
+            (Event::Answer(answer), State::Asking { rid, since }) => {
+                if answer.rid != rid.to_string() {
+                    tracing::warn!(
+                        "an answer with $rid {:?} was ignored; {rid} is awaited",
+                        answer.rid
+                    );
+                    let until = *since + REQUEST_TIMEOUT;
+                    self.last_failure = Some(Error::new(
+                        ErrorKind::ProtocolViolation,
+                        format!("the service answered with $rid {:?} instead of {rid}", answer.rid),
+                    ));
+                    return self.step(Action::Listen, until);
+                }
+                self.answered(&answer, now)
+            }
+            (Event::Failed(error), _) if !error.retryable() => self.finish(Err(error), now),
+            (Event::Failed(error), _) => {
+                let pause = self.backoff(error.retry_after());
+                self.last_failure = Some(error);
+                self.pause(State::WaitingToConnect, pause, now)
+            }
+            (Event::TimeOver, State::Asking { .. }) => {
+                let silent = Error::new(
+                    ErrorKind::RequestTimeout,
+                    format!("the service did not answer within {} s", REQUEST_TIMEOUT.as_secs()),
+                );
+                // A wrong answer explains the silence better than the silence itself.
+                self.last_failure.get_or_insert(silent);
+                let pause = self.backoff(None);
+                self.pause(State::WaitingToConnect, pause, now)
+            }
+            (Event::TimeOver, State::WaitingToAsk) => self.ask(now),
+            (Event::TimeOver, State::WaitingToConnect | State::Connecting) => self.connect(),
+            // Late news of a connection that has been given up.
+            (Event::Connected | Event::Answer(_), _) => self.connect(),
+        }
+    }
+
+    fn answered(&mut self, answer: &Answer, now: Duration) -> Step {
+        if answer.status >= 300 {
+            let error = self.refusal(answer.refusal());
+            if !error.retryable() {
+                return self.finish(Err(error), now);
+            }
+            let pause = self.backoff(error.retry_after());
+            self.last_failure = Some(error);
+            return self.pause(State::WaitingToAsk, pause, now);
+        }
+        let status = match answer.operation_status() {
+            Ok(status) => status,
+            Err(error) => return self.finish(Err(error), now),
+        };
+        self.failures = 0;
+        self.last_failure = None;
+        // An answer to a poll may lack the operation ID; the old one stays.
+        if let Some(id) = status.operation_id.filter(|id| !id.is_empty()) {
+            if !is_topic_safe(&id) {
+                let error = Error::new(
+                    ErrorKind::ProtocolViolation,
+                    format!("the service named an operation ID that fits no topic: {id:?}"),
+                );
+                return self.finish(Err(error), now);
+            }
+            self.operation_id = Some(id);
+        }
+        let state = status.registration_state.unwrap_or_default();
+        match status.status.as_str() {
+            "assigning" | "unassigned" => {
+                if self.operation_id.is_none() {
+                    let error = Error::new(
+                        ErrorKind::ProtocolViolation,
+                        "the service accepted the registration without an operation ID",
+                    );
+                    return self.finish(Err(error), now);
+                }
+                self.progress.push(Progress::Assigning);
+                let pause = answer.retry_after.unwrap_or(POLL_INTERVAL).max(SHORTEST_PAUSE);
+                self.pause(State::WaitingToAsk, pause, now)
+            }
+            "assigned" => {
+                self.progress.push(Progress::Assigned);
+                let operation_id = self.operation_id.clone().unwrap_or_default();
+                self.finish(Ok(Registered { operation_id, state }), now)
+            }
+            "failed" => self.finish(Err(allocation_failure(state)), now),
+            // "blacklisted" is the old name, which some clients still know.
+            "disabled" | "blacklisted" => {
+                let error = Error::new(
+                    ErrorKind::EnrollmentDisabled,
+                    "the service knows the device, and its enrollment is disabled",
+                );
+                self.finish(Err(error), now)
+            }
+            unknown => {
+                let error = Error::new(
+                    ErrorKind::UnknownStatus,
+                    format!("the service answered with the registration status {unknown:?}"),
+                );
+                self.finish(Err(error), now)
+            }
+        }
+    }
+
+    fn refusal(&self, details: ServiceDetails) -> Error {
+        let kind = ErrorKind::from_status(details.status.unwrap_or_default());
+        let what = match self.operation_id {
+            None => "the service refused the registration",
+            Some(_) => "the service refused to tell the registration's status",
+        };
+        Error::new(kind, what).with_service(details)
+    }
+
+    fn ask(&mut self, now: Duration) -> Step {
+        self.last_rid += 1;
+        let operation = match &self.operation_id {
+            None => {
+                self.progress.push(Progress::Registering);
+                Operation::Register
+            }
+            Some(operation_id) => Operation::Poll { operation_id: operation_id.clone() },
+        };
+        self.state = State::Asking { rid: self.last_rid, since: now };
+        self.step(Action::Send(Request { rid: self.last_rid, operation }), now + REQUEST_TIMEOUT)
+    }
+
+    fn connect(&mut self) -> Step {
+        self.state = State::Connecting;
+        self.step(Action::Connect, self.deadline)
+    }
+
+    fn pause(&mut self, state: State, pause: Duration, now: Duration) -> Step {
+        // Sleeping until a deadline that cannot be met would only delay the bad news.
+        let Some(until) = now.checked_add(pause).filter(|until| *until < self.deadline) else {
+            return self.out_of_time(now);
+        };
+        self.state = if pause > LONGEST_SILENCE { State::WaitingToConnect } else { state };
+        self.step(Action::Pause, until)
+    }
+
+    /// Full jitter over an exponential window, never below what the service asked for.
+    fn backoff(&mut self, retry_after: Option<Duration>) -> Duration {
+        let window = BACKOFF_BASE.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_CAP);
+        self.failures = self.failures.saturating_add(1);
+        let jitter = window.mul_f64(self.random.f64());
+        match retry_after {
+            // A fleet that was throttled together must not come back together.
+            Some(asked) => asked + jitter.min(asked.max(BACKOFF_BASE) / 2),
+            None => jitter.max(SHORTEST_PAUSE),
+        }
+    }
+
+    fn out_of_time(&mut self, now: Duration) -> Step {
+        let allowed = format!("the registration was not done within {} s", self.deadline.as_secs_f64());
+        let error = match self.last_failure.take() {
+            None => Error::new(ErrorKind::DeadlineExceeded, match self.state {
+                State::Connecting | State::WaitingToConnect => format!("{allowed}: the connection was not open yet"),
+                State::Asking { .. } => format!("{allowed}: an answer was awaited"),
+                State::WaitingToAsk => format!("{allowed}: the service was still assigning a hub"),
+            }),
+            Some(last) => {
+                let error = Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("{allowed}; the last failure was: {}", last.message()),
+                );
+                match last.service().cloned() {
+                    Some(service) => error.with_service(service),
+                    None => error,
+                }
+                .with_source(last)
+            }
+        };
+        self.finish(Err(error), now)
+    }
+
+    fn finish(&self, result: Result<Registered>, now: Duration) -> Step {
+        Step { action: Action::Finish(result), until: now }
+    }
+
+    fn step(&self, action: Action, until: Duration) -> Step {
+        Step { action, until: until.min(self.deadline) }
+    }
+}
+
+/// The service took the device's word and could not place it.
+fn allocation_failure(state: Map<String, Value>) -> Error {
+    let details = service_details(&Value::Object(state), "errorMessage");
+    // Some answers carry a bad certificate here instead of as a status 401.
+    let kind = match details.error_code {
+        Some(401_002) => ErrorKind::Unauthorized,
+        _ => ErrorKind::AllocationFailed,
+    };
+    Error::new(kind, "the registration ended in the status \"failed\"").with_service(details)
+}
+
+fn is_topic_safe(id: &str) -> bool {
+    id.len() <= 1024 && !id.contains(['/', '?', '&', '#', '+', '$', '\0'])
+}
+
+#[cfg(test)]
+mod tests;

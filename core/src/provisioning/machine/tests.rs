@@ -1,0 +1,275 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+const ASSIGNED: &str = r#"{"operationId":"4.a.b","status":"assigned",
+    "registrationState":{"assignedHub":"h","deviceId":"d","new":1}}"#;
+const ASSIGNING: &str = r#"{"operationId":"4.a.b","status":"assigning"}"#;
+
+/// A machine in virtual time.
+struct Run {
+    machine: Machine,
+    now: Duration,
+    step: Step,
+}
+
+impl Run {
+    fn new() -> Self {
+        let machine = Machine::new(DEADLINE, 7);
+        let step = machine.start();
+        Self { machine, now: Duration::ZERO, step }
+    }
+
+    fn connected() -> Self {
+        let mut run = Self::new();
+        run.event(Event::Connected);
+        run
+    }
+
+    fn event(&mut self, event: Event) {
+        self.step = self.machine.handle(event, self.now);
+    }
+
+    fn answer(&mut self, status: u16, retry_after: Option<u64>, body: &str) {
+        let Action::Send(request) = &self.step.action else { panic!("{:?}", self.step) };
+        let rid = request.rid.to_string();
+        let retry_after = retry_after.map(Duration::from_secs);
+        self.event(Event::Answer(Answer { rid, status, retry_after, body: body.into() }));
+    }
+
+    /// Sleeps through the step and says how long that was.
+    fn sleep(&mut self) -> Duration {
+        let pause = self.step.until - self.now;
+        self.now = self.step.until;
+        self.event(Event::TimeOver);
+        pause
+    }
+
+    fn operation(&self) -> &Operation {
+        let Action::Send(request) = &self.step.action else { panic!("{:?}", self.step) };
+        &request.operation
+    }
+
+    fn error(self) -> Error {
+        match self.step.action {
+            Action::Finish(Err(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::ConnectionLost, "lost")
+}
+
+#[test]
+fn register_poll_assigned() {
+    let mut run = Run::connected();
+    assert_eq!(run.operation(), &Operation::Register);
+    run.answer(202, Some(3), ASSIGNING);
+    assert_eq!(run.sleep(), Duration::from_secs(3));
+    assert_eq!(run.operation(), &Operation::Poll { operation_id: "4.a.b".into() });
+    run.answer(202, None, r#"{"status":"assigning"}"#);
+    assert_eq!(run.sleep(), POLL_INTERVAL);
+    run.answer(200, None, ASSIGNED);
+    let Action::Finish(Ok(registered)) = run.step.action else { panic!() };
+    assert_eq!(registered.operation_id, "4.a.b");
+    assert_eq!(registered.state["new"], 1);
+    assert_eq!(
+        run.machine.take_progress(),
+        [
+            Progress::Connected,
+            Progress::Registering,
+            Progress::Assigning,
+            Progress::Assigning,
+            Progress::Assigned
+        ]
+    );
+}
+
+#[test]
+fn a_throttled_request_waits_as_long_as_it_is_told_and_not_much_longer() {
+    let mut run = Run::connected();
+    run.answer(429, Some(20), r#"{"errorCode":429001}"#);
+    let pause = run.sleep();
+    assert!((20..=31).contains(&pause.as_secs()), "{pause:?}");
+    assert_eq!(run.operation(), &Operation::Register);
+    run.answer(202, Some(1), ASSIGNING);
+    run.sleep();
+    run.answer(500, None, "");
+    run.sleep();
+    assert!(matches!(run.operation(), Operation::Poll { .. }), "{:?}", run.step);
+}
+
+#[test]
+fn two_devices_do_not_come_back_at_the_same_moment() {
+    let pauses: Vec<_> = (0..20)
+        .map(|seed| {
+            let mut machine = Machine::new(DEADLINE, seed);
+            machine.backoff(Some(Duration::from_secs(5)))
+        })
+        .collect();
+    assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(5)));
+    assert!(pauses.windows(2).any(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn throttled_for_ever_ends_at_the_deadline_with_the_services_words() {
+    let mut run = Run::connected();
+    while let Action::Send(_) = run.step.action {
+        run.answer(429, Some(7), r#"{"errorCode":429001,"message":"throttled","trackingId":"t"}"#);
+        if matches!(run.step.action, Action::Pause) {
+            run.sleep();
+        }
+    }
+    let error = run.error();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    let service = error.service().unwrap();
+    assert_eq!((service.status, service.error_code), (Some(429), Some(429_001)));
+    assert_eq!(service.tracking_id.as_deref(), Some("t"));
+}
+
+#[test]
+fn a_pause_that_cannot_end_in_time_is_not_slept_through() {
+    let mut run = Run::connected();
+    run.answer(429, Some(86_400), "");
+    assert_eq!(run.now, Duration::ZERO);
+    assert_eq!(run.error().kind(), ErrorKind::DeadlineExceeded);
+}
+
+#[test]
+fn a_wrong_rid_is_ignored_and_explains_the_silence() {
+    let mut run = Run::connected();
+    let answer = |rid: &str| {
+        Event::Answer(Answer {
+            rid: rid.into(),
+            status: 200,
+            retry_after: None,
+            body: ASSIGNED.into(),
+        })
+    };
+    run.event(answer("77"));
+    assert!(matches!(run.step.action, Action::Listen), "{:?}", run.step);
+    assert_eq!(run.step.until, REQUEST_TIMEOUT);
+    run.event(answer("1"));
+    assert!(matches!(run.step.action, Action::Finish(Ok(_))), "{:?}", run.step);
+
+    let mut run = Run::connected();
+    while !matches!(run.step.action, Action::Finish(_)) {
+        match run.step.action {
+            Action::Send(_) | Action::Listen => {
+                if run.step.until - run.now == REQUEST_TIMEOUT {
+                    run.event(answer("77"));
+                }
+                run.sleep();
+            }
+            Action::Connect => run.event(Event::Connected),
+            _ => drop(run.sleep()),
+        }
+    }
+    let error = run.error();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(error.message().contains("\"77\""), "{error}");
+}
+
+#[test]
+fn a_lost_connection_resumes_the_operation() {
+    let mut run = Run::connected();
+    run.answer(202, Some(3), ASSIGNING);
+    run.sleep();
+    run.event(Event::Failed(lost()));
+    assert!(matches!(run.step.action, Action::Pause));
+    run.sleep();
+    assert!(matches!(run.step.action, Action::Connect));
+    run.event(Event::Connected);
+    assert!(matches!(run.operation(), Operation::Poll { .. }));
+}
+
+#[test]
+fn each_ending_has_its_kind() {
+    for (status, body, kind) in [
+        (401, r#"{"errorCode":401002}"#, ErrorKind::Unauthorized),
+        (400, "", ErrorKind::BadRequest),
+        (404, "{}", ErrorKind::NotFound),
+        (302, "", ErrorKind::ServiceRefused),
+        (200, "{", ErrorKind::ProtocolViolation),
+        (200, "", ErrorKind::ProtocolViolation),
+        (202, r#"{"status":"assigning"}"#, ErrorKind::ProtocolViolation),
+        (202, r#"{"status":"assigning","operationId":"a/#"}"#, ErrorKind::ProtocolViolation),
+        (200, r#"{"operationId":"","status":"disabled"}"#, ErrorKind::EnrollmentDisabled),
+        (200, r#"{"operationId":"x","status":"paused"}"#, ErrorKind::UnknownStatus),
+        (
+            200,
+            r#"{"status":"failed","registrationState":{"errorCode":400208,"errorMessage":"no hub"}}"#,
+            ErrorKind::AllocationFailed,
+        ),
+        (
+            200,
+            r#"{"status":"failed","registrationState":{"errorCode":401002,"errorMessage":"no"}}"#,
+            ErrorKind::Unauthorized,
+        ),
+    ] {
+        let mut run = Run::connected();
+        run.answer(status, None, body);
+        assert_eq!(run.error().kind(), kind, "{status} {body}");
+    }
+}
+
+#[test]
+fn what_no_retry_can_mend_ends_at_once() {
+    let mut run = Run::new();
+    run.event(Event::Failed(Error::new(ErrorKind::ServerNotTrusted, "untrusted")));
+    assert_eq!(run.error().kind(), ErrorKind::ServerNotTrusted);
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_of_events_ends_by_the_deadline(
+        seed: u64,
+        events in prop::collection::vec((0_u8..7, 0_u16..600, 0_u64..200, ".{0,40}"), 0..200),
+    ) {
+        let mut machine = Machine::new(DEADLINE, seed);
+        let mut step = machine.start();
+        let mut now = Duration::ZERO;
+        for (choice, status, seconds, text) in events {
+            prop_assert!(step.until <= DEADLINE);
+            if let Action::Finish(_) = step.action {
+                return Ok(());
+            }
+            let rid = match &step.action {
+                Action::Send(request) => request.rid.to_string(),
+                _ => seconds.to_string(),
+            };
+            let body = match choice {
+                0 => ASSIGNING.into(),
+                1 => ASSIGNED.into(),
+                _ => text.into_bytes(),
+            };
+            let event = match choice {
+                0..=2 => Event::Answer(Answer {
+                    rid,
+                    status,
+                    retry_after: (seconds % 2 == 0).then(|| Duration::from_secs(seconds)),
+                    body,
+                }),
+                3 => Event::Connected,
+                4 => Event::Failed(lost()),
+                _ => {
+                    now = step.until;
+                    Event::TimeOver
+                }
+            };
+            step = machine.handle(event, now);
+        }
+        // Left alone, it always ends.
+        for _ in 0..10_000 {
+            if let Action::Finish(_) = step.action {
+                return Ok(());
+            }
+            now = step.until;
+            step = machine.handle(Event::TimeOver, now);
+        }
+        prop_assert!(false, "it never ended: {step:?}");
+    }
+}

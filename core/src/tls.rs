@@ -1,0 +1,96 @@
+//! TLS 1.2 and 1.3 with a client certificate. The only room that knows rustls.
+
+mod client_key;
+mod failure;
+mod roots;
+mod stepped;
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, ConfigBuilder, SupportedProtocolVersion,
+    client::{Resumption, WantsClientCert},
+    crypto::CryptoProvider,
+    version,
+};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client};
+
+pub(crate) use self::{client_key::ClientKey, failure::io_failure};
+pub use self::{
+    roots::Roots,
+    stepped::{SigningExecutor, SigningThreads},
+};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    transport::Host,
+};
+
+/// An encrypted connection whose server was verified.
+pub(crate) type TlsStream = client::TlsStream<TcpStream>;
+
+/// What the TLS connections of one identity share.
+#[derive(Clone)]
+pub(crate) struct TlsClient {
+    config: Arc<ClientConfig>,
+    /// Where a signer that may block is called.
+    executor: Option<Arc<dyn SigningExecutor>>,
+    roots: Roots,
+}
+
+impl TlsClient {
+    pub(crate) fn new(key: Arc<ClientKey>, roots: &Roots) -> Result<Self> {
+        let versions: &[_] = match key.needs_tls12() {
+            true => &[&version::TLS12],
+            false => &[&version::TLS13, &version::TLS12],
+        };
+        let executor = key.may_block().then(SigningThreads::shared);
+        let config = verifying(versions, roots)?.with_client_cert_resolver(key);
+        Ok(Self::from_config(config, executor, roots))
+    }
+
+    /// For a server that asks for no client certificate: the management surface.
+    pub(crate) fn anonymous(roots: &Roots) -> Result<Self> {
+        let versions = &[&version::TLS13, &version::TLS12];
+        let config = verifying(versions, roots)?.with_no_client_auth();
+        Ok(Self::from_config(config, None, roots))
+    }
+
+    fn from_config(
+        mut config: ClientConfig,
+        executor: Option<Arc<dyn SigningExecutor>>,
+        roots: &Roots,
+    ) -> Self {
+        // Per identity, so that a rotated key never resumes the old key's session.
+        config.resumption = Resumption::in_memory_sessions(2);
+        Self { config: Arc::new(config), executor, roots: roots.clone() }
+    }
+
+    /// Performs the handshake; `host` is sent as SNI and checked against the server certificate.
+    pub(crate) async fn handshake(&self, stream: TcpStream, host: &Host) -> Result<TlsStream> {
+        let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| {
+            Error::new(ErrorKind::HostInvalid, format!("{host} is not a server name"))
+        })?;
+        let connect = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream);
+        let result = match &self.executor {
+            None => connect.await,
+            Some(executor) => stepped::run(connect, executor.as_ref()).await,
+        };
+        result.map_err(|error| failure::handshake_failure(error, host, &self.roots))
+    }
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn verifying(
+    versions: &[&'static SupportedProtocolVersion],
+    roots: &Roots,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {error}")))?
+        .with_webpki_verifier(roots.verifier()?))
+}

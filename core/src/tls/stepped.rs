@@ -1,0 +1,132 @@
+//! A handshake whose signer may block, kept off the thread that serves the other connections.
+//!
+//! rustls signs inside the handshake, so the handshake's future is polled elsewhere, one poll at a
+//! time; between polls it waits here like any other. Handing whole handshakes to threads would
+//! take one thread for each stalled peer.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+/// Runs the steps of a handshake that may call a blocking signer.
+pub trait SigningExecutor: Send + Sync {
+    /// Runs `job` soon, on another thread. A job that is dropped fails its handshake.
+    fn execute(&self, job: Box<dyn FnOnce() + Send>);
+}
+
+/// At most eight threads, started when needed and ended after ten idle seconds.
+#[derive(Clone, Default)]
+pub struct SigningThreads(Arc<Pool>);
+
+#[derive(Default)]
+struct Pool {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Box<dyn FnOnce() + Send>>,
+    threads: usize,
+    idle: usize,
+}
+
+impl SigningThreads {
+    const MOST: usize = 8;
+    const IDLE: Duration = Duration::from_secs(10);
+
+    pub(super) fn shared() -> Arc<dyn SigningExecutor> {
+        static SHARED: OnceLock<SigningThreads> = OnceLock::new();
+        Arc::new(SHARED.get_or_init(Self::default).clone())
+    }
+}
+
+impl SigningExecutor for SigningThreads {
+    fn execute(&self, job: Box<dyn FnOnce() + Send>) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.jobs.push_back(job);
+        if state.idle < state.jobs.len() && state.threads < Self::MOST {
+            let pool = Arc::clone(&self.0);
+            let spawned = thread::Builder::new()
+                .name("dps-signing".into())
+                .spawn(move || pool.serve());
+            match spawned {
+                Ok(_) => state.threads += 1,
+                // No thread now and none later: dropping the job fails its handshake.
+                Err(_) if state.threads == 0 => state.jobs.clear(),
+                Err(_) => {}
+            }
+        }
+        drop(state);
+        self.0.work.notify_one();
+    }
+}
+
+impl Pool {
+    fn serve(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                // A panicking signer costs its own handshake, not the thread's place in the pool.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.idle += 1;
+            let (next, timeout) = self
+                .work
+                .wait_timeout(state, SigningThreads::IDLE)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+            state.idle -= 1;
+            if timeout.timed_out() && state.jobs.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}
+
+/// Drives `future` by polls on the executor.
+pub(super) async fn run<T, F>(future: F, executor: &dyn SigningExecutor) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>> + Send + 'static,
+    T: Send + 'static,
+{
+    let wakeup = Arc::new(Wakeup(Notify::new()));
+    let mut future = Box::pin(future);
+    loop {
+        let (answer, polled) = oneshot::channel();
+        let waker = Waker::from(Arc::clone(&wakeup));
+        executor.execute(Box::new(move || {
+            let poll = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+            // The receiver is gone when the caller stopped waiting.
+            let _ = answer.send((future, poll));
+        }));
+        let (returned, poll) =
+            polled.await.map_err(|_| io::Error::other("the signer's thread ended"))?;
+        if let Poll::Ready(result) = poll {
+            return result;
+        }
+        future = returned;
+        wakeup.0.notified().await;
+    }
+}
+
+struct Wakeup(Notify);
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}

@@ -1,0 +1,155 @@
+//! MQTT packets over a pair of byte streams, each of them recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::Error as CodecError;
+use rumqttc::mqttbytes::v4::{Connect, Packet};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use crate::listener::{self, Shared};
+use crate::record::{self, Direction, Recorded, Role, Transport};
+
+/// Largest packet taken in: a hub's message of 256 KB with its properties (service.md 5.1) behind
+/// a topic as long as MQTT allows.
+const LARGEST: usize = 256 * 1024 + 64 * 1024 + 16;
+/// How long a client may take to read what it is sent.
+const WRITE: Duration = Duration::from_secs(30);
+
+/// Why a connection cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("not MQTT 3.1.1: {0}")]
+    Codec(CodecError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the client does not read its answers")]
+    Stalled,
+}
+
+pub(super) struct Frames<R, W> {
+    reader: R,
+    writer: W,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    pub(super) trace: Trace,
+}
+
+impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
+    pub(super) fn new(reader: R, writer: W, trace: Trace) -> Self {
+        let (incoming, outgoing) = (BytesMut::new(), BytesMut::new());
+        Self { reader, writer, incoming, outgoing, trace }
+    }
+
+    /// The next packet; `None` where the client has closed the connection. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Result<Option<Packet>, Error> {
+        loop {
+            if let Some(packet) = self.decode()? {
+                return Ok(Some(packet));
+            }
+            if !self.fill().await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next packet of those already read.
+    pub(super) fn decode(&mut self) -> Result<Option<Packet>, Error> {
+        match Packet::read(&mut self.incoming, LARGEST) {
+            Ok(packet) => {
+                // A CONNECT is recorded once its user name is understood.
+                if !matches!(packet, Packet::Connect(_)) {
+                    self.trace.push(Direction::In, &packet);
+                }
+                Ok(Some(packet))
+            }
+            Err(CodecError::InsufficientBytes(_)) => Ok(None),
+            Err(error) => Err(Error::Codec(error)),
+        }
+    }
+
+    /// Reads more; `false` where the client has closed the connection. Safe to cancel.
+    pub(super) async fn fill(&mut self) -> Result<bool, Error> {
+        self.incoming.reserve(4096);
+        Ok(self.reader.read_buf(&mut self.incoming).await? > 0)
+    }
+
+    /// Queues a packet until the next [`Frames::flush`]. The codec would silently truncate a
+    /// topic too long for MQTT, so that is kept out here.
+    pub(super) fn send(&mut self, packet: Packet) {
+        let too_long = |packet: &Packet| matches!(packet, Packet::Publish(publish) if publish.topic.len() > usize::from(u16::MAX));
+        if too_long(&packet) {
+            return tracing::warn!("an answer's topic is too long for MQTT; not sent");
+        }
+        match packet.write(&mut self.outgoing, usize::MAX) {
+            Ok(_) => self.trace.push(Direction::Out, &packet),
+            Err(error) => tracing::warn!(%error, "an answer cannot be encoded; not sent"),
+        }
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Error> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        let write = async {
+            self.writer.write_all_buf(&mut self.outgoing).await?;
+            self.writer.flush().await
+        };
+        timeout(WRITE, write).await.map_err(|_| Error::Stalled)??;
+        Ok(())
+    }
+
+    /// Sends what is queued and says goodbye in TLS.
+    pub(super) async fn close(&mut self) {
+        let farewell = async {
+            self.flush().await?;
+            self.writer.shutdown().await?;
+            Ok::<_, Error>(())
+        };
+        if !matches!(timeout(listener::GRACE, farewell).await, Ok(Ok(()))) {
+            tracing::debug!("the client did not wait for the goodbye");
+        }
+    }
+
+    /// Reads and forgets until the client gives up.
+    pub(super) async fn swallow(&mut self) {
+        listener::swallow(&mut self.reader).await;
+    }
+}
+
+/// Records the packets of one connection.
+pub(super) struct Trace {
+    shared: Arc<Shared>,
+    connection: u64,
+    transport: Transport,
+    identity: Option<(Role, String)>,
+}
+
+impl Trace {
+    pub(super) fn new(shared: Arc<Shared>, connection: u64, transport: Transport) -> Self {
+        Self { shared, connection, transport, identity: None }
+    }
+
+    pub(super) fn identify(&mut self, role: Role, device: &str) {
+        self.identity = Some((role, device.to_owned()));
+    }
+
+    /// The CONNECT passes through here by itself because its Debug form shows the password.
+    pub(super) fn incoming_connect(&self, connect: &Connect) {
+        self.push(Direction::In, &Packet::Connect(connect.clone()));
+    }
+
+    fn push(&self, direction: Direction, packet: &Packet) {
+        let (role, device) = self.identity.clone().unzip();
+        self.shared.recorder.push(Recorded {
+            connection: self.connection,
+            direction,
+            transport: self.transport,
+            role,
+            device,
+            ..record::packet(packet)
+        });
+    }
+}

@@ -1,0 +1,90 @@
+//! What the TLS layer lets in, and what it does not.
+
+use crate::client::*;
+use dps_emulator::{Emulator, EmulatorError};
+use rcgen::{CustomExtension, KeyPair, RsaKeySize};
+use rumqttc::mqttbytes::v4::ConnectReturnCode::Success;
+use rustls::version::{TLS12, TLS13};
+
+#[tokio::test]
+async fn every_kind_of_key_signs_a_handshake_of_either_version() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let keys = [
+        KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap(),
+        KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap(),
+        KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap(),
+    ];
+    for key in keys {
+        let identity = pki.device_with("device-01", key, Vec::new());
+        for version in [&TLS12, &TLS13] {
+            let config = config(&emulator, Some(&identity), &[version]);
+            let mut mqtt = Mqtt::new(tls_with(&emulator, GLOBAL, config).await.unwrap());
+            let code = mqtt.connect("device-01", &dps_user("device-01"), "").await;
+            assert_eq!(code, Some(Success));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_webpki_cannot_read_is_left_to_the_service() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 55555, 1], vec![5, 0]);
+    unknown.set_criticality(true);
+    let key = KeyPair::generate().unwrap();
+    let identity = pki.device_with("device-01", key, vec![unknown]);
+    for version in [&TLS12, &TLS13] {
+        let config = config(&emulator, Some(&identity), &[version]);
+        let mut mqtt = Mqtt::new(tls_with(&emulator, GLOBAL, config).await.unwrap());
+        let code = mqtt.connect("device-01", &dps_user("device-01"), "").await;
+        assert_eq!(code, Some(Success));
+    }
+}
+
+#[tokio::test]
+async fn another_devices_certificate_without_its_key_does_not_get_in() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let mut thief = pki.device("device-01");
+    thief.key = pki.device("device-02").key;
+    for version in [&TLS12, &TLS13] {
+        let config = config(&emulator, Some(&thief), &[version]);
+        // With TLS 1.3 the client is through before the server has judged it.
+        if let Ok(stream) = tls_with(&emulator, GLOBAL, config).await {
+            assert_eq!(Mqtt::new(stream).next().await, None);
+        }
+    }
+    assert!(emulator.recorded().iter().all(|entry| entry.packet != "CONNECT"));
+}
+
+#[tokio::test]
+async fn the_server_carries_the_name_of_everything_it_stands_for() {
+    let emulator =
+        Emulator::builder().hub("localhost").hub("HUB.example.net").start().await.unwrap();
+    let host = emulator.dps_host();
+    for name in [GLOBAL, &host, "localhost", "hub.example.net", "127.0.0.1", "::1"] {
+        tls(&emulator, name, None).await;
+    }
+    let other = config(&emulator, None, rustls::ALL_VERSIONS);
+    assert!(tls_with(&emulator, "other.example.net", other).await.is_err());
+    assert_eq!(emulator.hubs(), ["localhost", "HUB.example.net"]);
+}
+
+#[tokio::test]
+async fn a_setting_that_makes_no_sense_is_an_error() {
+    for builder in [
+        Emulator::builder().hub("not a host"),
+        Emulator::builder().hub("https://hub.example.net"),
+        Emulator::builder().id_scope(""),
+        Emulator::builder().id_scope("a/b"),
+        Emulator::builder().dps_name("a.b"),
+        Emulator::builder().listen("127.0.0.1:99999"),
+        Emulator::builder().listen(":8883"),
+        Emulator::builder().listen(""),
+    ] {
+        let error = builder.start().await.unwrap_err();
+        assert!(matches!(error, EmulatorError::InvalidSetting(_)), "{error}");
+    }
+    let taken = Emulator::builder().listen("127.0.0.1:0").listen("[::1]:0").start().await.unwrap();
+    assert_eq!(taken.endpoints().len(), 2);
+    let error = Emulator::builder().listen(taken.connect_to()).start().await.unwrap_err();
+    assert!(error.to_string().contains(&taken.connect_to()), "{error}");
+}

@@ -1,0 +1,90 @@
+"""A device on Microsoft's Python SDK: the steps of its sample provision_x509.py.
+
+Takes the sample's environment variables, and `parallel` or `one-by-one` for its ten messages.
+Prints one line of JSON at the end: what the SDK told it.
+"""
+
+import asyncio
+import json
+import os
+import ssl
+import sys
+
+from azure.iot.device import X509, Message
+from azure.iot.device.aio import IoTHubDeviceClient, ProvisioningDeviceClient
+
+DEADLINE = 50  # seconds
+
+outcome = {"tls": [], "sent": []}
+
+
+class ObservedSocket(ssl.SSLSocket):
+    """Notes which version of TLS was agreed upon."""
+
+    def do_handshake(self, *args, **kwargs):
+        super().do_handshake(*args, **kwargs)
+        outcome["tls"].append(self.version())
+
+
+async def main(order):
+    registration_id = os.environ["DPS_X509_REGISTRATION_ID"]
+    x509 = X509(cert_file=os.environ["X509_CERT_FILE"], key_file=os.environ["X509_KEY_FILE"])
+    provisioning = ProvisioningDeviceClient.create_from_x509_certificate(
+        provisioning_host=os.environ["PROVISIONING_HOST"],
+        registration_id=registration_id,
+        id_scope=os.environ["PROVISIONING_IDSCOPE"],
+        x509=x509,
+    )
+    try:
+        result = await provisioning.register()
+    except Exception as error:
+        outcome["errors"] = chain(error)
+        return
+    outcome["registration"] = str(result).splitlines()
+
+    hub = IoTHubDeviceClient.create_from_x509_certificate(
+        x509=x509,
+        hostname=result.registration_state.assigned_hub,
+        device_id=result.registration_state.device_id,
+    )
+    await hub.connect()
+    messages = [message(registration_id, number) for number in range(1, 11)]
+    if order == "parallel":
+        await asyncio.gather(*(send(hub, each) for each in messages))
+    else:
+        for each in messages:
+            await send(hub, each)
+    await hub.shutdown()
+
+
+def message(registration_id, number):
+    made = Message(
+        json.dumps({"number": number}),
+        message_id=f"{registration_id}/{number}",
+        content_encoding="utf-8",
+        content_type="application/json",
+    )
+    made.custom_properties["grad °C & %"] = f"{number} = ä/b"
+    return made
+
+
+async def send(hub, each):
+    await hub.send_message(each)
+    outcome["sent"].append(each.message_id)
+
+
+def chain(error):
+    """The error and its causes, outermost first."""
+    texts = []
+    while error is not None:
+        texts.append(f"{type(error).__name__}: {error}")
+        error = error.__cause__
+    return texts
+
+
+ssl.SSLContext.sslsocket_class = ObservedSocket
+asyncio.run(asyncio.wait_for(main(sys.argv[1]), DEADLINE))
+print(json.dumps(outcome), flush=True)
+# A provisioning client that failed stays connected, on a thread of its own, and has no method
+# that ends it.
+os._exit(0)

@@ -1,0 +1,153 @@
+//! One device on one of the SDKs: a process that follows Microsoft's own sample.
+
+use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+
+use dps_core::{
+    RegistrationId,
+    chain::Validity,
+    key::{KeyType, PrivateKey},
+};
+use dps_tests::{Device, Hierarchy, assert_success};
+use serde_json::Value;
+use tokio::{process::Command, time::timeout};
+
+use crate::{cloud::Cloud, install};
+
+/// The scripts give up by themselves before this.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One of Microsoft's device SDKs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sdk {
+    Python,
+    Node,
+}
+
+/// How a device sends its ten messages.
+#[derive(Clone, Copy)]
+pub(crate) enum Order {
+    Parallel,
+    OneByOne,
+}
+
+impl Sdk {
+    /// The TLS version it agrees upon with a server that speaks 1.2 and 1.3. The Python SDK asks
+    /// for 1.2 alone.
+    pub(crate) fn tls_version(self) -> &'static str {
+        match self {
+            Self::Python => "TLSv1.2",
+            Self::Node => "TLSv1.3",
+        }
+    }
+
+    /// Runs a device to its end.
+    pub(crate) async fn run(
+        self,
+        cloud: &Cloud,
+        id: &str,
+        chain: &str,
+        device: &Device,
+        order: Order,
+    ) -> Outcome {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).expect("a file is written");
+            file
+        };
+        let roots = write("service-root.pem", cloud.emulator().root_pem());
+        let mut command = self.command();
+        command
+            .arg(match order {
+                Order::Parallel => "parallel",
+                Order::OneByOne => "one-by-one",
+            })
+            .env("PROVISIONING_HOST", "localhost")
+            .env("PROVISIONING_IDSCOPE", cloud.emulator().id_scope())
+            .env("DPS_X509_REGISTRATION_ID", id)
+            .env("X509_CERT_FILE", write("chain.pem", chain))
+            .env("X509_KEY_FILE", write("key.pem", &device.key_pem()))
+            .env("SSL_CERT_FILE", &roots)
+            .env("NODE_EXTRA_CA_CERTS", &roots)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = timeout(DEADLINE, command.output())
+            .await
+            .unwrap_or_else(|_| panic!("{self:?} SDK, {id}: not done within {DEADLINE:?}"))
+            .expect("the SDK's interpreter runs");
+        assert_success(&format!("{self:?} SDK, {id}"), &output);
+        let line = output.stdout.trim_ascii().rsplit(|byte| *byte == b'\n').next();
+        let outcome = serde_json::from_slice(line.unwrap_or_default());
+        Outcome(outcome.unwrap_or_else(|error| {
+            panic!("{self:?} SDK, {id}: {error}: {}", String::from_utf8_lossy(&output.stdout))
+        }))
+    }
+
+    fn command(self) -> Command {
+        let installed = install::folder(self);
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
+        match self {
+            Self::Python => {
+                let mut command = Command::new(installed.join("bin/python"));
+                // Without -I, the user's own packages could take the place of those installed.
+                command.arg("-I").arg(scripts.join("python/client.py"));
+                command
+            }
+            Self::Node => {
+                let mut command = Command::new("node");
+                // The emulator is on 127.0.0.1, where localhost may be ::1 first.
+                command
+                    .arg("--dns-result-order=ipv4first")
+                    .arg(scripts.join("node/client.js"))
+                    .env("NODE_PATH", installed.join("node_modules"));
+                command
+            }
+        }
+    }
+}
+
+/// What the SDK told the script.
+pub(crate) struct Outcome(Value);
+
+impl Outcome {
+    /// What the registration resulted in, one text each.
+    pub(crate) fn registration(&self) -> Vec<&str> {
+        self.texts("registration")
+    }
+
+    /// The TLS version of each connection.
+    pub(crate) fn tls(&self) -> Vec<&str> {
+        self.texts("tls")
+    }
+
+    /// The message IDs whose delivery was confirmed, in that order.
+    pub(crate) fn sent(&self) -> Vec<String> {
+        self.texts("sent").into_iter().map(str::to_owned).collect()
+    }
+
+    /// Why the registration failed, and the causes of that.
+    pub(crate) fn errors(&self) -> Vec<&str> {
+        self.texts("errors")
+    }
+
+    /// The service's own number for the failure, where the SDK hands it on.
+    pub(crate) fn error_code(&self) -> &Value {
+        &self.0["errorCode"]
+    }
+
+    fn texts(&self, name: &str) -> Vec<&str> {
+        let texts = self.0[name].as_array().map(|texts| texts.iter().map(Value::as_str));
+        texts.and_then(Iterator::collect).unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+}
+
+/// As [`Hierarchy::device`], with an RSA key of 2048 bits.
+pub(crate) fn rsa_device(hierarchy: &Hierarchy, id: &str) -> Device {
+    let key = Arc::new(PrivateKey::generate(KeyType::Rsa(2048)).expect("a key"));
+    let id = RegistrationId::parse(id).expect("a registration ID");
+    let certificate = hierarchy
+        .intermediate
+        .issue_device(&id, key.public_key_info(), Validity::days(30))
+        .expect("a device certificate");
+    Device { certificate, key }
+}
