@@ -69,7 +69,7 @@ pub(crate) fn print_json(value: &Value) -> Result<(), Error> {
 /// A table as `az … -o table` prints it: a header, a rule below it, columns two spaces apart.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table.set_header(header);
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {

@@ -195,7 +195,7 @@ impl Error {
     }
 
     /// Puts `prefix` before the message: the file or host, where only the caller knows it.
-    pub(crate) fn in_context(mut self, prefix: impl fmt::Display) -> Self {
+    pub fn in_context(mut self, prefix: impl fmt::Display) -> Self {
         self.0.message = format!("{prefix}: {}", self.0.message);
         self
     }

@@ -1,8 +1,4 @@
 //! Deliberate faults: what the emulator does wrong, at which step of which device.
-//!
-//! A rule is small JSON, so that tests in every language, a `--faults` file and the control path
-//! share one form:
-//! `{"device": "device-01", "step": "register", "nth": 1, "times": 1, "action": {"delay": {"ms": 500}}}`.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,7 +12,30 @@ use serde_json::{Value, json};
 
 use crate::service::{Refusal, Reply, Service};
 
-/// The rules an emulator starts with.
+/// Rules, as the library, a file and the control path give them.
+///
+/// A rule is small JSON, so that tests in every language share one form. Only `step` and `action`
+/// are required; without `device` it holds for every device, and `nth` and `times` are 1:
+///
+/// ```
+/// # fn main() -> Result<(), dps_emulator::FaultError> {
+/// let faults = dps_emulator::Faults::from_json(r#"[
+///     {"device": "device-01", "step": "register", "nth": 2, "times": 1,
+///      "action": {"status": {"code": 429, "retryAfter": 2, "errorCode": 429001, "message": "…"}}},
+///     {"step": "tls",         "action": {"delay": {"ms": 500}}},
+///     {"step": "telemetry",   "action": {"cut": "after"}},
+///     {"step": "register",    "action": {"body": "{"}},
+///     {"step": "poll",        "action": {"oversize": 300000}},
+///     {"step": "poll",        "action": {"wrongRid": true}},
+///     {"step": "poll",        "action": {"registrationStatus": "pondering"}},
+///     {"step": "connect",     "action": {"clockSkew": -3600}},
+///     {"step": "subscribe",   "action": {"drop": true}},
+///     {"step": "hub-connect", "times": 0, "action": {"refuse": 3}}
+/// ]"#)?;
+/// # let _ = dps_emulator::Emulator::builder().faults(faults);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Vec<Fault>);
 
@@ -132,7 +151,8 @@ pub enum Action {
         /// Milliseconds.
         ms: u64,
     },
-    /// Cuts the connection, without a TLS farewell.
+    /// Cuts the connection without a TLS farewell. Nothing of the answer is sent, no
+    /// acknowledgement either.
     Cut(Cut),
     /// Puts this text in place of the answer's body.
     Body(String),

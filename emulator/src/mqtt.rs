@@ -138,6 +138,7 @@ where
     if firing.cut.is_some() {
         return End::Cut;
     }
+    tracing::debug!(device = dps.registration_id(), "connected to the provisioning service");
     frames.send(accepted());
     Session::new(frames, connect.keep_alive, shared).run(dps, None).await
 }
@@ -174,6 +175,7 @@ where
     let end = if firing.cut.is_some() {
         End::Cut
     } else {
+        tracing::debug!(hub = name, device = device_id, "connected to its hub");
         frames.send(accepted());
         Session::new(frames, connect.keep_alive, shared).run(hub, Some(seat.evicted())).await
     };

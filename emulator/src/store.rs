@@ -92,11 +92,12 @@ impl Store {
 
     /// The first half of [`run`](Self::run): resolves when `work` has its place in the queue,
     /// with the future of its outcome. Work handed in one after the other is done in that order.
-    pub(crate) async fn hand_in<T, E>(
+    pub(crate) async fn hand_in<T, E, W>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<impl Future<Output = Result<T, E>> + Send + use<T, E>, E>
+        work: W,
+    ) -> Result<impl Future<Output = Result<T, E>> + Send + use<T, E, W>, E>
     where
+        W: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {

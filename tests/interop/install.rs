@@ -62,20 +62,21 @@ pub(crate) async fn ensure(sdk: Sdk) {
     match sdk {
         Sdk::Python => {
             fs::write(folder.join("requirements.txt"), PYTHON_PACKAGES).expect("a file is written");
-            run(sdk, &folder, "python3", &["-m", "venv", "."]).await;
+            run(sdk, &folder, &lock, "python3", &["-m", "venv", "."]).await;
             let install = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input"];
             let packages = ["--requirement", "requirements.txt"];
-            run(sdk, &folder, "./bin/python", &[install.as_slice(), &packages].concat()).await;
+            run(sdk, &folder, &lock, "./bin/python", &[install.as_slice(), &packages].concat())
+                .await;
         }
         Sdk::Node => {
             fs::write(folder.join("package.json"), NODE_PACKAGES).expect("a file is written");
-            run(sdk, &folder, "npm", &["install", "--no-audit", "--no-fund"]).await;
+            run(sdk, &folder, &lock, "npm", &["install", "--no-audit", "--no-fund"]).await;
         }
     }
     File::create(stamp).expect("the stamp of a whole installation");
 }
 
-async fn run(sdk: Sdk, folder: &Path, program: &str, arguments: &[&str]) {
+async fn run(sdk: Sdk, folder: &Path, lock: &File, program: &str, arguments: &[&str]) {
     let failed = |cause: String| -> ! {
         panic!(
             "the {sdk:?} SDK cannot be installed: `{program} {}` {cause}\n\
@@ -92,7 +93,8 @@ async fn run(sdk: Sdk, folder: &Path, program: &str, arguments: &[&str]) {
     let running = Command::new(path)
         .args(arguments)
         .current_dir(folder)
-        .stdin(Stdio::null())
+        // An empty file, and the lock: an installer that outlives a killed test still holds it.
+        .stdin(Stdio::from(lock.try_clone().expect("a second handle of the lock")))
         .kill_on_drop(true)
         .output();
     match timeout(DEADLINE, running).await {

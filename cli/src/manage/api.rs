@@ -188,7 +188,7 @@ impl Client {
     ) -> Result<Value, Error> {
         let top = top.map(|top| top as usize);
         let mut items = Vec::new();
-        let mut next = None;
+        let mut next: Option<String> = None;
         loop {
             let mut headers = HeaderMap::new();
             if let Some(top) = top {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::twin::{Twin, TwinArguments};
 
 #[derive(Args)]
-pub(super) struct SettingsArguments {
+pub(crate) struct SettingsArguments {
     /// Whether devices may be provisioned.
     #[arg(long, visible_alias = "ps", value_name = "STATUS", ignore_case = true)]
     provisioning_status: Option<ProvisioningStatus>,

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::{Certificate, Issues, certificates_from_pem};
 use crate::{
     error::{Error, ErrorKind, Result},
     pem,
@@ -55,6 +56,36 @@ impl Folder {
     /// `csr/STEM.csr.pem`.
     pub fn request(&self, stem: &str) -> PathBuf {
         self.base.join("csr").join(format!("{}.csr.pem", file_stem(stem)))
+    }
+
+    /// The CA certificates of the folder that lead from `certificate` up to its root.
+    pub fn issuers_of(&self, certificate: &Certificate) -> Result<Vec<Certificate>> {
+        let folder = self.base.join("certs");
+        let unreadable = |error: std::io::Error| {
+            let message = format!("{}: {}", folder.display(), pem::io_reason(&error));
+            Error::new(ErrorKind::FileNotReadable, message).with_source(error)
+        };
+        let mut authorities = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            // A folder may hold other files too; only what is a CA certificate matters here.
+            if let Ok(certificates) = pem::read(&path).and_then(|pem| certificates_from_pem(&pem)) {
+                authorities.extend(certificates.into_iter().filter(Certificate::is_ca));
+            }
+        }
+        let mut path: Vec<Certificate> = Vec::new();
+        loop {
+            let last = path.last().unwrap_or(certificate);
+            let above = authorities.iter().find(|authority| {
+                *authority != last
+                    && !path.contains(authority)
+                    && authority.issues(last) == Issues::Yes
+            });
+            match above {
+                Some(above) if !last.is_self_signed() => path.push(above.clone()),
+                _ => return Ok(path),
+            }
+        }
     }
 
     /// Fails if one of the files exists and may not be overwritten: asked before the work is done.

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     mem,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -256,7 +256,8 @@ impl<O: Open> Driver<O> {
                 last_error: error.to_string(),
             });
             let dialer = Arc::clone(&self.dialer);
-            let mut attempt = pin!(async move {
+            // In a box of its own: a handshake takes more memory than a connection does later.
+            let mut attempt = Box::pin(async move {
                 sleep(wait).await;
                 dialer.connect().await
             });

@@ -40,6 +40,9 @@ const MAX_INCOMING: usize = 1024 * 1024;
 /// The largest remaining length that MQTT can carry (MQTT 3.1.1, section 2.2.3).
 const MAX_OUTGOING: usize = 268_435_455;
 
+/// The first byte of a CONNACK (MQTT 3.1.1, section 3.2.1).
+const CONNACK: u8 = 0x20;
+
 /// How much room is made before a read.
 const READ_SIZE: usize = 4096;
 
@@ -112,12 +115,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         self.wire.put(&Packet::Publish(publish))?;
         self.flush().await?;
         Ok(id)
-    }
-
-    /// Asks for a sign of life, which arrives as a [`Packet::PingResp`].
-    pub(crate) async fn ping(&mut self) -> Result<()> {
-        self.wire.put(&Packet::PingReq)?;
-        self.flush().await
     }
 
     /// The next packet. One that asks for an acknowledgement has been acknowledged.
@@ -296,6 +293,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire<S> {
                     let what = format!("{} instead of CONNACK", name_of(&other));
                     return Err(self.violation(what));
                 }
+                // What is not MQTT may never fill what it seems to be the beginning of.
+                None if self.incoming.first().is_some_and(|first| *first != CONNACK) => {
+                    return Err(self.violation("something other than an MQTT CONNACK"));
+                }
                 None => poll_fn(|cx| self.poll_progress(cx))
                     .await
                     .map_err(|cause| self.refused(cause))?,
@@ -370,12 +371,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire<S> {
                 ErrorKind::ConnectionLost,
                 format!("{} closed the connection before it answered CONNECT", self.host),
             ),
-            _ => self.lost(cause),
+            _ => io_failure(cause, &self.host),
         }
     }
 
+    /// A failure after CONNACK. Even an alert of TLS says no more now than that it is over.
     fn lost(&self, cause: io::Error) -> Error {
-        io_failure(cause, &self.host)
+        let message = match cause.kind() {
+            io::ErrorKind::UnexpectedEof => format!("{} closed the connection", self.host),
+            _ => format!("the connection to {} was lost: {cause}", self.host),
+        };
+        Error::new(ErrorKind::ConnectionLost, message).with_source(cause)
     }
 
     fn too_slow(&self, what: &str, patience: Duration) -> Error {

@@ -16,7 +16,7 @@ use crate::record::{self, Direction, Recorded, Role, Transport};
 /// a topic as long as MQTT allows.
 const LARGEST: usize = 256 * 1024 + 64 * 1024 + 16;
 /// How long a client may take to read what it is sent.
-const WRITE: Duration = Duration::from_secs(30);
+const WRITE: Duration = Duration::from_secs(10);
 
 /// Why a connection cannot go on.
 #[derive(Debug, thiserror::Error)]

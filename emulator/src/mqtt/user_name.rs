@@ -11,20 +11,19 @@ pub(super) enum UserName {
 
 impl UserName {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(4, '/');
-        let (first, second) = (parts.next()?, parts.next()?);
-        let name = match (second, parts.next()?, parts.next()) {
-            ("registrations", id, Some(rest)) => {
-                api_version(rest)?;
+        let (first, rest) = text.split_once('/')?;
+        let (second, rest) = rest.split_once('/')?;
+        let name = match rest.split_once('/') {
+            Some((id, query)) if second == "registrations" => {
+                api_version(query)?;
                 Self::Dps { id_scope: first.to_owned(), registration_id: id.to_owned() }
             }
-            (device, rest, None) => {
+            _ => {
                 api_version(rest.strip_prefix('?')?)?;
                 // Clients of a hub on a port of its own name it `host:port` (wire.md B4.5).
                 let hub = first.split_once(':').map_or(first, |(host, _)| host);
-                Self::Hub { hub: hub.to_owned(), device_id: device.to_owned() }
+                Self::Hub { hub: hub.to_owned(), device_id: second.to_owned() }
             }
-            _ => return None,
         };
         let (Self::Dps { id_scope: service, registration_id: device }
         | Self::Hub { hub: service, device_id: device }) = &name;
@@ -69,7 +68,7 @@ mod tests {
         assert!(hub("contoso-hub-2.azure-devices.net/device-01/?api-version=2021-04-12"));
         assert!(hub("contoso-hub-2.azure-devices.net:8883/device-01/?api-version=2021-04-12"));
         assert!(hub(
-            "contoso-hub-2.azure-devices.net/device-01/?api-version=2020-09-30&DeviceClientType=iothubclient%2f1.15.0%20(native%3b%20Linux)"
+            "contoso-hub-2.azure-devices.net/device-01/?api-version=2020-09-30&DeviceClientType=iothubclient/1.15.0%20(native%3b%20Linux)"
         ));
     }
 
@@ -81,6 +80,7 @@ mod tests {
             "a/b",
             "a/b/c",
             "a/b/?",
+            "scope/registrations/device-01?api-version=1",
             "hub/device-01/?model-id=x",
             "hub/device-01/module/?api-version=2021-04-12",
             "scope/registrations/device-01",

@@ -46,7 +46,6 @@ pub(crate) async fn soon<T>(awaited: impl Future<Output = T>) -> T {
 /// The tutorial's chain: a root, an intermediate, devices.
 pub(crate) struct Pki {
     pub(crate) root: CertificateDer<'static>,
-    pub(crate) root_pem: String,
     pub(crate) intermediate: CertificateDer<'static>,
     pub(crate) intermediate_pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -61,7 +60,6 @@ impl Pki {
         let intermediate = params.signed_by(&key, &root_issuer).unwrap();
         Self {
             root: root.der().clone(),
-            root_pem: root.pem(),
             intermediate: intermediate.der().clone(),
             intermediate_pem: intermediate.pem(),
             issuer: Issuer::new(params, key),

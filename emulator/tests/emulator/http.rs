@@ -59,12 +59,7 @@ async fn what_is_wrong_over_https_is_said_in_the_services_shape() {
         (Some(&identity), &versioned, "{".to_owned(), 400),
         (Some(&identity), &versioned, "x".repeat(97 * 1024), 413),
         (None, &versioned, String::new(), 401),
-        (
-            Some(&identity),
-            &format!("{versioned}").replace("device-01", "device-02"),
-            String::new(),
-            401,
-        ),
+        (Some(&identity), &versioned.replace("device-01", "device-02"), String::new(), 401),
     ] {
         let request = device_request(Method::PUT, path, &body);
         let answer = http(&emulator, who, request).await.unwrap();

@@ -4,7 +4,11 @@ use crate::client::*;
 use dps_emulator::{Emulator, EmulatorError};
 use rcgen::{CustomExtension, KeyPair, RsaKeySize};
 use rumqttc::mqttbytes::v4::ConnectReturnCode::Success;
+use rumqttc::mqttbytes::v4::{Connect, Packet};
 use rustls::version::{TLS12, TLS13};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn every_kind_of_key_signs_a_handshake_of_either_version() {
@@ -87,4 +91,29 @@ async fn a_setting_that_makes_no_sense_is_an_error() {
     assert_eq!(taken.endpoints().len(), 2);
     let error = Emulator::builder().listen(taken.connect_to()).start().await.unwrap_err();
     assert!(error.to_string().contains(&taken.connect_to()), "{error}");
+}
+
+#[tokio::test]
+async fn who_stays_silent_is_sent_away() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    let mut mute = TcpStream::connect(emulator.connect_to()).await.unwrap();
+    let mut mute_in_tls = tls(&emulator, GLOBAL, None).await;
+    let mut sleeper = Mqtt::new(tls(&emulator, GLOBAL, Some(&identity)).await);
+    let mut connect = Connect::new("device-01");
+    connect.keep_alive = 2;
+    connect.set_login(dps_user("device-01"), "");
+    sleeper.send([Packet::Connect(connect)]).await;
+    assert!(matches!(sleeper.next().await, Some(Packet::ConnAck(_))));
+
+    // From here on the clock jumps to the next deadline whenever nothing else is left to do.
+    tokio::time::pause();
+    let begun = Instant::now();
+    assert_eq!(sleeper.stream.read(&mut [0]).await.unwrap_or(0), 0);
+    let keep_alive = begun.elapsed().as_secs_f32();
+    assert!((3.0..4.0).contains(&keep_alive), "{keep_alive}");
+    assert_eq!(mute.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(mute_in_tls.read(&mut [0]).await.unwrap_or(0), 0);
+    let silence = begun.elapsed().as_secs_f32();
+    assert!((29.0..32.0).contains(&silence), "{silence}");
 }

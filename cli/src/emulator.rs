@@ -1,0 +1,161 @@
+//! `dps emulator`: a local DPS with linked IoT hubs, until Ctrl-C.
+
+use std::path::PathBuf;
+
+use dps_core::{Error, ErrorKind};
+use dps_emulator::{Emulator, EmulatorError, Faults};
+use serde_json::{Map, json};
+use tokio::signal;
+
+use crate::output::{Output, io_error, print};
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:
+  dps emulator --listen 127.0.0.1:8883 --data emulator.db --root-out emulator-root.pem
+
+Clients reach it with two environment variables:
+  DPS_CONNECT_TO=127.0.0.1:8883 SSL_CERT_FILE=emulator-root.pem")]
+pub(crate) struct Arguments {
+    /// Where to listen; may be given several times
+    #[arg(long, default_value = "127.0.0.1:8883", value_name = "ADDR[:PORT]")]
+    listen: Vec<String>,
+    /// The SQLite file that keeps the state [default: in memory]
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// The ID scope [default: 0ne00000A0A, or that of the data file]
+    #[arg(long, value_name = "ID")]
+    id_scope: Option<String>,
+    /// The name of the DPS instance
+    #[arg(long, value_name = "NAME")]
+    dps_name: Option<String>,
+    /// The host name of a linked hub; may be given several times
+    #[arg(long, value_name = "NAME")]
+    hub: Vec<String>,
+    /// Write the root certificate of the server here
+    #[arg(long, value_name = "FILE")]
+    root_out: Option<PathBuf>,
+    /// The retry-after of answers while a hub is being assigned, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u32>,
+    /// How many polls until a device is assigned
+    #[arg(long, value_name = "N")]
+    polls: Option<u32>,
+    /// How many messages are kept of each device
+    #[arg(long, value_name = "N")]
+    retention: Option<u32>,
+    /// A JSON file with faults to make on purpose
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+}
+
+pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Error> {
+    let root_out = arguments.root_out.clone();
+    let emulator = arguments.builder()?.start().await.map_err(|error| failure(&error))?;
+    if let Some(path) = &root_out {
+        std::fs::write(path, emulator.root_pem())
+            .map_err(|error| io_error(&path.display().to_string(), &error))?;
+    }
+    announce(&emulator, root_out.as_deref(), output)?;
+    wait_for_end().await?;
+    emulator.stop().await;
+    Ok(())
+}
+
+impl Arguments {
+    fn builder(self) -> Result<dps_emulator::Builder, Error> {
+        let mut builder = Emulator::builder();
+        for address in self.listen {
+            builder = builder.listen(address);
+        }
+        for hub in self.hub {
+            builder = builder.hub(hub);
+        }
+        if let Some(file) = self.data {
+            builder = builder.data(file);
+        }
+        if let Some(id_scope) = self.id_scope {
+            builder = builder.id_scope(id_scope);
+        }
+        if let Some(name) = self.dps_name {
+            builder = builder.dps_name(name);
+        }
+        if let Some(seconds) = self.retry_after {
+            builder = builder.retry_after(seconds);
+        }
+        if let Some(polls) = self.polls {
+            builder = builder.polls(polls);
+        }
+        if let Some(messages) = self.retention {
+            builder = builder.retention(messages);
+        }
+        if let Some(path) = self.faults {
+            let name = path.display();
+            let text = std::fs::read_to_string(&path).map_err(|error| {
+                Error::new(ErrorKind::FileNotReadable, format!("{name}: {error}"))
+            })?;
+            builder = builder.faults(Faults::from_json(&text).map_err(|error| {
+                Error::new(ErrorKind::InvalidArgument, format!("{name}: {error}"))
+            })?);
+        }
+        Ok(builder)
+    }
+}
+
+/// One line, so that a script that reads it knows that the emulator is ready.
+fn announce(
+    emulator: &Emulator,
+    root_out: Option<&std::path::Path>,
+    output: &Output,
+) -> Result<(), Error> {
+    let endpoints: Vec<_> = emulator.endpoints().iter().map(ToString::to_string).collect();
+    if output.is_json() {
+        let hubs: Map<_, _> = emulator
+            .hubs()
+            .iter()
+            .map(|hub| (hub.clone(), emulator.hub_connection_string(hub).into()))
+            .collect();
+        let ready = json!({
+            "endpoints": endpoints,
+            "connectTo": emulator.connect_to(),
+            "rootCertificateFile": root_out,
+            "idScope": emulator.id_scope(),
+            "connectionString": emulator.connection_string(),
+            "hubConnectionStrings": hubs,
+        });
+        return print(&ready.to_string());
+    }
+    let root = match root_out {
+        Some(path) => format!("root certificate {}", path.display()),
+        None => "root certificate by --root-out".into(),
+    };
+    print(&format!(
+        "Ready on {}: ID scope {}, hubs {}, {root}; connection strings by --json",
+        endpoints.join(", "),
+        emulator.id_scope(),
+        emulator.hubs().join(", ")
+    ))
+}
+
+async fn wait_for_end() -> Result<(), Error> {
+    let failed = |error: std::io::Error| io_error("the signal handler", &error);
+    #[cfg(unix)]
+    {
+        let mut terminate =
+            signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(failed)?;
+        tokio::select! {
+            interrupted = signal::ctrl_c() => interrupted.map_err(failed),
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    signal::ctrl_c().await.map_err(failed)
+}
+
+pub(crate) fn failure(error: &EmulatorError) -> Error {
+    let kind = match error {
+        EmulatorError::InvalidSetting(_) => ErrorKind::InvalidArgument,
+        EmulatorError::Io { .. } => ErrorKind::ConnectionFailed,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, error.to_string()).during("start the emulator")
+}

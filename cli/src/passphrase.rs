@@ -1,0 +1,75 @@
+//! Where a passphrase comes from: a file, the environment, or a prompt; never an argument, which
+//! every user of the machine could read.
+
+use std::{
+    env, fs,
+    io::{IsTerminal, stdin},
+    path::PathBuf,
+};
+
+use dps_core::{Error, ErrorKind, key::Passphrase};
+use zeroize::Zeroizing;
+
+const VARIABLE: &str = "DPS_PASSPHRASE";
+
+#[derive(clap::Args)]
+pub(crate) struct PassphraseSource {
+    /// The file whose first line is the passphrase of the keys [else: the environment variable
+    /// DPS_PASSPHRASE, else a prompt]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl PassphraseSource {
+    /// The passphrase of a key that exists.
+    pub(crate) fn read(&self, prompt: &str) -> Result<Passphrase, Error> {
+        match self.given()? {
+            Some(passphrase) => Ok(Passphrase::new(passphrase.as_str())),
+            None => Ok(Passphrase::new(ask(prompt)?.as_str())),
+        }
+    }
+
+    /// The passphrase for a new key; a prompt asks twice.
+    pub(crate) fn choose(&self) -> Result<Passphrase, Error> {
+        let chosen = match self.given()? {
+            Some(passphrase) => passphrase,
+            None => {
+                let first = ask("Passphrase for the new CA key: ")?;
+                if *first != *ask("The same again: ")? {
+                    return Err(usage("the two passphrases differ"));
+                }
+                first
+            }
+        };
+        if chosen.is_empty() {
+            return Err(usage("a CA key needs a passphrase, and this one is empty"));
+        }
+        Ok(Passphrase::new(chosen.as_str()))
+    }
+
+    fn given(&self) -> Result<Option<Zeroizing<String>>, Error> {
+        if let Some(path) = &self.passphrase_file {
+            let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+                Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
+            })?;
+            let line = text.lines().next().unwrap_or_default();
+            return Ok(Some(Zeroizing::new(line.to_owned())));
+        }
+        Ok(env::var(VARIABLE).ok().map(Zeroizing::new))
+    }
+}
+
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Error> {
+    if !stdin().is_terminal() {
+        return Err(usage(
+            "a passphrase is needed: give --passphrase-file or set DPS_PASSPHRASE",
+        ));
+    }
+    rpassword::prompt_password(prompt)
+        .map(Zeroizing::new)
+        .map_err(|error| usage(&format!("the passphrase could not be read: {error}")))
+}
+
+fn usage(message: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}

@@ -1,0 +1,823 @@
+//! The management verbs of the built `dps` command against the emulator: each command of the
+//! enrollment group article, and the other tutorial's clean-up.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use dps_core::{
+    Credential, Message, ProvisioningClient, RegistrationId,
+    chain::{Authority, Validity},
+    key::{KeyType, PrivateKey},
+    tls::Roots,
+    transport::Network,
+};
+use dps_emulator::Emulator;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const HUB: &str = "contoso-hub-2.azure-devices.net";
+
+/// The article's own commands, PowerShell and all.
+mod article {
+    pub(crate) const CERTIFICATES_ARE_READY: &str = r#"
+az iot dps certificate list `
+--dps-name "my-dps-x509" `
+--resource-group "iot-x509-demo-rg" `
+--query "value[].{Name:name, Verified:properties.isVerified}" `
+-o table"#;
+
+    pub(crate) const CREATE: &str = r#"
+az iot dps enrollment-group create `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group" `
+--ca-name "my-intermediate-ca" `
+--provisioning-status enabled"#;
+
+    pub(crate) const CREATE_WITH_POLICY: &str = r#"
+az iot dps enrollment-group create `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group" `
+--ca-name "my-intermediate-ca" `
+--provisioning-status enabled `
+--allocation-policy "hashed""#;
+
+    pub(crate) const CREATE_WITH_TWIN: &str = r#"
+az iot dps enrollment-group create `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group" `
+--ca-name "my-intermediate-ca" `
+--provisioning-status enabled `
+--initial-twin-properties "twin-config.json""#;
+
+    pub(crate) const SHOW: &str = r#"
+az iot dps enrollment-group show `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group""#;
+
+    pub(crate) const LIST: &str = r#"
+az iot dps enrollment-group list `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--query "[].{EnrollmentID:enrollmentGroupId, CA:attestation.x509.caReferences.primary, Status:provisioningStatus}" `
+-o table"#;
+
+    pub(crate) const DISABLE: &str = r#"
+az iot dps enrollment-group update `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group" `
+--provisioning-status disabled"#;
+
+    pub(crate) const CHANGE_POLICY: &str = r#"
+az iot dps enrollment-group update `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group" `
+--allocation-policy "geolatency""#;
+
+    pub(crate) const SENSORS: &str = r#"
+az iot dps enrollment-group create `
+--enrollment-id "sensor-devices" `
+--ca-name "my-intermediate-ca" "#;
+
+    pub(crate) const GATEWAYS: &str = r#"
+az iot dps enrollment-group create `
+--enrollment-id "gateway-devices" `
+--ca-name "my-intermediate-ca" "#;
+
+    pub(crate) const CUSTOMER_A: &str = r#"
+az iot dps enrollment-group create `
+--enrollment-id "customer-a-devices" `
+--ca-name "customer-a-intermediate-ca" "#;
+
+    pub(crate) const REGISTRATIONS: &str = r#"
+az iot dps enrollment-group registration list `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group""#;
+
+    pub(crate) const BLACKLIST: &str = r#"
+az iot dps enrollment create --enrollment-id "device-001" --attestation-type x509 --provisioning-status disabled"#;
+
+    pub(crate) const CERTIFICATES: &str =
+        "az iot dps certificate list --dps-name $dpsName --resource-group $resourceGroup";
+
+    pub(crate) const SHOW_AS_JSON: &str = r#"
+az iot dps enrollment-group show `
+--dps-name $dpsName `
+--resource-group $resourceGroup `
+--enrollment-id "my-device-group" `
+-o json"#;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_certificates_are_ready() {
+    let world = World::with_verified_certificates().await;
+    assert_eq!(
+        world.run(article::CERTIFICATES_ARE_READY).done(),
+        "Name                Verified\n\
+         ------------------  --------\n\
+         my-intermediate-ca  True\n\
+         my-root-ca          True\n"
+    );
+    let names = world.run(article::CERTIFICATES).json();
+    assert_eq!(names["value"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_created_as_the_article_prints_it() {
+    let world = World::with_verified_certificates().await;
+    let run = world.run(article::CREATE);
+    let printed = run.done().to_owned();
+    let group = run.json();
+    assert_eq!(run.stderr, "");
+    for (field, value) in [
+        ("allocationPolicy", json!("hashed")),
+        (
+            "attestation",
+            json!({ "type": "x509", "x509": { "caReferences": { "primary": "my-intermediate-ca" } } }),
+        ),
+        ("enrollmentGroupId", json!("my-device-group")),
+        ("provisioningStatus", json!("enabled")),
+    ] {
+        assert_eq!(group[field], value, "{field} of {printed}");
+    }
+    assert!(group["etag"].as_str().is_some_and(|etag| !etag.is_empty()), "{printed}");
+    // The lines of the article, each as it stands there; the etag is another one.
+    for line in [
+        "{\n  \"allocationPolicy\": \"hashed\",\n",
+        "  \"attestation\": {\n    \"type\": \"x509\",\n    \"x509\": {\n      \"caReferences\": {\n        \
+         \"primary\": \"my-intermediate-ca\"\n      }\n    }\n  },\n",
+        "  \"enrollmentGroupId\": \"my-device-group\",\n  \"etag\": \"",
+        "  \"provisioningStatus\": \"enabled\"\n}\n",
+    ] {
+        assert!(printed.contains(line), "{line}is not in\n{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_created_with_an_allocation_policy() {
+    let world = World::with_verified_certificates().await;
+    assert_eq!(world.run(article::CREATE_WITH_POLICY).json()["allocationPolicy"], "hashed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_initial_twin_comes_from_the_file() {
+    let world = World::with_verified_certificates().await;
+    let twin = json!({
+        "tags": { "environment": "production", "location": "factory-floor" },
+        "properties": { "desired": { "telemetryInterval": 60, "firmware": "1.0.0" } },
+    });
+    // As PowerShell's Set-Content writes it.
+    world.write("twin-config.json", format!("\u{feff}{twin:#}\r\n").as_bytes());
+    world.run(article::CREATE_WITH_TWIN).done();
+    let shown = world.run(article::SHOW).json();
+    assert_eq!(shown["initialTwin"]["tags"], twin["tags"]);
+    assert_eq!(shown["initialTwin"]["properties"]["desired"], twin["properties"]["desired"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_shown_and_listed() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    for command in [article::SHOW, article::SHOW_AS_JSON] {
+        let group = world.run(command).json();
+        assert_eq!(group["enrollmentGroupId"], "my-device-group");
+        assert_eq!(group["attestation"]["type"], "x509");
+        assert_eq!(group["attestation"]["x509"]["caReferences"]["primary"], "my-intermediate-ca");
+        assert_eq!(group["provisioningStatus"], "enabled");
+        assert_eq!(group["allocationPolicy"], "hashed");
+    }
+    assert_eq!(
+        world.run(article::LIST).done(),
+        "EnrollmentID     CA                  Status\n\
+         ---------------  ------------------  -------\n\
+         my-device-group  my-intermediate-ca  enabled\n"
+    );
+    assert_eq!(
+        world.run("dps enrollment-group list -o table").done(),
+        "EnrollmentID     Attestation  CA                  Status   AllocationPolicy\n\
+         ---------------  -----------  ------------------  -------  ----------------\n\
+         my-device-group  x509         my-intermediate-ca  enabled  hashed\n"
+    );
+    assert_eq!(world.run("dps enrollment-group list --query [].enrollmentGroupId").json(),
+        json!(["my-device-group"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_changes_what_is_named_and_nothing_else() {
+    let world = World::with_verified_certificates().await;
+    world.write("twin-config.json", br#"{"firmware":"1.0.0"}"#);
+    world.run(article::CREATE_WITH_TWIN).done();
+    let before = world.run(article::SHOW).json();
+
+    let disabled = world.run(article::DISABLE).json();
+    assert_eq!(disabled["provisioningStatus"], "disabled");
+
+    let run = world.run(article::CHANGE_POLICY);
+    assert_eq!(run.json()["allocationPolicy"], "geoLatency");
+    assert!(run.stderr.starts_with("Warning: "), "{}", run.stderr);
+    assert!(run.stderr.contains("hashed"), "{}", run.stderr);
+
+    let after = world.run(article::SHOW).json();
+    assert_eq!(after["provisioningStatus"], "disabled");
+    assert_eq!(after["allocationPolicy"], "geoLatency");
+    for field in ["attestation", "initialTwin", "createdDateTimeUtc", "enrollmentGroupId"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    assert_ne!(after["etag"], before["etag"]);
+
+    let stale = before["etag"].as_str().unwrap();
+    let run = world.run_with(
+        "dps enrollment-group update --enrollment-id my-device-group --provisioning-status enabled",
+        &["--etag", stale],
+    );
+    run.failed(75, "DPS_PRECONDITION_FAILED");
+    world
+        .run("dps enrollment-group update --eid my-device-group")
+        .failed(64, "nothing was named that is to be changed");
+    world
+        .run("dps enrollment-group update --eid my-device-group --allocation-policy static")
+        .failed(64, "static allocation needs a hub");
+    let fixed = world
+        .run("dps enrollment-group update --eid my-device-group --reprovision-policy never --iot-hub-host-name contoso-hub-2.azure-devices.net")
+        .json();
+    assert_eq!(fixed["allocationPolicy"], "static");
+    assert_eq!(fixed["iotHubs"], json!([HUB]));
+    assert_eq!(
+        fixed["reprovisionPolicy"],
+        json!({ "updateHubAssignment": false, "migrateDeviceData": false })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_groups_may_share_a_certificate_with_a_warning() {
+    let world = World::with_verified_certificates().await;
+    world.upload("customer-a-intermediate-ca", &Chain::new(), true);
+    assert_eq!(world.run(article::SENSORS).stderr, "");
+    let gateways = world.run(article::GATEWAYS);
+    gateways.done();
+    assert!(gateways.stderr.starts_with("Warning: "), "{}", gateways.stderr);
+    assert!(gateways.stderr.contains("sensor-devices"), "{}", gateways.stderr);
+    let customer = world.run(article::CUSTOMER_A);
+    customer.done();
+    assert_eq!(customer.stderr, "");
+    let listed = world.run("dps enrollment-group list --query length(@)").json();
+    assert_eq!(listed, 3);
+    let listed = world.run("dps enrollment-group list --top 2 --query length(@)").json();
+    assert_eq!(listed, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_without_devices_has_no_registrations() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    assert_eq!(world.run(article::REGISTRATIONS).json(), json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_individual_enrollment_bars_one_device() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    let run = world.run(article::BLACKLIST);
+    let enrollment = run.json();
+    assert_eq!(enrollment["registrationId"], "device-001");
+    assert_eq!(enrollment["provisioningStatus"], "disabled");
+    assert!(run.stderr.starts_with("Warning: "), "{}", run.stderr);
+
+    let refused = world.register("device-001").await.unwrap_err();
+    assert_eq!(refused.kind(), dps_core::ErrorKind::EnrollmentDisabled, "{refused}");
+    world.register("device-002").await.unwrap();
+
+    assert_eq!(
+        world.run("dps enrollment list --query [].registrationId").json(),
+        json!(["device-001"])
+    );
+    let shown = world.run("dps enrollment show --enrollment-id device-001").json();
+    assert_eq!(shown["attestation"]["type"], "x509");
+    world
+        .run(article::BLACKLIST)
+        .failed(1, "Error: Enrollment 'device-001' already exists");
+    world.run("dps enrollment delete --enrollment-id device-001").prints_nothing();
+    world.run("dps enrollment show --enrollment-id device-001").failed(1, "DPS_NOT_FOUND");
+    world.register("device-001").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_individual_enrollment_has_its_own_certificate_and_device_id() {
+    let world = World::with_verified_certificates().await;
+    let (chain, key) = world.chain.device("robot-7");
+    let leaf = dps_core::CertificateChain::from_pem(chain.as_bytes()).unwrap().leaf().to_pem();
+    world.write("robot-7.cert.pem", leaf.as_bytes());
+    let created = world
+        .run("dps enrollment create --enrollment-id robot-7 --attestation-type X509 --certificate-path robot-7.cert.pem --device-id robot")
+        .json();
+    assert_eq!(created["deviceId"], "robot");
+    let assigned = world.register_with(&leaf, &key).await.unwrap();
+    assert_eq!(assigned.device_id(), "robot");
+    world.write("chain.pem", chain.as_bytes());
+    world
+        .run("dps enrollment create --enrollment-id robot-8 --attestation-type x509 --certificate-path chain.pem")
+        .failed(1, "one certificate was expected, but there are 3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_three_common_errors_have_the_words_of_the_article() {
+    let world = World::new().await;
+    let run = world.run(article::CREATE);
+    run.failed(1, "Error: Certificate 'my-intermediate-ca' not found");
+    assert!(run.stderr.contains("dps certificate list"), "{}", run.stderr);
+
+    world.upload("my-intermediate-ca", &world.chain, false);
+    let run = world.run(article::CREATE);
+    run.failed(1, "Error: Certificate must be verified before use in enrollment");
+    assert!(run.stderr.contains("dps certificate verify"), "{}", run.stderr);
+    world.run("dps enrollment-group show --eid my-device-group").failed(1, "DPS_NOT_FOUND");
+
+    world.run("dps certificate delete --certificate-name my-intermediate-ca").prints_nothing();
+    world.upload("my-intermediate-ca", &world.chain, true);
+    world.run(article::CREATE).done();
+    let run = world.run(article::CREATE);
+    run.failed(1, "Error: Enrollment group 'my-device-group' already exists");
+    assert!(run.stderr.contains("dps enrollment-group update"), "{}", run.stderr);
+    assert!(run.stderr.contains("409201"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn possession_is_proved_by_the_verification_code() {
+    let world = World::new().await;
+    world.upload("my-root-ca", &world.chain, false);
+    let run = world.run("dps certificate generate-verification-code --dps-name my-dps-x509 -g rg --name my-root-ca");
+    let code = run.json()["properties"]["verificationCode"].as_str().unwrap().to_owned();
+    assert_eq!(code.len(), 48);
+
+    // A certificate for the code that another key signed proves nothing.
+    world.write("proof.pem", Chain::new().proof(&code).as_bytes());
+    world.run("dps certificate verify -n my-root-ca --path proof.pem").failed(1, "DPS_BAD_REQUEST");
+    let shown = world.run("dps certificate show -n my-root-ca").json();
+    assert_eq!(shown["properties"]["isVerified"], false);
+
+    world.write("proof.pem", world.chain.proof(&code).as_bytes());
+    let etag = shown["etag"].as_str().unwrap();
+    let verified = world.run_with("dps certificate verify -n my-root-ca -p proof.pem", &["-e", etag]);
+    assert_eq!(verified.json()["properties"]["isVerified"], true);
+    world
+        .run_with("dps certificate delete -n my-root-ca", &["-e", etag])
+        .failed(75, "DPS_PRECONDITION_FAILED");
+
+    world.write("root.pem", world.chain.intermediate.certificate().to_pem().as_bytes());
+    world
+        .run("dps certificate create -n my-root-ca -p root.pem")
+        .failed(1, "Error: Certificate 'my-root-ca' already exists");
+    world.run("dps certificate delete -n other").failed(1, "Error: Certificate 'other' not found");
+    world.write("root.der", world.chain.intermediate.certificate().der());
+    world.run("dps certificate create -n from-der -p root.der -v").done();
+    world.run("dps certificate create -n x -p missing.pem").failed(1, "missing.pem");
+    world.write("text.pem", b"hello");
+    world.run("dps certificate create -n x -p text.pem").failed(1, "text.pem");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_cleaned_up_in_the_order_of_the_tutorial() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    for device in ["device-01", "device-02"] {
+        let assigned = world.register(device).await.unwrap();
+        assert_eq!(assigned.assigned_hub(), HUB);
+    }
+    let registered = world.run("dps enrollment-group registration list --enrollment-id my-device-group -o table --query [].{Device:deviceId,Hub:assignedHub,Status:status}");
+    assert_eq!(
+        registered.done(),
+        "Device     Hub                              Status\n\
+         ---------  -------------------------------  --------\n\
+         device-01  contoso-hub-2.azure-devices.net  assigned\n\
+         device-02  contoso-hub-2.azure-devices.net  assigned\n"
+    );
+    let shown = world.run("dps enrollment-group registration show --registration-id device-01");
+    assert_eq!(shown.json()["assignedHub"], HUB);
+    assert_eq!(
+        world.run("dps hub device list --hub-name contoso-hub-2 -o table").done(),
+        "DeviceID   Status   ConnectionState  Authentication\n\
+         ---------  -------  ---------------  --------------\n\
+         device-01  enabled  Disconnected     selfSigned\n\
+         device-02  enabled  Disconnected     selfSigned\n"
+    );
+
+    // Deleting the group alone leaves the records and the hub's devices.
+    world.run("dps enrollment-group delete --enrollment-id my-device-group").prints_nothing();
+    world.run(article::SHOW).failed(1, "DPS_NOT_FOUND");
+    assert_eq!(world.run(article::REGISTRATIONS).json().as_array().unwrap().len(), 2);
+
+    world.run("dps enrollment-group registration delete --rid device-01").prints_nothing();
+    world.run("dps enrollment-group registration show --rid device-01").failed(1, "DPS_NOT_FOUND");
+    let all = "dps enrollment-group registration delete --enrollment-id my-device-group --all";
+    world.run(all).prints_nothing();
+    assert_eq!(world.run(article::REGISTRATIONS).json(), json!([]));
+    world.run(all).prints_nothing();
+
+    for name in ["my-intermediate-ca", "my-root-ca"] {
+        world
+            .run_with("dps certificate delete --certificate-name", &[name])
+            .prints_nothing();
+    }
+    assert_eq!(world.run(article::CERTIFICATES).json()["value"], json!([]));
+
+    for device in ["device-01", "device-02"] {
+        let shown = world.run_with("dps hub device show --device-id", &[device]).json();
+        assert_eq!(shown["status"], "enabled");
+        world.run_with("dps hub device delete -n contoso-hub-2 -d", &[device]).prints_nothing();
+    }
+    assert_eq!(world.run("dps hub device list").json(), json!([]));
+    assert_eq!(world.run("dps hub device list -o table").done(), "");
+    world.run("dps hub device delete -d device-01").failed(1, "DeviceNotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn telemetry_that_the_emulator_received_is_listed() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    let (chain, key) = world.chain.device("device-01");
+    let identity = Credential::pem(chain, key).open().unwrap();
+    let assigned = world.client(&identity).register().await.unwrap();
+    let hub = assigned.connect(&identity).await.unwrap();
+    hub.send(Message::new("21.5 °C").property("room", "hall")).await.unwrap();
+    hub.close(Duration::from_secs(10)).await.unwrap();
+
+    let feed = world.run("dps hub device messages --device-id device-01").json();
+    assert_eq!(feed["messages"][0]["body"], "21.5 °C");
+    assert_eq!(feed["messages"][0]["properties"], json!({ "room": "hall" }));
+    let bodies = world.run("dps hub device messages -d device-01 -o table --query messages[].{Body:body}");
+    assert_eq!(bodies.done(), "Body\n-------\n21.5 °C\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_twin_reaches_a_device_whose_name_needs_encoding() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    world.register("urn:robot:7").await.unwrap();
+    let shown = world.run("dps enrollment-group registration show --rid urn:robot:7").json();
+    assert_eq!(shown["deviceId"], "urn:robot:7");
+    world.run("dps enrollment-group registration delete --rid a/../urn:robot:7").failed(1, "DPS_NOT_FOUND");
+    world.run("dps enrollment-group registration delete --rid urn:robot:7").prints_nothing();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn symmetric_keys_are_for_groups_without_a_certificate() {
+    let world = World::with_verified_certificates().await;
+    let created = world.run("dps enrollment-group create --enrollment-id keyed").json();
+    assert_eq!(created["attestation"]["type"], "symmetricKey");
+    world.run(article::CREATE).done();
+    let shown = world.run("dps enrollment-group show --eid my-device-group --show-keys");
+    assert_eq!(shown.json()["attestation"]["type"], "x509");
+    assert!(shown.stderr.contains("--show-keys is for symmetric keys"), "{}", shown.stderr);
+    world
+        .run("dps enrollment-group create --eid both --ca-name a --certificate-path b.pem")
+        .failed(64, "cannot be used with");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_may_hold_the_certificate_itself() {
+    let world = World::with_verified_certificates().await;
+    let pem = world.chain.intermediate.certificate().to_pem();
+    world.write("intermediate.pem", pem.as_bytes());
+    let created = world
+        .run("dps enrollment-group create --eid own --cp intermediate.pem --iot-hubs contoso-hub-2.azure-devices.net")
+        .json();
+    let info = &created["attestation"]["x509"]["signingCertificates"]["primary"]["info"];
+    assert_eq!(
+        info["sha256Thumbprint"],
+        world.chain.intermediate.certificate().sha256_thumbprint()
+    );
+    // What is read back is without the certificate, and is sent so.
+    let updated =
+        world.run("dps enrollment-group update --eid own --provisioning-status DISABLED").json();
+    assert_eq!(updated["attestation"], created["attestation"]);
+    assert_eq!(updated["provisioningStatus"], "disabled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_is_refused_by_the_service() {
+    let world = World::new().await;
+    let login = "HostName=my-dps-x509.azure-devices-provisioning.net;\
+                 SharedAccessKeyName=provisioningserviceowner;SharedAccessKey=d3Jvbmcga2V5";
+    let run = world.run_with("dps certificate list --json", &["--login", login]);
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    let error: Value = serde_json::from_str(&run.stderr).unwrap();
+    assert_eq!(error["error"]["name"], "DPS_UNAUTHORIZED");
+    assert_eq!(error["error"]["service"]["status"], 401);
+    assert!(!run.stderr.contains("d3Jvbmcga2V5"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_that_is_gone_is_a_failure_for_now() {
+    let world = World::new().await;
+    let World { emulator, ref files, ref environment, .. } = world;
+    emulator.stop().await;
+    run(files.path(), environment, "dps certificate list", &[]).failed(75, "DPS_CONNECTION_FAILED");
+}
+
+#[test]
+fn azure_gives_no_certificates_and_no_telemetry_for_a_connection_string() {
+    let directory = TempDir::new().unwrap();
+    let environment = [
+        (
+            "DPS_LOGIN".to_owned(),
+            "HostName=mine.azure-devices-provisioning.net;SharedAccessKeyName=p;SharedAccessKey=a2V5"
+                .to_owned(),
+        ),
+        (
+            "DPS_HUB_LOGIN".to_owned(),
+            "HostName=mine.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey=a2V5".to_owned(),
+        ),
+    ];
+    let certificates = run(directory.path(), &environment, "dps certificate list", &[]);
+    certificates.failed(1, "management plane");
+    assert!(certificates.stderr.contains("DPS_UNSUPPORTED"), "{}", certificates.stderr);
+    let messages = run(directory.path(), &environment, "dps hub device messages -d d", &[]);
+    messages.failed(1, "DPS_UNSUPPORTED");
+}
+
+#[test]
+fn usage_mistakes_are_told_before_anything_is_sent() {
+    let directory = TempDir::new().unwrap();
+    let key = "c2VjcmV0IGtleQ==";
+    let login = |host: &str| format!("HostName={host};SharedAccessKeyName=p;SharedAccessKey={key}");
+    let environment = [
+        // Nobody listens there: a command that sent something would exit with 75.
+        ("DPS_CONNECT_TO".to_owned(), "127.0.0.1:9".to_owned()),
+        ("DPS_LOGIN".to_owned(), login("mine.azure-devices-provisioning.net")),
+        ("DPS_HUB_LOGIN".to_owned(), login("mine.azure-devices.net")),
+    ];
+    for (command, words) in [
+        ("dps enrollment-group create", "--enrollment-id"),
+        ("dps enrollment-group create --enrollment-id a --allocation-policy custom", "hashed"),
+        ("dps enrollment-group create --enrollment-id a --allocation-policy static", "needs a hub"),
+        ("dps enrollment-group create --enrollment-id a --provisioning-status on", "enabled"),
+        ("dps enrollment-group create --enrollment-id a --initial-twin-tags {", "is not JSON"),
+        ("dps enrollment-group list --query [].{", "--query, column"),
+        ("dps enrollment-group list --json -o table", "exclude each other"),
+        ("dps enrollment-group list --top 0", "--top"),
+        ("dps enrollment-group list --dps-name other", "--dps-name is \"other\""),
+        ("dps enrollment-group list --login nonsense", "connection string"),
+        ("dps enrollment-group registration delete", "--registration-id"),
+        ("dps enrollment-group registration delete --all", "--enrollment-id"),
+        ("dps enrollment-group registration delete --enrollment-id a", "--all"),
+        ("dps enrollment create --enrollment-id a", "--attestation-type"),
+        ("dps enrollment create --enrollment-id a --attestation-type tpm", "x509"),
+        ("dps hub device list --hub-name other", "--hub-name is \"other\""),
+        ("dps hub device list --top 1001", "--top"),
+        ("dps certificate show", "--certificate-name"),
+    ] {
+        let run = run(directory.path(), &environment, command, &[]);
+        run.failed(64, words);
+        assert!(!run.stderr.contains(key), "{}", run.stderr);
+    }
+    let login = login("mine.azure-devices-provisioning.net");
+    run(directory.path(), &environment, "dps hub device list", &["--login", &login])
+        .failed(64, "that of a DPS instance");
+}
+
+#[test]
+fn the_help_of_every_command_ends_with_an_example_and_shows_no_key() {
+    let directory = TempDir::new().unwrap();
+    let environment = [
+        ("DPS_LOGIN".to_owned(), "HostName=h;SharedAccessKey=c2VjcmV0".to_owned()),
+        ("DPS_HUB_LOGIN".to_owned(), "HostName=h;SharedAccessKey=c2VjcmV0".to_owned()),
+    ];
+    for command in [
+        "certificate create",
+        "certificate list",
+        "certificate show",
+        "certificate generate-verification-code",
+        "certificate verify",
+        "certificate delete",
+        "enrollment-group create",
+        "enrollment-group show",
+        "enrollment-group list",
+        "enrollment-group update",
+        "enrollment-group delete",
+        "enrollment-group registration list",
+        "enrollment-group registration show",
+        "enrollment-group registration delete",
+        "enrollment create",
+        "enrollment show",
+        "enrollment list",
+        "enrollment delete",
+        "hub device list",
+        "hub device show",
+        "hub device delete",
+        "hub device messages",
+    ] {
+        let help = run(directory.path(), &environment, &format!("dps {command} --help"), &[]);
+        let (_, example) = help.done().rsplit_once("\nExample").unwrap();
+        assert!(example.contains(&format!("\n  dps {command}")), "{example}");
+        assert!(!help.stdout.contains("c2VjcmV0"), "{}", help.stdout);
+    }
+}
+
+/// An emulator with the names of the article, a folder to work in, and a CA.
+struct World {
+    emulator: Emulator,
+    files: TempDir,
+    environment: Vec<(String, String)>,
+    chain: Chain,
+}
+
+impl World {
+    async fn new() -> Self {
+        let emulator = Emulator::builder().polls(0).start().await.unwrap();
+        let files = TempDir::new().unwrap();
+        let root = files.path().join("emulator.pem");
+        fs::write(&root, emulator.root_pem()).unwrap();
+        let environment = [
+            ("DPS_LOGIN", emulator.connection_string()),
+            ("DPS_HUB_LOGIN", emulator.hub_connection_string(HUB)),
+            ("DPS_CONNECT_TO", emulator.connect_to()),
+            ("SSL_CERT_FILE", root.to_string_lossy().into_owned()),
+        ];
+        let environment =
+            environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { emulator, files, environment, chain: Chain::new() }
+    }
+
+    async fn with_verified_certificates() -> Self {
+        let world = Self::new().await;
+        world.write("root.pem", world.chain.root.certificate().to_pem().as_bytes());
+        world
+            .run("dps certificate create --dps-name my-dps-x509 -n my-root-ca -p root.pem --verified true")
+            .done();
+        world.upload("my-intermediate-ca", &world.chain, true);
+        world
+    }
+
+    fn upload(&self, name: &str, chain: &Chain, verified: bool) {
+        let path = self.write("upload.pem", chain.intermediate.certificate().to_pem().as_bytes());
+        let (path, verified) = (path.to_string_lossy(), verified.to_string());
+        let options = ["--name", name, "--path", &path, "--verified", &verified];
+        self.run_with("dps certificate create", &options).done();
+    }
+
+    fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.files.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn run(&self, command: &str) -> Run {
+        self.run_with(command, &[])
+    }
+
+    fn run_with(&self, command: &str, more: &[&str]) -> Run {
+        run(self.files.path(), &self.environment, command, more)
+    }
+
+    async fn register(
+        &self,
+        device: &str,
+    ) -> Result<dps_core::Assignment, dps_core::Error> {
+        let (chain, key) = self.chain.device(device);
+        self.register_with(&chain, &key).await
+    }
+
+    async fn register_with(
+        &self,
+        chain: &str,
+        key: &str,
+    ) -> Result<dps_core::Assignment, dps_core::Error> {
+        let identity = Credential::pem(chain, key).open().unwrap();
+        self.client(&identity).register().await
+    }
+
+    fn client(&self, identity: &dps_core::Identity) -> ProvisioningClient {
+        let network = Network::default()
+            .connect_to(self.emulator.connect_to())
+            .roots(Roots::pem(self.emulator.root_pem()));
+        ProvisioningClient::new(self.emulator.id_scope(), identity).network(network)
+    }
+}
+
+struct Chain {
+    root: Authority,
+    intermediate: Authority,
+}
+
+impl Chain {
+    fn new() -> Self {
+        let validity = Validity::days(1);
+        let root = Authority::create_root("Test Root", key(), validity).unwrap();
+        let intermediate = root.create_intermediate("Test Intermediate", key(), validity).unwrap();
+        Self { root, intermediate }
+    }
+
+    /// A device's full chain and its key, both PEM.
+    fn device(&self, name: &str) -> (String, String) {
+        let key = key();
+        let id = RegistrationId::parse(name).unwrap();
+        let validity = Validity::days(1);
+        let leaf = self.intermediate.issue_device(&id, key.public_key_info(), validity).unwrap();
+        let authorities = [&self.intermediate, &self.root].map(|ca| ca.certificate().to_pem());
+        (leaf.to_pem() + &authorities.concat(), key.to_pem().unwrap().to_string())
+    }
+
+    /// A verification certificate of the intermediate CA.
+    fn proof(&self, code: &str) -> String {
+        let key = key();
+        let validity = Validity::days(1);
+        self.intermediate
+            .issue_verification(code, key.public_key_info(), validity)
+            .unwrap()
+            .to_pem()
+    }
+}
+
+fn key() -> Arc<PrivateKey> {
+    Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap())
+}
+
+/// What a command did.
+struct Run {
+    command: String,
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    /// What it printed, having succeeded.
+    fn done(&self) -> &str {
+        assert_eq!(self.code, 0, "{}\n{}", self.command, self.stderr);
+        &self.stdout
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(self.done()).unwrap()
+    }
+
+    fn prints_nothing(&self) {
+        assert_eq!(self.done(), "", "{}", self.command);
+        assert_eq!(self.stderr, "", "{}", self.command);
+    }
+
+    fn failed(&self, code: i32, words: &str) {
+        assert_eq!(self.code, code, "{}\n{}{}", self.command, self.stdout, self.stderr);
+        assert_eq!(self.stdout, "", "{}", self.command);
+        let told = if words.starts_with("Error: ") {
+            self.stderr.starts_with(words)
+        } else {
+            self.stderr.contains(words)
+        };
+        assert!(told, "{}\n{words:?} is not in {:?}", self.command, self.stderr);
+    }
+}
+
+/// Runs a command line of the article, or one of ours, with further arguments.
+fn run(directory: &Path, environment: &[(String, String)], command: &str, more: &[&str]) -> Run {
+    let line = command
+        .replace("az iot dps", "dps")
+        .replace('`', " ")
+        .replace("$dpsName", "my-dps-x509")
+        .replace("$resourceGroup", "iot-x509-demo-rg");
+    let mut words = words(&line);
+    assert_eq!(words.remove(0), "dps", "{command}");
+    let mut process = Command::new(env!("CARGO_BIN_EXE_dps"));
+    for name in ["DPS_LOGIN", "DPS_HUB_LOGIN", "DPS_CONNECT_TO", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        process.env_remove(name);
+    }
+    process.args(words).args(more).current_dir(directory);
+    process.envs(environment.iter().map(|(name, value)| (name, value)));
+    let output = process.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Run {
+        command: command.to_owned(),
+        code: output.status.code().unwrap(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
+}
+
+/// Splits at spaces outside of double quotes, as both shells do with the article's lines.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted) = (None::<String>, false);
+    for c in line.chars() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            c if c.is_whitespace() && !quoted => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
