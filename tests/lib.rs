@@ -1,5 +1,7 @@
 //! What the cross-room tests share: the tutorial's chain, the openssl command, chains of our own.
 
+pub mod cloud;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -21,7 +23,8 @@ pub fn tutorial_folder() -> &'static Path {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tutorial");
             for file in ["openssl_root_ca.cnf", "openssl_device_intermediate_ca.cnf"] {
-                std::fs::copy(here.join(file), folder.path().join(file)).expect("the configuration");
+                std::fs::copy(here.join(file), folder.path().join(file))
+                    .expect("the configuration");
             }
             let made = Command::new("sh")
                 .arg(here.join("make-chain.sh"))
@@ -46,10 +49,8 @@ pub fn tutorial_key(name: &str) -> PathBuf {
 
 /// Runs the openssl command and returns what it printed; fails the test if it fails.
 pub fn openssl(arguments: &[&str]) -> String {
-    let output = Command::new("openssl")
-        .args(arguments)
-        .output()
-        .expect("the openssl command is installed");
+    let output =
+        Command::new("openssl").args(arguments).output().expect("the openssl command is installed");
     assert_success(&format!("openssl {}", arguments.join(" ")), &output);
     String::from_utf8(output.stdout).expect("openssl prints text")
 }

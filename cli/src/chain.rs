@@ -36,7 +36,9 @@ pub(crate) enum Command {
         stem: String,
     },
     /// Make device certificates below the intermediate, each with its key and full chain.
-    #[command(after_help = "Example:\n  dps chain device device-01 device-02 --passphrase-file ca.pass")]
+    #[command(
+        after_help = "Example:\n  dps chain device device-01 device-02 --passphrase-file ca.pass"
+    )]
     Device {
         /// The registration IDs, which become the certificates' common names
         #[arg(required = true, value_name = "REGISTRATION_ID")]
@@ -47,7 +49,9 @@ pub(crate) enum Command {
         issuer: IntermediateIssuer,
     },
     /// Make the certificate that proves possession of a CA's key: certs/verification-code.cert.pem.
-    #[command(after_help = "Example:\n  dps chain verification 106A5SD242AF512B3498BD6098C4941E66R34H268DDB3288")]
+    #[command(
+        after_help = "Example:\n  dps chain verification 106A5SD242AF512B3498BD6098C4941E66R34H268DDB3288"
+    )]
     Verification {
         /// The verification code that DPS generated
         code: String,
@@ -140,7 +144,8 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Error> {
             for id in &ids {
                 made.push(maker.device(id, &issuer)?);
             }
-            let made: Vec<_> = made.iter().map(|(certificate, files)| (certificate, files)).collect();
+            let made: Vec<_> =
+                made.iter().map(|(certificate, files)| (certificate, files)).collect();
             report(output, &made)
         }
         Command::Verification { code, common, issuer } => {

@@ -17,11 +17,16 @@ use crate::output::Output;
 
 /// Provision X.509 devices to Azure IoT Hub through DPS, or to the emulator that comes along.
 #[derive(Parser)]
-#[command(name = "dps", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "dps",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Exit codes: 0 done, 1 failed, 64 usage mistake, 75 failed for now (the same call may succeed later).
 
 Example, the whole tutorial on this machine and without an account:
-  dps quickstart")]
+  dps quickstart"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -73,7 +73,11 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     table.set_header(header);
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
-            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(header[column].chars().count())
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+                .max(header[column].chars().count())
         })
         .collect();
     table.add_row(widths.iter().map(|width| "-".repeat(*width)));

@@ -61,9 +61,7 @@ impl PassphraseSource {
 
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Error> {
     if !stdin().is_terminal() {
-        return Err(usage(
-            "a passphrase is needed: give --passphrase-file or set DPS_PASSPHRASE",
-        ));
+        return Err(usage("a passphrase is needed: give --passphrase-file or set DPS_PASSPHRASE"));
     }
     rpassword::prompt_password(prompt)
         .map(Zeroizing::new)

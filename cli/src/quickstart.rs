@@ -107,7 +107,8 @@ async fn make_chain(dir: &Path) -> Result<Chain, Error> {
         true => ProgressBar::new(2 + DEVICES.len() as u64),
         false => ProgressBar::hidden(),
     };
-    if let Ok(style) = ProgressStyle::with_template("  making RSA-4096 keys {wide_bar} {pos}/{len}") {
+    if let Ok(style) = ProgressStyle::with_template("  making RSA-4096 keys {wide_bar} {pos}/{len}")
+    {
         progress.set_style(style);
     }
     progress.enable_steady_tick(Duration::from_millis(100));
@@ -132,7 +133,8 @@ async fn make_chain(dir: &Path) -> Result<Chain, Error> {
     let passphrase = Passphrase::new(PASSPHRASE);
     let validity = Validity::days(Validity::TUTORIAL_DAYS);
     let mut keys = keys.into_iter();
-    let mut next = || keys.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a key is missing"));
+    let mut next =
+        || keys.next().ok_or_else(|| Error::new(ErrorKind::Internal, "a key is missing"));
 
     let (root_key, intermediate_key) = (next()?, next()?);
     let root = Authority::create_root(ROOT_NAME, Arc::clone(&root_key), validity)?;
@@ -145,10 +147,7 @@ async fn make_chain(dir: &Path) -> Result<Chain, Error> {
     for device in DEVICES {
         maker.device_with_key(&RegistrationId::parse(device)?, &intermediate, &next()?)?;
     }
-    Ok(Chain {
-        root: root.certificate().clone(),
-        intermediate: intermediate.certificate().clone(),
-    })
+    Ok(Chain { root: root.certificate().clone(), intermediate: intermediate.certificate().clone() })
 }
 
 /// The root is uploaded and verified, and a group is made for the intermediate.

@@ -100,8 +100,10 @@ pub fn certificates_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>> {
         .map_err(|damage| Error::new(ErrorKind::CertificateMalformed, damage.to_string()))?;
     let mut certificates = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
-        if !matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
-        {
+        if !matches!(
+            block.label.as_str(),
+            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
+        ) {
             continue;
         }
         let certificate = Certificate::from_der(&block.der)
@@ -115,9 +117,7 @@ pub fn certificates_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>> {
             format!("PEM certificates were expected, but this is {}", pem::describe(bytes)),
         );
         return Err(match holds_key {
-            true => {
-                error.with_hint("The certificate file and the key file may have been swapped.")
-            }
+            true => error.with_hint("The certificate file and the key file may have been swapped."),
             false => error,
         });
     }

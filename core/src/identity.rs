@@ -108,16 +108,19 @@ pub(crate) fn prove(certificate: &Certificate, signer: &dyn Signer) -> Result<()
     let key = SubjectPublicKeyInfo::from_der(certificate.public_key_info())
         .map(|(_, info)| info.subject_public_key.data.to_vec())
         .map_err(|_| Error::new(ErrorKind::Internal, "the certificate's key cannot be parsed"))?;
-    UnparsedPublicKey::new(verification(algorithm), key)
-        .verify(&challenge, &signature)
-        .map_err(|_| mismatch(certificate, "a test signature of the signer does not verify with it"))
+    UnparsedPublicKey::new(verification(algorithm), key).verify(&challenge, &signature).map_err(
+        |_| mismatch(certificate, "a test signature of the signer does not verify with it"),
+    )
 }
 
 fn supported_key_type(certificate: &Certificate) -> Result<KeyType> {
     match certificate.public_key_type() {
         PublicKeyType::Supported(KeyType::Rsa(bits)) if *bits < 2048 => Err(Error::new(
             ErrorKind::KeyUnsupported,
-            format!("the key of {:?} is RSA-{bits}; at least 2048 bits are needed", certificate.subject()),
+            format!(
+                "the key of {:?} is RSA-{bits}; at least 2048 bits are needed",
+                certificate.subject()
+            ),
         )),
         PublicKeyType::Supported(key_type) => Ok(*key_type),
         PublicKeyType::Other(name) => Err(Error::new(

@@ -125,17 +125,18 @@ impl PrivateKey {
         let Some(block) = keys.next() else {
             return Err(match blocks.is_empty() {
                 true => wrong_content(),
-                false => wrong_content().with_hint(
-                    "The certificate file and the key file may have been swapped.",
-                ),
+                false => wrong_content()
+                    .with_hint("The certificate file and the key file may have been swapped."),
             });
         };
         if keys.next().is_some() {
             return Err(Error::new(ErrorKind::KeyMalformed, "it holds several private keys"));
         }
         if block.encrypted_by_headers {
-            return Err(unsupported("a key in OpenSSL's old encrypted form (Proc-Type: 4,ENCRYPTED)")
-                .with_hint("Convert it: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW."));
+            return Err(unsupported(
+                "a key in OpenSSL's old encrypted form (Proc-Type: 4,ENCRYPTED)",
+            )
+            .with_hint("Convert it: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW."));
         }
         match block.label.as_str() {
             "PRIVATE KEY" => Self::from_pkcs8(&block.der),
@@ -163,9 +164,8 @@ impl PrivateKey {
         fill(&mut salt).map_err(|_| internal(()))?;
         fill(&mut iv).map_err(|_| internal(()))?;
         let der = self.to_pkcs8()?;
-        let parameters =
-            pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv)
-                .map_err(|_| internal(()))?;
+        let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv)
+            .map_err(|_| internal(()))?;
         let document = PrivateKeyInfoRef::try_from(der.as_slice())
             .map_err(|_| internal(()))?
             .encrypt_with_params(parameters, passphrase.as_bytes())
@@ -181,7 +181,9 @@ impl PrivateKey {
     /// The type and size of the key.
     pub fn key_type(&self) -> KeyType {
         match &self.pair {
-            Pair::Rsa(pair) => KeyType::Rsa(u32::try_from(pair.public_modulus_len()).unwrap_or(0) * 8),
+            Pair::Rsa(pair) => {
+                KeyType::Rsa(u32::try_from(pair.public_modulus_len()).unwrap_or(0) * 8)
+            }
             Pair::Ecdsa(_, key_type) => *key_type,
         }
     }
@@ -190,13 +192,14 @@ impl PrivateKey {
         // OIDs: rsaEncryption (RFC 8017) and id-ecPublicKey (RFC 5480).
         const RSA: pkcs8::ObjectIdentifier =
             pkcs8::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-        const EC: pkcs8::ObjectIdentifier = pkcs8::ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+        const EC: pkcs8::ObjectIdentifier =
+            pkcs8::ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
         let info = PrivateKeyInfoRef::try_from(der).map_err(|_| malformed("PKCS#8"))?;
         match info.algorithm.oid {
-            RSA => Self::from_rsa(
-                rsa::KeyPair::from_pkcs8(der).map_err(|_| malformed("PKCS#8 RSA"))?,
-            ),
+            RSA => {
+                Self::from_rsa(rsa::KeyPair::from_pkcs8(der).map_err(|_| malformed("PKCS#8 RSA"))?)
+            }
             EC => Self::from_ec(der),
             oid => Err(unsupported(&format!("a key with algorithm {oid}"))),
         }
@@ -256,8 +259,8 @@ impl PrivateKey {
             Pair::Rsa(pair) => pair.public_key().as_der(),
             Pair::Ecdsa(pair, _) => pair.public_key().as_der(),
         };
-        let public =
-            public.map_err(|_| Error::new(ErrorKind::Internal, "the public key has no DER form"))?;
+        let public = public
+            .map_err(|_| Error::new(ErrorKind::Internal, "the public key has no DER form"))?;
         Ok(Self { pair, public_key_info: public.as_ref().to_vec() })
     }
 
@@ -290,8 +293,9 @@ impl Signer for PrivateKey {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                let encoding = rsa_encoding(request.algorithm())
-                    .ok_or_else(|| SignerError::new("an RSA key was asked for an ECDSA signature"))?;
+                let encoding = rsa_encoding(request.algorithm()).ok_or_else(|| {
+                    SignerError::new("an RSA key was asked for an ECDSA signature")
+                })?;
                 pair.sign(encoding, &random, request.message(), &mut signature).map_err(failed)?;
                 Ok(signature)
             }

@@ -71,7 +71,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Block>, Damage> {
                 return Err(damage("its END line is missing"));
             }
             if line.contains(':') {
-                encrypted_by_headers |= line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
+                encrypted_by_headers |=
+                    line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
                 continue;
             }
             body.extend(line.chars().filter(|c| !c.is_whitespace()));
@@ -152,8 +153,7 @@ fn boundary<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
 }
 
 /// DER files told apart by their first elements (X.690): a SEQUENCE that holds the version number
-/// 3 is PKCS#12 (RFC 7292), 0 a key (RFC 5208, RFC 8017), 1 an EC key (RFC 5915), and one that
-/// holds a SEQUENCE a certificate, a request or an encrypted key.
+/// 3 is PKCS#12 (RFC 7292), 0 or 1 a key (RFC 5958, RFC 8017, RFC 5915), and one that holds a SEQUENCE a certificate, a request or an encrypted key.
 fn describe_der(bytes: &[u8]) -> Option<&'static str> {
     use x509_parser::{asn1_rs::FromDer, certificate::X509Certificate};
 
@@ -166,8 +166,7 @@ fn describe_der(bytes: &[u8]) -> Option<&'static str> {
     let (_, outer) = x509_parser::asn1_rs::Sequence::from_der(bytes).ok()?;
     Some(match outer.content.as_ref() {
         [0x02, 0x01, 0x03, ..] => "a PKCS#12 (PFX) file",
-        [0x02, 0x01, 0x00, ..] => "a DER private key",
-        [0x02, 0x01, 0x01, ..] => "a DER EC private key",
+        [0x02, 0x01, 0x00 | 0x01, ..] => "a DER private key",
         _ if pkcs8::EncryptedPrivateKeyInfoRef::try_from(bytes).is_ok() => {
             "an encrypted DER private key"
         }

@@ -26,7 +26,7 @@ use crate::mqtt;
 use crate::record::{Direction, Recorded, Transport};
 use crate::service::{DeviceCall, Refusal};
 
-/// Quota of the service (service.md 4.8).
+/// Largest message the service takes (Microsoft, iot-dps-limits).
 const LARGEST_REQUEST: usize = 96 * 1024;
 /// Room for a hub's largest message with its topic, as over plain MQTT.
 const LARGEST_FRAME: usize = 512 * 1024;
@@ -140,7 +140,7 @@ async fn respond(
             if let Some(seconds) = retry_after {
                 fields.insert(RETRY_AFTER, seconds.into());
             }
-            // A 202 says where the registration was asked for (service.md 1.4).
+            // A 202 says where the registration was asked for (Microsoft, iot-dps-https-x509-support).
             if status == 202
                 && let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok())
             {
@@ -178,8 +178,8 @@ fn json(status: u16, body: Bytes) -> Response {
     (status, fields, body).into_response()
 }
 
-/// MQTT over WebSocket (service.md 1.7). Clients write the subprotocol in either case and some
-/// insist on their own spelling in the answer (wire.md A4.2).
+/// MQTT over WebSocket (Microsoft, iot-dps-mqtt-support). Clients write the subprotocol in either
+/// case, the C SDK as `MQTT`, and may insist on their own spelling in the answer (RFC 6455, 4.1).
 async fn websocket(
     State(shared): State<Arc<Shared>>,
     Extension(connection): Extension<Arc<Connection>>,

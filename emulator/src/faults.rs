@@ -343,7 +343,7 @@ impl Armed {
             return false;
         }
         match (&self.fault.device, device) {
-            // Registration IDs are case-insensitive (service.md 4.3).
+            // Registration IDs are case-insensitive (Microsoft, concepts-service).
             (Some(wanted), Some(device)) => wanted.eq_ignore_ascii_case(device),
             (Some(_), None) => false,
             (None, Some(_)) => step != Step::Tls,

@@ -92,7 +92,7 @@ where
         None => {}
     }
     frames.trace.incoming_connect(&connect);
-    // The real service takes an empty password for none (service.md 1.7).
+    // With X.509 the password is left out or empty (Microsoft, iot-dps-mqtt-support).
     let sas = login.map(|login| login.password.clone()).filter(|password| !password.is_empty());
     match user_name {
         Some(UserName::Dps { id_scope, registration_id }) => {
@@ -124,13 +124,13 @@ where
     if let Some(end) = strike(frames, &firing, shared).await {
         return end;
     }
-    // Registration IDs are case-insensitive (service.md 4.3).
+    // Registration IDs are case-insensitive (Microsoft, concepts-service).
     if !connect.client_id.eq_ignore_ascii_case(dps.registration_id()) {
         let reason = "the client identifier is not the registration ID".to_owned();
         return refuse(frames, ConnectReturnCode::BadClientId, reason).await;
     }
-    // Credentials are judged at the registration, as the real service does (service.md 1.7);
-    // only one who brings none at all is turned away here.
+    // Credentials are judged at the registration, as the real service does
+    // (Azure/azure-iot-sdk-c#1900); only one who brings none at all is turned away here.
     if !dps.has_credential() {
         let reason = "neither a client certificate nor a password".to_owned();
         return refuse(frames, ConnectReturnCode::NotAuthorized, reason).await;
@@ -168,8 +168,8 @@ where
     if let Err(refusal) = admitted.await {
         return refuse(frames, ConnectReturnCode::NotAuthorized, refusal.to_string()).await;
     }
-    // One connection per identity, the newer wins (service.md 5.1); its CONNACK waits until the
-    // older one's last message is on its way to the store, which keeps them in order.
+    // One connection per identity, the newer wins (Microsoft, iot-mqtt-connect-to-iot-hub). Its
+    // CONNACK waits until the older one's last message is stored, which keeps them in order.
     let seat = shared.presence.take(hub.name(), hub.device_id(), connection.number).await;
     let (name, device_id) = (hub.name().to_owned(), hub.device_id().to_owned());
     let end = if firing.cut.is_some() {

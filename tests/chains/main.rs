@@ -37,8 +37,7 @@ fn the_tutorials_chain_is_read_and_opened() {
 #[test]
 fn thumbprints_serial_and_dates_are_those_that_openssl_prints() {
     let file = tutorial_certificate("device-01");
-    let certificate =
-        certificates_from_pem(&fs::read(&file).unwrap()).unwrap().remove(0);
+    let certificate = certificates_from_pem(&fs::read(&file).unwrap()).unwrap().remove(0);
     for (algorithm, ours) in
         [("-sha1", certificate.sha1_thumbprint()), ("-sha256", certificate.sha256_thumbprint())]
     {
@@ -47,7 +46,10 @@ fn thumbprints_serial_and_dates_are_those_that_openssl_prints() {
     }
     let serial = openssl(&["x509", "-noout", "-serial", "-in", text(&file)]);
     let ours: String = certificate.serial().iter().map(|byte| format!("{byte:02X}")).collect();
-    assert_eq!(serial.trim().trim_start_matches("serial=").trim_start_matches('0'), ours.trim_start_matches('0'));
+    assert_eq!(
+        serial.trim().trim_start_matches("serial=").trim_start_matches('0'),
+        ours.trim_start_matches('0')
+    );
     let days = (certificate.not_after() - certificate.not_before()).whole_days();
     assert_eq!(days, 30);
 }
@@ -60,8 +62,12 @@ fn our_certificates_carry_the_tutorials_extensions_byte_for_byte() {
         Arc::new(PrivateKey::from_pem(&fs::read(tutorial_key(name)).unwrap(), passphrase).unwrap())
     };
     let validity = Validity::days(30);
-    let root =
-        Authority::create_root("Azure IoT Hub CA Cert Test Only", key(ROOT, Some(&passphrase)), validity).unwrap();
+    let root = Authority::create_root(
+        "Azure IoT Hub CA Cert Test Only",
+        key(ROOT, Some(&passphrase)),
+        validity,
+    )
+    .unwrap();
     let intermediate = root
         .create_intermediate(
             "Azure IoT Hub Intermediate Cert Test Only",
@@ -82,14 +88,17 @@ fn our_certificates_carry_the_tutorials_extensions_byte_for_byte() {
         (INTERMEDIATE, intermediate.certificate()),
         ("device-01", &device),
     ] {
-        let theirs = &certificates_from_pem(&fs::read(tutorial_certificate(name)).unwrap()).unwrap()[0];
+        let theirs =
+            &certificates_from_pem(&fs::read(tutorial_certificate(name)).unwrap()).unwrap()[0];
         assert_eq!(extensions(ours), extensions(theirs), "{name}");
         assert_eq!(ours.subject(), theirs.subject());
         assert_eq!(ours.issuer(), theirs.issuer());
         assert_eq!(ours.public_key_info(), theirs.public_key_info());
     }
     // A CA that openssl made can go on in our hands.
-    let theirs = certificates_from_pem(&fs::read(tutorial_certificate(INTERMEDIATE)).unwrap()).unwrap().remove(0);
+    let theirs = certificates_from_pem(&fs::read(tutorial_certificate(INTERMEDIATE)).unwrap())
+        .unwrap()
+        .remove(0);
     let continued = Authority::new(theirs, key(INTERMEDIATE, Some(&passphrase))).unwrap();
     let leaf = continued
         .issue_device(
@@ -98,7 +107,11 @@ fn our_certificates_carry_the_tutorials_extensions_byte_for_byte() {
             validity,
         )
         .unwrap();
-    verify_with_openssl(&leaf.to_pem(), &fs::read_to_string(tutorial_certificate(INTERMEDIATE)).unwrap(), &fs::read_to_string(tutorial_certificate(ROOT)).unwrap());
+    verify_with_openssl(
+        &leaf.to_pem(),
+        &fs::read_to_string(tutorial_certificate(INTERMEDIATE)).unwrap(),
+        &fs::read_to_string(tutorial_certificate(ROOT)).unwrap(),
+    );
 }
 
 #[test]
@@ -126,7 +139,11 @@ fn several_intermediates_and_a_verification_certificate_are_verified_too() {
     let hierarchy = Hierarchy::new(KeyType::EcP256);
     let lower = hierarchy
         .intermediate
-        .create_intermediate("Line 2", PrivateKey::generate(KeyType::EcP384).unwrap(), Validity::days(7))
+        .create_intermediate(
+            "Line 2",
+            PrivateKey::generate(KeyType::EcP384).unwrap(),
+            Validity::days(7),
+        )
         .unwrap();
     let key = PrivateKey::generate(KeyType::EcP256).unwrap();
     let code = "106A5SD242AF512B3498BD6098C4941E66R34H268DDB3288";
@@ -143,7 +160,15 @@ fn every_key_form_that_openssl_writes_is_read() {
     let (rsa, ec, p384) = (path("rsa"), path("ec"), path("p384"));
     openssl(&["genrsa", "-out", text(&rsa), "2048"]);
     openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-out", text(&ec)]);
-    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", text(&p384)]);
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-384",
+        "-out",
+        text(&p384),
+    ]);
     for (source, key_type) in
         [(&rsa, KeyType::Rsa(2048)), (&ec, KeyType::EcP256), (&p384, KeyType::EcP384)]
     {
@@ -154,9 +179,21 @@ fn every_key_form_that_openssl_writes_is_read() {
         let traditional = PrivateKey::from_pem(&fs::read(&out).unwrap(), None).unwrap();
         assert_eq!(traditional.public_key_info(), plain.public_key_info());
         for cipher in ["aes128", "aes256", "des3"] {
-            for extra in [&["-v2prf", "hmacWithSHA256"][..], &["-v2prf", "hmacWithSHA1"], &["-scrypt"]] {
-                let mut arguments =
-                    vec!["pkcs8", "-topk8", "-in", text(source), "-passout", "pass:1234", "-out", text(&out), "-v2", cipher];
+            for extra in
+                [&["-v2prf", "hmacWithSHA256"][..], &["-v2prf", "hmacWithSHA1"], &["-scrypt"]]
+            {
+                let mut arguments = vec![
+                    "pkcs8",
+                    "-topk8",
+                    "-in",
+                    text(source),
+                    "-passout",
+                    "pass:1234",
+                    "-out",
+                    text(&out),
+                    "-v2",
+                    cipher,
+                ];
                 arguments.extend(extra);
                 openssl(&arguments);
                 let bytes = fs::read(&out).unwrap();
@@ -235,7 +272,9 @@ fn extensions(certificate: &Certificate) -> Vec<(String, bool, Vec<u8>)> {
     let mut extensions: Vec<_> = parsed
         .extensions()
         .iter()
-        .map(|extension| (extension.oid.to_id_string(), extension.critical, extension.value.to_vec()))
+        .map(|extension| {
+            (extension.oid.to_id_string(), extension.critical, extension.value.to_vec())
+        })
         .collect();
     extensions.sort();
     extensions

@@ -1,7 +1,7 @@
 //! The calls, by what they are for.
 
-use dps_core::{Error, chain::Certificate};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dps_core::{Error, chain::Certificate};
 use hyper::{HeaderMap, Method, header::HeaderName};
 use serde_json::{Value, json};
 
@@ -255,4 +255,54 @@ fn device_path(id: &str) -> String {
 /// As `az` sends it: the base64 of the PEM text.
 fn upload(certificate: &Certificate) -> Value {
     json!({ "certificate": STANDARD.encode(certificate.to_pem()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dps_core::{tls::Roots, transport::Network};
+    use dps_emulator::Emulator;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_list_goes_on_over_its_pages() {
+        const COUNT: usize = PAGE as usize + 2;
+
+        let emulator = Emulator::builder().start().await.unwrap();
+        let network = Network::default()
+            .connect_to(emulator.connect_to())
+            .roots(Roots::pem(emulator.root_pem()));
+        let client = Arc::new(Client::login(&emulator.connection_string(), network).unwrap());
+        let mut creations = JoinSet::new();
+        for worker in 0..8 {
+            let client = Arc::clone(&client);
+            creations.spawn(async move {
+                for number in (worker..COUNT).step_by(8) {
+                    let record = json!({
+                        "attestation": { "type": "x509", "x509": {} },
+                        "provisioningStatus": "disabled",
+                    });
+                    let id = format!("device-{number}");
+                    client.create_enrollment(Kind::Individual, &id, &record).await.unwrap();
+                }
+            });
+        }
+        creations.join_all().await;
+
+        for (top, expected) in [(None, COUNT), (Some(3), 3), (Some(PAGE + 1), COUNT - 1)] {
+            let listed = client.list_enrollments(Kind::Individual, top).await.unwrap();
+            let mut ids: Vec<_> = listed
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|enrollment| enrollment["registrationId"].as_str().unwrap())
+                .collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), expected);
+        }
+    }
 }

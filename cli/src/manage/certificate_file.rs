@@ -15,8 +15,7 @@ pub(super) fn read(path: &Path) -> Result<Certificate, Error> {
     let named = |kind, what: &dyn std::fmt::Display| {
         Error::new(kind, format!("{}: {what}", path.display()))
     };
-    let bytes =
-        std::fs::read(path).map_err(|error| named(ErrorKind::FileNotReadable, &error))?;
+    let bytes = std::fs::read(path).map_err(|error| named(ErrorKind::FileNotReadable, &error))?;
     let in_file = |error: Error| {
         let told = named(error.kind(), &error.message());
         match error.hint() {

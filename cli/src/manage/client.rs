@@ -20,9 +20,8 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{login::Login, sas};
 
-/// What RFC 3986, section 2.3 leaves as it is, wherever it stands.
-const RESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// All but the unreserved characters of RFC 3986, section 2.3.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const HTTPS_PORT: u16 = 443;
 
@@ -141,15 +140,16 @@ impl Client {
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let (parts, body) = sender.send_request(request).await.map_err(lost)?.into_parts();
-        let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|error| {
-            match error.downcast::<hyper::Error>() {
+        let body =
+            Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|error| match error
+                .downcast::<hyper::Error>(
+            ) {
                 Ok(error) => self.lost(*error, call),
                 Err(error) if error.is::<LengthLimitError>() => {
                     self.nonsense(call, "more than 32 MB")
                 }
                 Err(error) => self.nonsense(call, &error.to_string()),
-            }
-        })?;
+            })?;
         Ok(Raw { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
@@ -162,8 +162,8 @@ impl Client {
         if !status.is_success() {
             return Err(self.refused(status, &headers, &parsed.unwrap_or_default(), call));
         }
-        let body = parsed
-            .map_err(|error| self.nonsense(call, &format!("what is not JSON ({error})")))?;
+        let body =
+            parsed.map_err(|error| self.nonsense(call, &format!("what is not JSON ({error})")))?;
         Ok(Response { headers, body })
     }
 
@@ -175,9 +175,8 @@ impl Client {
         details.error_code = first(&["/errorCode", "/code", "/error/code"])
             .and_then(Value::as_u64)
             .and_then(|code| code.try_into().ok());
-        details.message = first(&["/message", "/error/message", "/Message"])
-            .and_then(Value::as_str)
-            .map(shown);
+        details.message =
+            first(&["/message", "/error/message", "/Message"]).and_then(Value::as_str).map(shown);
         details.tracking_id = first(&["/trackingId"])
             .and_then(Value::as_str)
             .or_else(|| hub_tracking_id(body))
@@ -217,13 +216,16 @@ impl Client {
 impl Response {
     /// What the emulator took although Azure would not have.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.headers.get_all(WARNING).iter().map(|text| shown(&String::from_utf8_lossy(text.as_bytes())))
+        self.headers
+            .get_all(WARNING)
+            .iter()
+            .map(|text| shown(&String::from_utf8_lossy(text.as_bytes())))
     }
 }
 
 /// One part of a path or of a query.
 pub(crate) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
+    utf8_percent_encode(text, ENCODED).to_string()
 }
 
 struct Raw {
@@ -260,4 +262,98 @@ fn hub_tracking_id(body: &Value) -> Option<&str> {
 fn shown(text: &str) -> String {
     const LIMIT: usize = 2000;
     text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    /// What becomes of an answer; after it the other side closes the connection.
+    async fn answered(answer: &[u8]) -> Result<Response, Error> {
+        let login = "HostName=dps.example.net;SharedAccessKeyName=p;SharedAccessKey=a2V5";
+        let client = Client::login(login, Network::default()).unwrap();
+        let (near, mut far) = duplex(1 << 16);
+        let answer = answer.to_vec();
+        let service = tokio::spawn(async move {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(far.read_u8().await.unwrap());
+            }
+            // The client may hang up on what it does not like.
+            let _ = far.write_all(&answer).await;
+        });
+        let request = Request::get("/x").header(HOST, "dps.example.net");
+        let request = request.body(Full::default()).unwrap();
+        let answer = client.converse(TokioIo::new(near), request, "GET /x").await;
+        service.await.unwrap();
+        answer.and_then(|answer| client.read(answer, "GET /x"))
+    }
+
+    async fn refused(status: &str, headers: &str, body: &str) -> Error {
+        let answer =
+            format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+        answered(answer.as_bytes()).await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_in_the_words_of_whichever_service_it_was() {
+        let error = refused(
+            "409 Conflict",
+            "",
+            r#"{"errorCode":409201,"trackingId":"t-1","message":"Enrollment already exists."}"#,
+        )
+        .await;
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        let service = error.service().unwrap();
+        assert_eq!((service.status, service.error_code), (Some(409), Some(409_201)));
+        assert_eq!(service.tracking_id.as_deref(), Some("t-1"));
+        assert!(error.to_string().contains("dps.example.net refused GET /x"), "{error}");
+
+        let nested = r#"{"error":{"code":"Gone","message":"No such\u001b[31m group."}}"#;
+        let error = refused("404 Not Found", "", nested).await;
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert_eq!(error.service().unwrap().message.as_deref(), Some("No such [31m group."));
+
+        let hub = r#"{"Message":"ErrorCode:DeviceNotFound;d","ExceptionMessage":"Tracking ID:7f-TimeStamp:1"}"#;
+        let service = refused("404 Not Found", "", hub).await.service().cloned().unwrap();
+        assert_eq!(service.message.as_deref(), Some("ErrorCode:DeviceNotFound;d"));
+        assert_eq!(service.tracking_id.as_deref(), Some("7f"));
+
+        let error = refused("429 Too Many Requests", "retry-after: 7\r\n", "").await;
+        assert_eq!(error.kind(), ErrorKind::Throttled);
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+
+        let error = refused("502 Bad Gateway", "", "<html>").await;
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::ServiceFault, true));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_none_is_a_typed_error() {
+        let mut flood = "HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n".to_owned();
+        flood.push_str(&" ".repeat(LARGEST_ANSWER + 1));
+        for (answer, kind) in [
+            ("", ErrorKind::ConnectionLost),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{", ErrorKind::ConnectionLost),
+            (" \u{2}\0 not HTTP\r\n\r\n", ErrorKind::ProtocolViolation),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n<html", ErrorKind::ProtocolViolation),
+            (&flood, ErrorKind::ProtocolViolation),
+        ] {
+            let error = answered(answer.as_bytes()).await.err().unwrap();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().contains("dps.example.net"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_answer_and_one_of_json_are_understood() {
+        let empty = answered(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        assert_eq!(empty.body, Value::Null);
+        let warned = b"HTTP/1.1 200 OK\r\nx-dps-emulator-warning: one\r\n\
+                       x-dps-emulator-warning: two\r\ncontent-length: 2\r\n\r\n[]";
+        let warned = answered(warned).await.unwrap();
+        assert_eq!(warned.body, serde_json::json!([]));
+        assert_eq!(warned.warnings().collect::<Vec<_>>(), ["one", "two"]);
+    }
 }

@@ -22,7 +22,7 @@ const COLUMNS: &str = "{EnrollmentID:enrollmentGroupId, Attestation:attestation.
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Create an enrollment group.
+    /// Create an enrollment group: enabled and hashed, unless told otherwise.
     #[command(after_help = "\
 Example:
   dps enrollment-group create --dps-name my-dps-x509 --enrollment-id my-device-group \\

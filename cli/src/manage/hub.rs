@@ -107,7 +107,8 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
         Device::List { top, common } => {
             let (connection, show) = common.open(output, &format!("[].{COLUMNS}"))?;
             let devices = connection.client.list_devices(top).await?;
-            if top == PAGE && devices.as_array().is_some_and(|devices| devices.len() >= PAGE as usize)
+            if top == PAGE
+                && devices.as_array().is_some_and(|devices| devices.len() >= PAGE as usize)
             {
                 show.warning("a hub lists at most a thousand devices; there may be more");
             }
@@ -144,11 +145,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
 }
 
 impl Common {
-    fn open<'a>(
-        self,
-        output: &'a Output,
-        columns: &str,
-    ) -> Result<(Connection, Show<'a>), Error> {
+    fn open<'a>(self, output: &'a Output, columns: &str) -> Result<(Connection, Show<'a>), Error> {
         let show = self.show.open(output, columns)?;
         Ok((self.hub.open()?, show))
     }

@@ -84,8 +84,10 @@ mod tests {
             ("HostName=h;SharedAccessKeyName=p", "SharedAccessKey is missing"),
             ("HostName=h;SharedAccessKeyName=p;SharedAccessKey=", "SharedAccessKey is missing"),
             ("HostName=h;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0!", "is not base64"),
-            ("HostName=h SharedAccessKey=c2VjcmV0;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0",
-             "HostName is not a host name"),
+            (
+                "HostName=h SharedAccessKey=c2VjcmV0;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0",
+                "HostName is not a host name",
+            ),
             ("HostName=h;HostName=h;SharedAccessKeyName=p;SharedAccessKey=c2VjcmV0", "twice"),
             ("HostName=h;DeviceId=d;SharedAccessKey=c2VjcmV0", "that of a device"),
             ("c2VjcmV0", "no \"=\""),

@@ -114,7 +114,10 @@ fn table(value: &Value, orders: &[Vec<String>]) -> Option<String> {
             let row = |list: &&Vec<Value>| {
                 (0..width).map(|at| list.get(at).map(cell).unwrap_or_default()).collect()
             };
-            ((1..=width).map(|number| format!("Column{number}")).collect(), lists.iter().map(row).collect())
+            (
+                (1..=width).map(|number| format!("Column{number}")).collect(),
+                lists.iter().map(row).collect(),
+            )
         } else {
             (vec!["Result".to_owned()], items.iter().map(|item| vec![cell(item)]).collect())
         };

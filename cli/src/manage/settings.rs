@@ -149,8 +149,10 @@ fn check_static(record: &Map<String, Value>) -> Result<(), Error> {
     let hubs = record.get("iotHubs").and_then(Value::as_array).map_or(0, Vec::len);
     let legacy = record.get("iotHubHostName").is_some_and(Value::is_string);
     match hubs {
-        0 if !legacy => Err(invalid("static allocation needs a hub")
-            .with_hint("Name it with --iot-hub-host-name.")),
+        0 if !legacy => {
+            Err(invalid("static allocation needs a hub")
+                .with_hint("Name it with --iot-hub-host-name."))
+        }
         0 | 1 => Ok(()),
         _ => Err(invalid("static allocation takes one hub only")
             .with_hint("Name it with --iot-hub-host-name.")),

@@ -127,7 +127,8 @@ impl Service {
         if let Some(resource_group) = self.resource_group {
             client.resource_group = resource_group;
         }
-        let is_azure = !elsewhere && client.host().as_str().contains(".azure-devices-provisioning.");
+        let is_azure =
+            !elsewhere && client.host().as_str().contains(".azure-devices-provisioning.");
         Ok(Connection { client, is_azure })
     }
 }

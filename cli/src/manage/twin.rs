@@ -122,10 +122,8 @@ fn not_an_object(what: &str) -> Error {
 fn decoded(content: &[u8]) -> String {
     match content {
         [0xff, 0xfe, rest @ ..] => {
-            let units: Vec<u16> = rest
-                .chunks_exact(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-                .collect();
+            let units: Vec<u16> =
+                rest.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
             String::from_utf16_lossy(&units)
         }
         _ => String::from_utf8_lossy(content).trim_start_matches('\u{feff}').to_owned(),

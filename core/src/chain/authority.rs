@@ -115,7 +115,10 @@ impl Authority {
         if !certificate.is_ca() {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{:?} is not a CA certificate, so it cannot issue others", certificate.subject()),
+                format!(
+                    "{:?} is not a CA certificate, so it cannot issue others",
+                    certificate.subject()
+                ),
             ));
         }
         identity::prove(&certificate, signer.as_ref())?;
@@ -124,7 +127,11 @@ impl Authority {
     }
 
     /// A new root, signed by itself: the tutorial's profile `v3_ca`.
-    pub fn create_root(common_name: &str, key: impl Into<SubjectKey>, validity: Validity) -> Result<Self> {
+    pub fn create_root(
+        common_name: &str,
+        key: impl Into<SubjectKey>,
+        validity: Validity,
+    ) -> Result<Self> {
         let key = key.into();
         let rcgen_key = RcgenKey::new(&key)?;
         let params = Profile::Authority.params(common_name, &key.public_key_info, validity)?;
@@ -195,10 +202,14 @@ impl Authority {
             Error::new(ErrorKind::Internal, format!("the certificate could not be made: {error}"))
         };
         let subject_key = SubjectPublicKeyInfo::from_der(public_key_info).map_err(|error| {
-            Error::new(ErrorKind::KeyUnsupported, format!("the subject's public key is not usable: {error}"))
+            Error::new(
+                ErrorKind::KeyUnsupported,
+                format!("the subject's public key is not usable: {error}"),
+            )
         })?;
         let params = profile.params(common_name, public_key_info, validity)?;
-        let issuer = Issuer::from_ca_cert_der(&self.certificate.der().into(), &key).map_err(internal)?;
+        let issuer =
+            Issuer::from_ca_cert_der(&self.certificate.der().into(), &key).map_err(internal)?;
         let issued = params.signed_by(&subject_key, &issuer).map_err(|error| key.failure(error))?;
         let issued = Certificate::from_der(issued.der())?;
         // rcgen writes the issuer's name anew; an unusual encoding of it would break the link.
@@ -313,7 +324,10 @@ impl<'a> RcgenKey<'a> {
     fn failure(&self, error: rcgen::Error) -> Error {
         match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(failure) => failure.into(),
-            None => Error::new(ErrorKind::Internal, format!("the certificate could not be made: {error}")),
+            None => Error::new(
+                ErrorKind::Internal,
+                format!("the certificate could not be made: {error}"),
+            ),
         }
     }
 }

@@ -20,24 +20,38 @@ pub(super) fn validity(certificate: &Certificate, now: SystemTime) -> Result<()>
     if now < certificate.not_before() {
         return Err(Error::new(
             ErrorKind::CertificateNotYetValid,
-            format!("the certificate {:?} is not valid yet: {}", certificate.subject(), span(certificate)),
+            format!(
+                "the certificate {:?} is not valid yet: {}",
+                certificate.subject(),
+                span(certificate)
+            ),
         )
-        .with_hint("Set this device's clock; if the clock is right, issue the certificate again."));
+        .with_hint(
+            "Set this device's clock; if the clock is right, issue the certificate again.",
+        ));
     }
     if now > certificate.not_after() {
         return Err(Error::new(
             ErrorKind::CertificateExpired,
-            format!("the certificate {:?} has expired: {}", certificate.subject(), span(certificate)),
+            format!(
+                "the certificate {:?} has expired: {}",
+                certificate.subject(),
+                span(certificate)
+            ),
         )
-        .with_hint("Issue a new certificate; if it should still be valid, set this device's clock."));
+        .with_hint(
+            "Issue a new certificate; if it should still be valid, set this device's clock.",
+        ));
     }
     Ok(())
 }
 
 pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> Result<()> {
     let known = |certificate: &Certificate| {
-        authorities.iter().any(|authority| authority.public_key_info() == certificate.public_key_info()
-            && authority.subject() == certificate.subject())
+        authorities.iter().any(|authority| {
+            authority.public_key_info() == certificate.public_key_info()
+                && authority.subject() == certificate.subject()
+        })
     };
     let signed_by_known = |certificate: &Certificate| {
         authorities.iter().any(|authority| authority.issues(certificate) == Issues::Yes)
@@ -46,7 +60,8 @@ pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> 
         return Ok(());
     }
     let top = chain.top();
-    let names = authorities.iter().map(|a| format!("{:?}", a.subject())).collect::<Vec<_>>().join(", ");
+    let names =
+        authorities.iter().map(|a| format!("{:?}", a.subject())).collect::<Vec<_>>().join(", ");
     if authorities.iter().any(|authority| authority.issues(top) == Issues::NameOnly)
         || authorities.iter().any(|authority| authority.subject() == top.subject())
     {
@@ -61,7 +76,10 @@ pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> 
         .with_hint("The CA was made anew under the same name: issue the chain again from the CA that DPS knows."));
     }
     let message = if top.is_self_signed() {
-        format!("the chain ends with the root {:?}, which is none of the known CAs: {names}", top.subject())
+        format!(
+            "the chain ends with the root {:?}, which is none of the known CAs: {names}",
+            top.subject()
+        )
     } else {
         format!(
             "the chain ends with {:?}; the certificate of its issuer {:?} is missing, so the chain \
@@ -77,5 +95,9 @@ pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> 
 }
 
 fn text(moment: OffsetDateTime) -> String {
-    moment.replace_nanosecond(0).unwrap_or(moment).format(&Rfc3339).unwrap_or_else(|_| moment.to_string())
+    moment
+        .replace_nanosecond(0)
+        .unwrap_or(moment)
+        .format(&Rfc3339)
+        .unwrap_or_else(|_| moment.to_string())
 }

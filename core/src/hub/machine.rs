@@ -41,8 +41,8 @@ pub(super) struct Machine<W> {
 
 struct Connection {
     since: Instant,
+    /// When something was last written; what is written is answered or missed.
     sent: Instant,
-    heard: Instant,
     /// Whether a PINGREQ is to be written.
     ping: bool,
     /// When a PINGREQ was asked for, until anything is heard.
@@ -69,14 +69,8 @@ impl<W: Waiter> Machine<W> {
 
     /// The hub has accepted the connection.
     pub(super) fn connected(&mut self, now: Instant) {
-        self.connection = Some(Connection {
-            since: now,
-            sent: now,
-            heard: now,
-            ping: false,
-            pinged: None,
-            head: None,
-        });
+        self.connection =
+            Some(Connection { since: now, sent: now, ping: false, pinged: None, head: None });
     }
 
     /// What is to be written next, if anything.
@@ -98,7 +92,6 @@ impl<W: Waiter> Machine<W> {
     /// A packet has arrived. An error means that the connection is of no more use.
     pub(super) fn received(&mut self, now: Instant, packet: Packet) -> Result<()> {
         if let Some(connection) = &mut self.connection {
-            connection.heard = now;
             connection.pinged = None;
         }
         match packet {
@@ -138,7 +131,7 @@ impl<W: Waiter> Machine<W> {
         let connection = self.connection.as_ref()?;
         let alive = match connection.pinged {
             Some(pinged) => pinged + self.ping_limit(),
-            None => connection.idle_since() + self.keep_alive,
+            None => connection.sent + self.keep_alive,
         };
         let moving = connection.head.map(|(_, since)| since + ACKNOWLEDGEMENT_LIMIT);
         Some(moving.map_or(alive, |moving| moving.min(alive)))
@@ -156,7 +149,7 @@ impl<W: Waiter> Machine<W> {
             Some(pinged) if now >= pinged + ping_limit => {
                 return lost("has not answered a ping", ping_limit);
             }
-            None if now >= connection.idle_since() + self.keep_alive => {
+            None if now >= connection.sent + self.keep_alive => {
                 connection.ping = true;
                 connection.pinged = Some(now);
                 self.window.shrink();
@@ -237,12 +230,6 @@ impl<W: Waiter> Machine<W> {
                 connection.head = awaited.map(|id| (id, now));
             }
         }
-    }
-}
-
-impl Connection {
-    fn idle_since(&self) -> Instant {
-        self.sent.min(self.heard)
     }
 }
 
@@ -358,7 +345,7 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), ErrorKind::ConnectionLost);
-        assert!(scene.now - start <= KEEP_ALIVE * 3 / 2);
+        assert_eq!(scene.now - start, ACKNOWLEDGEMENT_LIMIT);
     }
 
     #[test]

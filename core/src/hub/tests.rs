@@ -272,6 +272,7 @@ async fn close_waits_for_every_acknowledgement_and_says_goodbye() {
     for (_, id, _) in peer.publishes(3).await {
         sleep(Duration::from_secs(10)).await;
         assert!(!closing.is_finished());
+        assert_eq!(client.send("late").await.unwrap_err().kind(), ErrorKind::Closed);
         peer.acknowledge(id).await;
     }
     closing.await.unwrap().unwrap();

@@ -300,13 +300,21 @@ impl Machine {
     }
 
     fn out_of_time(&mut self, now: Duration) -> Step {
-        let allowed = format!("the registration was not done within {} s", self.deadline.as_secs_f64());
+        let allowed =
+            format!("the registration was not done within {} s", self.deadline.as_secs_f64());
         let error = match self.last_failure.take() {
-            None => Error::new(ErrorKind::DeadlineExceeded, match self.state {
-                State::Connecting | State::WaitingToConnect => format!("{allowed}: the connection was not open yet"),
-                State::Asking { .. } => format!("{allowed}: an answer was awaited"),
-                State::WaitingToAsk => format!("{allowed}: the service was still assigning a hub"),
-            }),
+            None => Error::new(
+                ErrorKind::DeadlineExceeded,
+                match self.state {
+                    State::Connecting | State::WaitingToConnect => {
+                        format!("{allowed}: the connection was not open yet")
+                    }
+                    State::Asking { .. } => format!("{allowed}: an answer was awaited"),
+                    State::WaitingToAsk => {
+                        format!("{allowed}: the service was still assigning a hub")
+                    }
+                },
+            ),
             Some(last) => {
                 let error = Error::new(
                     ErrorKind::DeadlineExceeded,

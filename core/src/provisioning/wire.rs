@@ -20,8 +20,7 @@ pub(super) const API_VERSION: &str = "2021-06-01";
 pub(super) const ANSWERS: &str = "$dps/registrations/res/#";
 
 /// Unreserved characters of RFC 3986, section 2.3, stand for themselves.
-const RESERVED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// One request of the dialogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,11 +146,9 @@ mod tests {
     #[test]
     fn the_bytes_of_the_dialogue() {
         let id = RegistrationId::parse("device-01").unwrap();
-        assert!(
-            user_name("0ne00000A0A", &id, API_VERSION).starts_with(
-                "0ne00000A0A/registrations/device-01/api-version=2021-06-01&ClientVersion=dps-core%2F"
-            )
-        );
+        assert!(user_name("0ne00000A0A", &id, API_VERSION).starts_with(
+            "0ne00000A0A/registrations/device-01/api-version=2021-06-01&ClientVersion=dps-core%2F"
+        ));
         let register = Request { rid: 1, operation: Operation::Register };
         assert_eq!(register.topic(), "$dps/registrations/PUT/iotdps-register/?$rid=1");
         assert_eq!(register.body(&id, None), br#"{"registrationId":"device-01"}"#);

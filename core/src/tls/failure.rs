@@ -42,10 +42,9 @@ pub(crate) fn io_failure(error: io::Error, host: &Host) -> Error {
             format!("the signer failed in the TLS handshake with {host}: {}", other.0),
         ),
         Some(tls) => Error::new(ErrorKind::TlsRefused, format!("TLS with {host} failed: {tls}")),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => Error::new(
-            ErrorKind::ConnectionLost,
-            format!("{host} closed the connection"),
-        ),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Error::new(ErrorKind::ConnectionLost, format!("{host} closed the connection"))
+        }
         None => Error::new(
             ErrorKind::ConnectionLost,
             format!("the connection to {host} was lost: {}", pem::io_reason(&error)),
@@ -66,7 +65,9 @@ fn certificate_failure(reason: CertificateError, host: &Host, roots: &Roots) -> 
         ),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
             ErrorKind::ServerNameMismatch,
-            format!("the server that answered for {host} has a certificate for another name: {reason}"),
+            format!(
+                "the server that answered for {host} has a certificate for another name: {reason}"
+            ),
             "Check the host name, and what the connection really reaches.",
         ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => (

@@ -56,9 +56,8 @@ impl SigningExecutor for SigningThreads {
         state.jobs.push_back(job);
         if state.idle < state.jobs.len() && state.threads < Self::MOST {
             let pool = Arc::clone(&self.0);
-            let spawned = thread::Builder::new()
-                .name("dps-signing".into())
-                .spawn(move || pool.serve());
+            let spawned =
+                thread::Builder::new().name("dps-signing".into()).spawn(move || pool.serve());
             match spawned {
                 Ok(_) => state.threads += 1,
                 // No thread now and none later: dropping the job fails its handshake.

@@ -1,4 +1,4 @@
-//! The provisioning service over MQTT (service.md 1.7).
+//! The provisioning service over MQTT (Microsoft, iot-dps-mqtt-support).
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::service::{DeviceCall, Peer};
 
 /// The only filter the service takes.
 const ANSWERS: &str = "$dps/registrations/res/#";
-/// Quota of the service (service.md 4.8).
+/// Largest message the service takes (Microsoft, iot-dps-limits).
 const LARGEST_MESSAGE: usize = 96 * 1024;
 
 /// One device in the provisioning dialogue.
@@ -58,7 +58,7 @@ impl Role for Dps {
         };
         let step = if operation.is_some() { Step::Poll } else { Step::Register };
         let firing = self.shared.faults.at(step, Some(&self.registration_id));
-        // The C# SDK wants this before the answer (service.md 1.7).
+        // The C# SDK's state machine wants this before the answer.
         let now = (publish.qos == QoS::AtLeastOnce && !firing.mutes())
             .then(|| Packet::PubAck(PubAck::new(publish.pkid)));
         let (granted, shared, size) = (self.granted, self.shared.clone(), publish.payload.len());
@@ -100,7 +100,7 @@ impl Role for Dps {
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         for filter in &subscribe.filters {
             if filter.path == ANSWERS {
-                // QoS 2 is granted as 1 (service.md 1.7).
+                // QoS 2 is granted as 1 (Microsoft, iot-dps-mqtt-support).
                 let granted = at_most_once_or_least(filter.qos);
                 if !firing.silent && firing.cut != Some(Cut::Before) {
                     self.granted = Some(granted);
@@ -138,7 +138,7 @@ pub(super) fn at_most_once_or_least(asked: QoS) -> QoS {
 /// A request topic taken apart.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
-    /// Exactly as it stands in the topic: clients put anything there (service.md 1.7).
+    /// Exactly as it stands in the topic: clients put GUIDs, counters and constants there.
     rid: String,
     /// The operation asked after; `None` registers.
     operation: Option<String>,
@@ -154,7 +154,7 @@ impl Request {
         let rid = value("$rid")?.to_owned();
         let operation = match method {
             "PUT/iotdps-register" => None,
-            // The Python SDK encodes it, the others do not (wire.md B4.1).
+            // The Python SDK encodes it, the others do not.
             "GET/iotdps-get-operationstatus" => {
                 let id = percent_decode_str(value("operationId")?).decode_utf8().ok()?;
                 Some(id.into_owned())

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::listener::{self, Shared};
 use crate::record::{self, Direction, Recorded, Role, Transport};
 
-/// Largest packet taken in: a hub's message of 256 KB with its properties (service.md 5.1) behind
+/// Largest packet taken in: a hub's message of 256 KB with its properties behind
 /// a topic as long as MQTT allows.
 const LARGEST: usize = 256 * 1024 + 64 * 1024 + 16;
 /// How long a client may take to read what it is sent.

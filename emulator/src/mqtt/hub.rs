@@ -1,5 +1,5 @@
 //! A hub over MQTT: telemetry in, the twin out, and the subscriptions a device makes
-//! (service.md 5.1).
+//! (Microsoft, iot-mqtt-connect-to-iot-hub).
 
 use std::future::ready;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::faults::{Cut, Step};
 use crate::listener::Shared;
 use crate::service::Telemetry;
 
-/// Largest message, properties included (service.md 5.1).
+/// Largest message, properties included (Microsoft, iot-hub-devguide-quotas-throttling).
 const LARGEST_MESSAGE: usize = 256 * 1024;
 /// What a device subscribes to before it asks for its twin.
 const TWIN_ANSWERS: &str = "$iothub/twin/res/#";

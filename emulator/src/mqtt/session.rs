@@ -22,7 +22,8 @@ use crate::listener::{GRACE, Shared};
 /// Requests and messages of one connection under work at the same time, and their bytes.
 const OUTSTANDING: usize = 1024;
 const OUTSTANDING_BYTES: usize = 8 * 1024 * 1024;
-/// The longest silence a hub allows, also to a client that asks for none (service.md 5.1).
+/// The longest silence a hub allows, also to a client that asks for none (Microsoft,
+/// iot-mqtt-connect-to-iot-hub).
 const LONGEST_SILENCE: Duration = Duration::from_secs(1767);
 
 /// How a connection ended.
@@ -194,7 +195,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
 
     async fn take(&mut self, packet: Packet, role: &mut impl Role) -> Option<End> {
         let handling = match packet {
-            // Neither service takes QoS 2 (service.md 1.7, 5.1).
+            // Neither service takes QoS 2 (Microsoft, iot-mqtt-connect-to-iot-hub).
             Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce => {
                 Handling::Refuse("a message with QoS 2".to_owned())
             }

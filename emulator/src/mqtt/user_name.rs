@@ -1,4 +1,5 @@
-//! What the user name of a CONNECT says (service.md 1.7 and 5.1).
+//! What the user name of a CONNECT says (Microsoft, iot-dps-mqtt-support and
+//! iot-mqtt-connect-to-iot-hub).
 
 /// Which service is meant, and by whom.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ impl UserName {
             }
             _ => {
                 api_version(rest.strip_prefix('?')?)?;
-                // Clients of a hub on a port of its own name it `host:port` (wire.md B4.5).
+                // The Node SDK names a hub on a port of its own `host:port`.
                 let hub = first.split_once(':').map_or(first, |(host, _)| host);
                 Self::Hub { hub: hub.to_owned(), device_id: second.to_owned() }
             }
@@ -31,7 +32,7 @@ impl UserName {
     }
 }
 
-/// `api-version` is mandatory (service.md 1.2); which one is asked for makes no difference here.
+/// `api-version` is mandatory (Microsoft, iot-dps-mqtt-support); which one is asked for makes no difference here.
 fn api_version(query: &str) -> Option<()> {
     let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.any(|(key, value)| key == "api-version" && !value.is_empty()).then_some(())

@@ -170,7 +170,7 @@ pub(crate) fn group_by_issuer(
              JOIN enrollment_certificates l ON l.ca_name = c.name
              JOIN enrollments e ON l.enrollment = e.sequence
              WHERE e.kind = 'group' AND c.sha256 = ?1
-             ORDER BY 1 DESC LIMIT 1"
+             ORDER BY 1, verified DESC LIMIT 1"
         ))?
         .query_row([sha256], |row| {
             let found = match row.get::<_, Option<bool>>(6)? {

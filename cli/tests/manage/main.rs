@@ -1,123 +1,16 @@
 //! The management verbs of the built `dps` command against the emulator: each command of the
 //! enrollment group article, and the other tutorial's clean-up.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+mod article;
+mod world;
 
-use dps_core::{
-    Credential, Message, ProvisioningClient, RegistrationId,
-    chain::{Authority, Validity},
-    key::{KeyType, PrivateKey},
-    tls::Roots,
-    transport::Network,
-};
-use dps_emulator::Emulator;
+use std::time::Duration;
+
+use dps_core::{Credential, ErrorKind, Message};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const HUB: &str = "contoso-hub-2.azure-devices.net";
-
-/// The article's own commands, PowerShell and all.
-mod article {
-    pub(crate) const CERTIFICATES_ARE_READY: &str = r#"
-az iot dps certificate list `
---dps-name "my-dps-x509" `
---resource-group "iot-x509-demo-rg" `
---query "value[].{Name:name, Verified:properties.isVerified}" `
--o table"#;
-
-    pub(crate) const CREATE: &str = r#"
-az iot dps enrollment-group create `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group" `
---ca-name "my-intermediate-ca" `
---provisioning-status enabled"#;
-
-    pub(crate) const CREATE_WITH_POLICY: &str = r#"
-az iot dps enrollment-group create `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group" `
---ca-name "my-intermediate-ca" `
---provisioning-status enabled `
---allocation-policy "hashed""#;
-
-    pub(crate) const CREATE_WITH_TWIN: &str = r#"
-az iot dps enrollment-group create `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group" `
---ca-name "my-intermediate-ca" `
---provisioning-status enabled `
---initial-twin-properties "twin-config.json""#;
-
-    pub(crate) const SHOW: &str = r#"
-az iot dps enrollment-group show `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group""#;
-
-    pub(crate) const LIST: &str = r#"
-az iot dps enrollment-group list `
---dps-name $dpsName `
---resource-group $resourceGroup `
---query "[].{EnrollmentID:enrollmentGroupId, CA:attestation.x509.caReferences.primary, Status:provisioningStatus}" `
--o table"#;
-
-    pub(crate) const DISABLE: &str = r#"
-az iot dps enrollment-group update `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group" `
---provisioning-status disabled"#;
-
-    pub(crate) const CHANGE_POLICY: &str = r#"
-az iot dps enrollment-group update `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group" `
---allocation-policy "geolatency""#;
-
-    pub(crate) const SENSORS: &str = r#"
-az iot dps enrollment-group create `
---enrollment-id "sensor-devices" `
---ca-name "my-intermediate-ca" "#;
-
-    pub(crate) const GATEWAYS: &str = r#"
-az iot dps enrollment-group create `
---enrollment-id "gateway-devices" `
---ca-name "my-intermediate-ca" "#;
-
-    pub(crate) const CUSTOMER_A: &str = r#"
-az iot dps enrollment-group create `
---enrollment-id "customer-a-devices" `
---ca-name "customer-a-intermediate-ca" "#;
-
-    pub(crate) const REGISTRATIONS: &str = r#"
-az iot dps enrollment-group registration list `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group""#;
-
-    pub(crate) const BLACKLIST: &str = r#"
-az iot dps enrollment create --enrollment-id "device-001" --attestation-type x509 --provisioning-status disabled"#;
-
-    pub(crate) const CERTIFICATES: &str =
-        "az iot dps certificate list --dps-name $dpsName --resource-group $resourceGroup";
-
-    pub(crate) const SHOW_AS_JSON: &str = r#"
-az iot dps enrollment-group show `
---dps-name $dpsName `
---resource-group $resourceGroup `
---enrollment-id "my-device-group" `
--o json"#;
-}
+use crate::world::{Chain, HUB, World, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_certificates_are_ready() {
@@ -209,8 +102,10 @@ async fn a_group_is_shown_and_listed() {
          ---------------  -----------  ------------------  -------  ----------------\n\
          my-device-group  x509         my-intermediate-ca  enabled  hashed\n"
     );
-    assert_eq!(world.run("dps enrollment-group list --query [].enrollmentGroupId").json(),
-        json!(["my-device-group"]));
+    assert_eq!(
+        world.run("dps enrollment-group list --query [].enrollmentGroupId").json(),
+        json!(["my-device-group"])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,7 +190,7 @@ async fn an_individual_enrollment_bars_one_device() {
     assert!(run.stderr.starts_with("Warning: "), "{}", run.stderr);
 
     let refused = world.register("device-001").await.unwrap_err();
-    assert_eq!(refused.kind(), dps_core::ErrorKind::EnrollmentDisabled, "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::EnrollmentDisabled, "{refused}");
     world.register("device-002").await.unwrap();
 
     assert_eq!(
@@ -304,9 +199,7 @@ async fn an_individual_enrollment_bars_one_device() {
     );
     let shown = world.run("dps enrollment show --enrollment-id device-001").json();
     assert_eq!(shown["attestation"]["type"], "x509");
-    world
-        .run(article::BLACKLIST)
-        .failed(1, "Error: Enrollment 'device-001' already exists");
+    world.run(article::BLACKLIST).failed(1, "Error: Enrollment 'device-001' already exists");
     world.run("dps enrollment delete --enrollment-id device-001").prints_nothing();
     world.run("dps enrollment show --enrollment-id device-001").failed(1, "DPS_NOT_FOUND");
     world.register("device-001").await.unwrap();
@@ -356,7 +249,9 @@ async fn the_three_common_errors_have_the_words_of_the_article() {
 async fn possession_is_proved_by_the_verification_code() {
     let world = World::new().await;
     world.upload("my-root-ca", &world.chain, false);
-    let run = world.run("dps certificate generate-verification-code --dps-name my-dps-x509 -g rg --name my-root-ca");
+    let run = world.run(
+        "dps certificate generate-verification-code --dps-name my-dps-x509 -g rg --name my-root-ca",
+    );
     let code = run.json()["properties"]["verificationCode"].as_str().unwrap().to_owned();
     assert_eq!(code.len(), 48);
 
@@ -368,7 +263,8 @@ async fn possession_is_proved_by_the_verification_code() {
 
     world.write("proof.pem", world.chain.proof(&code).as_bytes());
     let etag = shown["etag"].as_str().unwrap();
-    let verified = world.run_with("dps certificate verify -n my-root-ca -p proof.pem", &["-e", etag]);
+    let verified =
+        world.run_with("dps certificate verify -n my-root-ca -p proof.pem", &["-e", etag]);
     assert_eq!(verified.json()["properties"]["isVerified"], true);
     world
         .run_with("dps certificate delete -n my-root-ca", &["-e", etag])
@@ -425,9 +321,7 @@ async fn everything_is_cleaned_up_in_the_order_of_the_tutorial() {
     world.run(all).prints_nothing();
 
     for name in ["my-intermediate-ca", "my-root-ca"] {
-        world
-            .run_with("dps certificate delete --certificate-name", &[name])
-            .prints_nothing();
+        world.run_with("dps certificate delete --certificate-name", &[name]).prints_nothing();
     }
     assert_eq!(world.run(article::CERTIFICATES).json()["value"], json!([]));
 
@@ -455,18 +349,21 @@ async fn telemetry_that_the_emulator_received_is_listed() {
     let feed = world.run("dps hub device messages --device-id device-01").json();
     assert_eq!(feed["messages"][0]["body"], "21.5 °C");
     assert_eq!(feed["messages"][0]["properties"], json!({ "room": "hall" }));
-    let bodies = world.run("dps hub device messages -d device-01 -o table --query messages[].{Body:body}");
+    let bodies =
+        world.run("dps hub device messages -d device-01 -o table --query messages[].{Body:body}");
     assert_eq!(bodies.done(), "Body\n-------\n21.5 °C\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_twin_reaches_a_device_whose_name_needs_encoding() {
+async fn names_are_encoded_in_paths() {
     let world = World::with_verified_certificates().await;
     world.run(article::CREATE).done();
     world.register("urn:robot:7").await.unwrap();
     let shown = world.run("dps enrollment-group registration show --rid urn:robot:7").json();
     assert_eq!(shown["deviceId"], "urn:robot:7");
-    world.run("dps enrollment-group registration delete --rid a/../urn:robot:7").failed(1, "DPS_NOT_FOUND");
+    world
+        .run("dps enrollment-group registration delete --rid a/../urn:robot:7")
+        .failed(1, "DPS_NOT_FOUND");
     world.run("dps enrollment-group registration delete --rid urn:robot:7").prints_nothing();
 }
 
@@ -622,202 +519,4 @@ fn the_help_of_every_command_ends_with_an_example_and_shows_no_key() {
         assert!(example.contains(&format!("\n  dps {command}")), "{example}");
         assert!(!help.stdout.contains("c2VjcmV0"), "{}", help.stdout);
     }
-}
-
-/// An emulator with the names of the article, a folder to work in, and a CA.
-struct World {
-    emulator: Emulator,
-    files: TempDir,
-    environment: Vec<(String, String)>,
-    chain: Chain,
-}
-
-impl World {
-    async fn new() -> Self {
-        let emulator = Emulator::builder().polls(0).start().await.unwrap();
-        let files = TempDir::new().unwrap();
-        let root = files.path().join("emulator.pem");
-        fs::write(&root, emulator.root_pem()).unwrap();
-        let environment = [
-            ("DPS_LOGIN", emulator.connection_string()),
-            ("DPS_HUB_LOGIN", emulator.hub_connection_string(HUB)),
-            ("DPS_CONNECT_TO", emulator.connect_to()),
-            ("SSL_CERT_FILE", root.to_string_lossy().into_owned()),
-        ];
-        let environment =
-            environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { emulator, files, environment, chain: Chain::new() }
-    }
-
-    async fn with_verified_certificates() -> Self {
-        let world = Self::new().await;
-        world.write("root.pem", world.chain.root.certificate().to_pem().as_bytes());
-        world
-            .run("dps certificate create --dps-name my-dps-x509 -n my-root-ca -p root.pem --verified true")
-            .done();
-        world.upload("my-intermediate-ca", &world.chain, true);
-        world
-    }
-
-    fn upload(&self, name: &str, chain: &Chain, verified: bool) {
-        let path = self.write("upload.pem", chain.intermediate.certificate().to_pem().as_bytes());
-        let (path, verified) = (path.to_string_lossy(), verified.to_string());
-        let options = ["--name", name, "--path", &path, "--verified", &verified];
-        self.run_with("dps certificate create", &options).done();
-    }
-
-    fn write(&self, name: &str, content: &[u8]) -> PathBuf {
-        let path = self.files.path().join(name);
-        fs::write(&path, content).unwrap();
-        path
-    }
-
-    fn run(&self, command: &str) -> Run {
-        self.run_with(command, &[])
-    }
-
-    fn run_with(&self, command: &str, more: &[&str]) -> Run {
-        run(self.files.path(), &self.environment, command, more)
-    }
-
-    async fn register(
-        &self,
-        device: &str,
-    ) -> Result<dps_core::Assignment, dps_core::Error> {
-        let (chain, key) = self.chain.device(device);
-        self.register_with(&chain, &key).await
-    }
-
-    async fn register_with(
-        &self,
-        chain: &str,
-        key: &str,
-    ) -> Result<dps_core::Assignment, dps_core::Error> {
-        let identity = Credential::pem(chain, key).open().unwrap();
-        self.client(&identity).register().await
-    }
-
-    fn client(&self, identity: &dps_core::Identity) -> ProvisioningClient {
-        let network = Network::default()
-            .connect_to(self.emulator.connect_to())
-            .roots(Roots::pem(self.emulator.root_pem()));
-        ProvisioningClient::new(self.emulator.id_scope(), identity).network(network)
-    }
-}
-
-struct Chain {
-    root: Authority,
-    intermediate: Authority,
-}
-
-impl Chain {
-    fn new() -> Self {
-        let validity = Validity::days(1);
-        let root = Authority::create_root("Test Root", key(), validity).unwrap();
-        let intermediate = root.create_intermediate("Test Intermediate", key(), validity).unwrap();
-        Self { root, intermediate }
-    }
-
-    /// A device's full chain and its key, both PEM.
-    fn device(&self, name: &str) -> (String, String) {
-        let key = key();
-        let id = RegistrationId::parse(name).unwrap();
-        let validity = Validity::days(1);
-        let leaf = self.intermediate.issue_device(&id, key.public_key_info(), validity).unwrap();
-        let authorities = [&self.intermediate, &self.root].map(|ca| ca.certificate().to_pem());
-        (leaf.to_pem() + &authorities.concat(), key.to_pem().unwrap().to_string())
-    }
-
-    /// A verification certificate of the intermediate CA.
-    fn proof(&self, code: &str) -> String {
-        let key = key();
-        let validity = Validity::days(1);
-        self.intermediate
-            .issue_verification(code, key.public_key_info(), validity)
-            .unwrap()
-            .to_pem()
-    }
-}
-
-fn key() -> Arc<PrivateKey> {
-    Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap())
-}
-
-/// What a command did.
-struct Run {
-    command: String,
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    /// What it printed, having succeeded.
-    fn done(&self) -> &str {
-        assert_eq!(self.code, 0, "{}\n{}", self.command, self.stderr);
-        &self.stdout
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(self.done()).unwrap()
-    }
-
-    fn prints_nothing(&self) {
-        assert_eq!(self.done(), "", "{}", self.command);
-        assert_eq!(self.stderr, "", "{}", self.command);
-    }
-
-    fn failed(&self, code: i32, words: &str) {
-        assert_eq!(self.code, code, "{}\n{}{}", self.command, self.stdout, self.stderr);
-        assert_eq!(self.stdout, "", "{}", self.command);
-        let told = if words.starts_with("Error: ") {
-            self.stderr.starts_with(words)
-        } else {
-            self.stderr.contains(words)
-        };
-        assert!(told, "{}\n{words:?} is not in {:?}", self.command, self.stderr);
-    }
-}
-
-/// Runs a command line of the article, or one of ours, with further arguments.
-fn run(directory: &Path, environment: &[(String, String)], command: &str, more: &[&str]) -> Run {
-    let line = command
-        .replace("az iot dps", "dps")
-        .replace('`', " ")
-        .replace("$dpsName", "my-dps-x509")
-        .replace("$resourceGroup", "iot-x509-demo-rg");
-    let mut words = words(&line);
-    assert_eq!(words.remove(0), "dps", "{command}");
-    let mut process = Command::new(env!("CARGO_BIN_EXE_dps"));
-    for name in ["DPS_LOGIN", "DPS_HUB_LOGIN", "DPS_CONNECT_TO", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
-        process.env_remove(name);
-    }
-    process.args(words).args(more).current_dir(directory);
-    process.envs(environment.iter().map(|(name, value)| (name, value)));
-    let output = process.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Run {
-        command: command.to_owned(),
-        code: output.status.code().unwrap(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    }
-}
-
-/// Splits at spaces outside of double quotes, as both shells do with the article's lines.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let (mut word, mut quoted) = (None::<String>, false);
-    for c in line.chars() {
-        match c {
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            c if c.is_whitespace() && !quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
 }

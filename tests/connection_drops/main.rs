@@ -1,0 +1,167 @@
+//! A connection cut at each step of the registration dialogue and in the middle of telemetry: what
+//! was asked for is done, or fails with the right typed error in time; nothing that was
+//! acknowledged is lost, and first deliveries are in order.
+
+use std::time::Duration;
+
+use dps_core::{Credential, ErrorKind, HubClient, Identity, key::KeyType};
+use dps_emulator::{Action, Cut, Fault, Step};
+use dps_tests::{Hierarchy, cloud::Cloud};
+use tokio::time::timeout;
+
+const HUB: &str = "contoso-hub-2.azure-devices.net";
+
+/// Every step of the way to an assignment.
+const STEPS: [Step; 5] = [Step::Tls, Step::Connect, Step::Subscribe, Step::Register, Step::Poll];
+
+/// Longer than anything here may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn open(hierarchy: &Hierarchy, name: &str) -> Identity {
+    let device = hierarchy.device(name);
+    Credential::pem(hierarchy.full_chain(&device), device.key_pem()).open().unwrap()
+}
+
+#[tokio::test]
+async fn a_cut_at_each_step_of_the_registration_is_survived() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    for step in STEPS {
+        for when in [Cut::Before, Cut::After] {
+            let name = format!("device-{step:?}-{when:?}");
+            let identity = open(&hierarchy, &name);
+            let fault = Fault::new(step, Action::Cut(when)).unwrap().device(&name);
+            cloud.emulator().faults().add(fault);
+            let client = cloud.client(&identity);
+            let assignment = timeout(PATIENCE, client.register()).await.expect("in time").unwrap();
+            assert_eq!(assignment.device_id(), name);
+            let (status, record) = cloud.registration(&name).await;
+            assert_eq!((status, &record["status"]), (200, &"assigned".into()));
+        }
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_always_cut_ends_at_the_deadline() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    for step in STEPS {
+        let name = format!("device-{step:?}");
+        let identity = open(&hierarchy, &name);
+        let fault = Fault::new(step, Action::Cut(Cut::Before)).unwrap().device(&name).times(0);
+        cloud.emulator().faults().add(fault);
+        let client = cloud.client(&identity).deadline(Duration::from_secs(2));
+        let error = timeout(PATIENCE, client.register()).await.expect("in time").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{step:?}: {error}");
+        let last = std::error::Error::source(&error).and_then(|e| e.downcast_ref()).unwrap();
+        let last: &dps_core::Error = last;
+        assert_eq!(last.kind(), ErrorKind::ConnectionLost, "{step:?}: {error}");
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn dropping_the_future_cancels_the_registration_in_each_state() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    for step in STEPS {
+        let name = format!("device-{step:?}");
+        let identity = open(&hierarchy, &name);
+        let fault = Fault::new(step, Action::Delay { ms: 600_000 }).unwrap().device(&name);
+        cloud.emulator().faults().add(fault);
+        let client = cloud.client(&identity);
+        // Longer than everything before the delayed step takes.
+        let registered = timeout(Duration::from_millis(700), client.register()).await;
+        assert!(registered.is_err(), "{step:?} is delayed for ten minutes");
+        // A cancelled registration leaves nothing behind that a new one would stumble over.
+        let assignment = timeout(PATIENCE, client.register()).await.expect("in time").unwrap();
+        assert_eq!(assignment.device_id(), name);
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn telemetry_survives_cuts_in_order_and_without_loss() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    for (name, when) in [("before", Cut::Before), ("after", Cut::After)] {
+        let identity = open(&hierarchy, name);
+        let assignment = cloud.client(&identity).register().await.unwrap();
+        for nth in [3, 17, 40] {
+            let fault = Fault::new(Step::Telemetry, Action::Cut(when)).unwrap();
+            cloud.emulator().faults().add(fault.device(name).nth(nth));
+        }
+        let hub = assignment.connect(&identity).await.unwrap();
+        send_numbers(&hub, 0..60).await;
+        timeout(PATIENCE, hub.close(PATIENCE)).await.expect("in time").unwrap();
+
+        let first_deliveries = numbers(&cloud, name, false).await;
+        assert_eq!(first_deliveries, (0..60).collect::<Vec<u32>>(), "each once, in send order");
+        let repeats = numbers(&cloud, name, true).await.len();
+        assert!(repeats < 60, "a cut repeats what was under way, not everything: {repeats}");
+    }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_refuses_for_a_while_is_tried_again() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let identity = open(&hierarchy, "device-01");
+    let assignment = cloud.client(&identity).register().await.unwrap();
+    let faults = cloud.emulator().faults();
+    faults.add(Fault::new(Step::HubConnect, Action::Refuse(3)).unwrap().times(2));
+    let hub = timeout(PATIENCE, assignment.connect(&identity)).await.expect("in time").unwrap();
+    faults.add(Fault::new(Step::Telemetry, Action::Cut(Cut::Before)).unwrap().nth(2));
+    faults.add(Fault::new(Step::HubConnect, Action::Refuse(3)).unwrap().nth(4).times(2));
+    send_numbers(&hub, 0..5).await;
+    timeout(PATIENCE, hub.close(PATIENCE)).await.expect("in time").unwrap();
+    assert_eq!(numbers(&cloud, "device-01", false).await, [0, 1, 2, 3, 4]);
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_hub_that_does_not_know_the_device_refuses_every_message() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let identity = open(&hierarchy, "device-01");
+    let error = HubClient::builder(HUB, "device-01", &identity)
+        .network(cloud.network())
+        .connect()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("register")), "{error}");
+    cloud.stop().await;
+}
+
+/// Sends concurrently, as a busy device does, and waits for every acknowledgement.
+async fn send_numbers(hub: &HubClient, numbers: std::ops::Range<u32>) {
+    let mut sends = tokio::task::JoinSet::new();
+    for number in numbers {
+        let hub = hub.clone();
+        let send = async move { hub.send(number.to_string()).await };
+        sends.spawn(send);
+        // Spawned sends are admitted in the order of their first poll.
+        tokio::task::yield_now().await;
+    }
+    while let Some(sent) = timeout(PATIENCE, sends.join_next()).await.expect("in time") {
+        sent.unwrap().unwrap();
+    }
+}
+
+/// The numbers that the hub stored: first deliveries alone, or everything after them.
+async fn numbers(cloud: &Cloud, device: &str, repeats: bool) -> Vec<u32> {
+    let mut seen = Vec::new();
+    let mut again = Vec::new();
+    for message in cloud.feed(HUB, device).await {
+        let number: u32 = message["body"].as_str().unwrap().parse().unwrap();
+        if seen.contains(&number) {
+            again.push(number);
+        } else {
+            seen.push(number);
+        }
+    }
+    if repeats { again } else { seen }
+}
