@@ -8,7 +8,7 @@ export CARGO_TERM_COLOR ?= auto
 
 ## The tutorial for two devices, against the emulator.
 demo:
-	$(CARGO) build --quiet --package dps-cli
+	$(CARGO) build --package dps-cli
 	./target/debug/dps quickstart
 
 ## Everything.

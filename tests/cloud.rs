@@ -95,6 +95,19 @@ impl Cloud {
             .await;
     }
 
+    /// As [`enroll`](Self::enroll), with a group of this name, for several hierarchies.
+    pub async fn enroll_as(
+        &self,
+        name: &str,
+        hierarchy: &Hierarchy,
+        verified: bool,
+        provisioning_status: &str,
+    ) {
+        let root = format!("{name}-root");
+        self.put_certificate(&root, hierarchy.root.certificate(), verified).await;
+        self.put_group(name, &group(&hierarchy.intermediate, provisioning_status)).await;
+    }
+
     /// Uploads a CA certificate.
     pub async fn put_certificate(&self, name: &str, certificate: &Certificate, verified: bool) {
         let path = format!(

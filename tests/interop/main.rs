@@ -3,18 +3,21 @@
 //! They are installed as any user installs them, and each test has the port 8883 to itself, which
 //! they cannot change: in a private network namespace where the system allows one.
 
-mod cloud;
 mod install;
 mod private_network;
 mod sdk;
 
 use dps_core::key::KeyType;
-use dps_emulator::{Action, Cut, Direction, Fault, Recorded, Role, Step};
-use dps_tests::{Device, Hierarchy};
+use dps_emulator::{Action, Cut, Direction, Emulator, Fault, Recorded, Role, Step};
+use dps_tests::{Device, Hierarchy, cloud::Cloud};
 use serde_json::{Value, json};
 
-use cloud::{Cloud, HUB};
 use sdk::{Order, Outcome, Sdk};
+
+/// The hub's name: the SDKs can be aimed at another machine only by the names they are given.
+const HUB: &str = "localhost";
+/// The port that both SDKs have built in.
+const ADDRESS: &str = "127.0.0.1:8883";
 
 #[tokio::test]
 async fn python_provisions_and_sends() {
@@ -46,12 +49,17 @@ async fn node_is_told_why_it_is_refused() {
     private_network::run("node_is_told_why_it_is_refused", Sdk::Node, is_refused).await;
 }
 
+/// An emulator on the SDKs' port, in the service's own rhythm.
+async fn start() -> Cloud {
+    Cloud::start_with(Emulator::builder().listen(ADDRESS).hub(HUB)).await
+}
+
 /// The tutorial's layout, root verified and intermediate in the group, with EC and with RSA keys.
 async fn provisions_and_sends(sdk: Sdk) {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let [ec, rsa] = [KeyType::EcP256, KeyType::Rsa(2048)].map(Hierarchy::new);
-    cloud.enroll("ec", &ec, true, "enabled").await;
-    cloud.enroll("rsa", &rsa, true, "enabled").await;
+    cloud.enroll_as("ec", &ec, true, "enabled").await;
+    cloud.enroll_as("rsa", &rsa, true, "enabled").await;
     let device_ec = ec.device("device-ec");
     let device_rsa = sdk::rsa_device(&rsa, "device-rsa");
     let (chain_ec, chain_rsa) = (ec.full_chain(&device_ec), rsa.full_chain(&device_rsa));
@@ -74,7 +82,7 @@ async fn provisions_and_sends(sdk: Sdk) {
         let recorded = cloud.recorded(Role::Hub, id);
         let arrived = telemetry_ids(&recorded);
         assert_eq!(acknowledged(&recorded), published(&recorded), "acknowledged in order");
-        let feed = cloud.feed(id).await;
+        let feed = cloud.feed(HUB, id).await;
         let stored: Vec<_> = feed.iter().map(message_id).collect();
         assert_eq!(stored, arrived, "stored in the order of arrival");
         let mut once = stored.clone();
@@ -87,9 +95,9 @@ async fn provisions_and_sends(sdk: Sdk) {
 
 /// The connection is cut after the fifth message was stored, before it was acknowledged.
 async fn survives_a_cut(sdk: Sdk) {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let hierarchy = Hierarchy::new(KeyType::EcP256);
-    cloud.enroll("group", &hierarchy, true, "enabled").await;
+    cloud.enroll_as("group", &hierarchy, true, "enabled").await;
     let device = hierarchy.device("device-01");
     let cut = Fault::new(Step::Telemetry, Action::Cut(Cut::After)).expect("a fault");
     cloud.emulator().faults().add(cut.nth(5));
@@ -100,7 +108,7 @@ async fn survives_a_cut(sdk: Sdk) {
 
     assert_eq!(outcome.sent(), message_ids("device-01", 1..=10));
     assert_eq!(outcome.tls(), [sdk.tls_version(); 3], "DPS, the hub, and the hub again");
-    let feed = cloud.feed("device-01").await;
+    let feed = cloud.feed(HUB, "device-01").await;
     let stored: Vec<_> = feed.iter().map(message_id).collect();
     let twice = [message_ids("device-01", 1..=5), message_ids("device-01", 5..=10)].concat();
     assert_eq!(stored, twice, "the unacknowledged message came twice, and nothing out of order");
@@ -117,11 +125,11 @@ async fn survives_a_cut(sdk: Sdk) {
 
 /// Unverified root, missing intermediate, disabled group.
 async fn is_refused(sdk: Sdk) {
-    let cloud = Cloud::start().await;
+    let cloud = start().await;
     let [verified, unverified, disabled] = [(); 3].map(|()| Hierarchy::new(KeyType::EcP256));
-    cloud.enroll("verified", &verified, true, "enabled").await;
-    cloud.enroll("unverified", &unverified, false, "enabled").await;
-    cloud.enroll("disabled", &disabled, true, "disabled").await;
+    cloud.enroll_as("verified", &verified, true, "enabled").await;
+    cloud.enroll_as("unverified", &unverified, false, "enabled").await;
+    cloud.enroll_as("disabled", &disabled, true, "disabled").await;
     let unverified_root = unverified.device("unverified-root");
     let leaf_only = verified.device("leaf-only");
     let disabled_group = disabled.device("disabled-group");
@@ -187,7 +195,7 @@ async fn is_refused(sdk: Sdk) {
     assert_eq!((status, &record["status"]), (200, &json!("disabled")));
 
     for id in ["unverified-root", "leaf-only", "disabled-group"] {
-        let (status, _) = cloud.hub_device(id).await;
+        let (status, _) = cloud.hub_device(HUB, id).await;
         assert_eq!(status, 404, "{id} came into the hub");
     }
     cloud.stop().await;
@@ -205,7 +213,7 @@ async fn check_registration(sdk: Sdk, cloud: &Cloud, id: &str, device: &Device, 
     let (status, record) = cloud.registration(id).await;
     assert_eq!((status, &record["status"]), (200, &json!("assigned")), "{record}");
     assert_eq!((&record["assignedHub"], &record["deviceId"]), (&json!(HUB), &json!(id)));
-    let (status, registered) = cloud.hub_device(id).await;
+    let (status, registered) = cloud.hub_device(HUB, id).await;
     assert_eq!((status, &registered["status"]), (200, &json!("enabled")), "{registered}");
     let thumbprint = &registered["authentication"]["x509Thumbprint"]["primaryThumbprint"];
     assert_eq!(*thumbprint, device.certificate.sha256_thumbprint());

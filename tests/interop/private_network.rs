@@ -4,7 +4,7 @@ use std::{env, fs::File, future::Future, path::Path, process::Stdio, time::Durat
 
 use tokio::{net::TcpListener, process::Command, time::timeout};
 
-use crate::{cloud, install, sdk::Sdk};
+use crate::{ADDRESS, install, sdk::Sdk};
 
 /// Set for a test process that has a network namespace to itself.
 const INSIDE: &str = "DPS_INTEROP_PRIVATE_NETWORK";
@@ -28,11 +28,11 @@ where
             let lock = install::shared_folder().join("port-8883.lock");
             let lock = File::create(lock).expect("a lock file");
             lock.lock().expect("the lock");
-            if let Err(error) = TcpListener::bind(cloud::ADDRESS).await {
+            if let Err(error) = TcpListener::bind(ADDRESS).await {
                 panic!(
                     "Microsoft's SDKs need port 8883. A network namespace is not allowed here \
                      ({reason}), and {} is not free: {error}",
-                    cloud::ADDRESS
+                    ADDRESS
                 );
             }
             scenario(sdk).await;

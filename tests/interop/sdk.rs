@@ -7,11 +7,11 @@ use dps_core::{
     chain::Validity,
     key::{KeyType, PrivateKey},
 };
-use dps_tests::{Device, Hierarchy, assert_success};
+use dps_tests::{Device, Hierarchy, assert_success, cloud::Cloud};
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
-use crate::{cloud::Cloud, install};
+use crate::install;
 
 /// The scripts give up by themselves before this.
 const DEADLINE: Duration = Duration::from_secs(60);

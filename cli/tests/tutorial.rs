@@ -1,0 +1,275 @@
+//! The tutorial from end to end through the built `dps` command, with the chain that the
+//! tutorial's own OpenSSL commands make and with the chain that `dps chain` makes.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use dps_tests::{openssl, text, tutorial_folder};
+use serde_json::Value;
+
+const HUB: &str = "contoso-hub-2.azure-devices.net";
+
+/// A running `dps emulator`, ended with the test.
+struct Emulator {
+    process: Child,
+    ready: Value,
+}
+
+impl Emulator {
+    fn start(root: &Path, arguments: &[&str]) -> Self {
+        let mut process = dps(&["emulator", "--listen", "127.0.0.1:0", "--json", "--root-out"])
+            .arg(root)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not ready: {line}"));
+        Self { process, ready }
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.ready[field].as_str().unwrap_or_else(|| panic!("{field} in {}", self.ready))
+    }
+
+    /// A `dps` that reaches this emulator.
+    fn dps(&self, arguments: &[&str]) -> Command {
+        let mut command = dps(arguments);
+        command
+            .env("DPS_CONNECT_TO", self.text("connectTo"))
+            .env("SSL_CERT_FILE", self.text("rootCertificateFile"))
+            .env("DPS_LOGIN", self.text("connectionString"))
+            .env("DPS_HUB_LOGIN", self.ready["hubConnectionStrings"][HUB].as_str().unwrap());
+        command
+    }
+
+    /// The tutorial's two portal steps.
+    fn enroll(&self, folder: &Path) {
+        let root = folder.join("certs/azure-iot-test-only.root.ca.cert.pem");
+        let intermediate = folder.join("certs/azure-iot-test-only.intermediate.cert.pem");
+        succeed(self.dps(&[
+            "certificate", "create", "--certificate-name", "my-root-ca", "--path", text(&root),
+            "--verified", "true",
+        ]));
+        succeed(self.dps(&[
+            "enrollment-group", "create", "--enrollment-id", "my-device-group",
+            "--certificate-path", text(&intermediate), "--provisioning-status", "enabled",
+        ]));
+    }
+
+    fn register(&self, folder: &Path, device: &str, more: &[&str]) -> Output {
+        let chain = folder.join(format!("certs/{device}-full-chain.cert.pem"));
+        let key = folder.join(format!("private/{device}.key.pem"));
+        let mut command = self.dps(&[
+            "register", "--id-scope", self.text("idScope"), "--cert", text(&chain), "--key",
+            text(&key),
+        ]);
+        command.args(more).output().unwrap()
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_openssl_chain_provisions_both_devices() {
+    let scratch = tempfile::tempdir().unwrap();
+    let emulator = Emulator::start(&scratch.path().join("root.pem"), &["--retry-after", "1"]);
+    let folder = tutorial_folder();
+    emulator.enroll(folder);
+    for device in ["device-01", "device-02"] {
+        let output = emulator.register(folder, device, &["--send", "Hello world"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(),
+            [
+                "Provisioning Status: PROV_DEVICE_REG_STATUS_CONNECTED",
+                "Provisioning Status: PROV_DEVICE_REG_STATUS_ASSIGNING",
+                &format!("Registration Information received from service: {HUB}, deviceId: {device}"),
+                "Message acknowledged by the hub",
+            ]
+        );
+    }
+    // "Confirm your device provisioning registration", in the article's own words.
+    let records = succeed(emulator.dps(&[
+        "enrollment-group", "registration", "list", "--enrollment-id", "my-device-group",
+    ]));
+    let records: Value = serde_json::from_str(&records).unwrap();
+    let mut assigned: Vec<_> = records
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| (record["deviceId"].as_str().unwrap(), record["assignedHub"].as_str().unwrap()))
+        .collect();
+    assigned.sort_unstable();
+    assert_eq!(assigned, [("device-01", HUB), ("device-02", HUB)]);
+    let devices = succeed(emulator.dps(&["hub", "device", "list"]));
+    let devices: Value = serde_json::from_str(&devices).unwrap();
+    for device in devices.as_array().unwrap() {
+        assert_eq!(device["status"], "enabled");
+    }
+    assert_eq!(devices.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn our_chain_replaces_the_openssl_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let passphrase = dir.join("ca.pass");
+    fs::write(&passphrase, "1234\n").unwrap();
+    let in_dir = |arguments: &[&str]| {
+        let mut command = dps(arguments);
+        command.current_dir(dir).args(["--key-type", "ec-p256", "--passphrase-file"]).arg(&passphrase);
+        command
+    };
+    succeed(in_dir(&["chain", "root"]));
+    succeed(in_dir(&["chain", "intermediate"]));
+    let printed = succeed(in_dir(&["chain", "device", "device-01", "device-02", "--json"]));
+    let printed: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed[1]["subject"], "CN=device-02");
+    let [root, intermediate, leaf] = ["azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate", "device-01"]
+        .map(|stem| dir.join(format!("certs/{stem}.cert.pem")));
+    openssl(&["verify", "-x509_strict", "-CAfile", text(&root), "-untrusted", text(&intermediate), text(&leaf)]);
+    let full_chain = fs::read_to_string(dir.join("certs/device-01-full-chain.cert.pem")).unwrap();
+    let parts = [&leaf, &intermediate, &root].map(|file| fs::read_to_string(file).unwrap());
+    assert_eq!(full_chain, parts.concat());
+    let encrypted = dir.join("private/azure-iot-test-only.root.ca.key.pem");
+    openssl(&["pkey", "-in", text(&encrypted), "-passin", "pass:1234", "-noout"]);
+    openssl(&["req", "-verify", "-noout", "-in", text(&dir.join("csr/device-01.csr.pem"))]);
+
+    // A second run overwrites nothing.
+    let again = in_dir(&["chain", "root"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("exists already"));
+
+    let scratch = tempfile::tempdir().unwrap();
+    let emulator = Emulator::start(&scratch.path().join("root.pem"), &["--retry-after", "0"]);
+    emulator.enroll(dir);
+    let output = emulator.register(dir, "device-02", &["--json", "--ca", text(&root)]);
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["assignedHub"], &result["deviceId"]), (&HUB.into(), &"device-02".into()));
+
+    // Manual proof of possession, as in the tutorial's optional section.
+    succeed(emulator.dps(&["certificate", "create", "--certificate-name", "manual", "--path", text(&root)]));
+    let shown: Value = serde_json::from_str(&succeed(emulator.dps(&["certificate", "show", "--certificate-name", "manual"]))).unwrap();
+    assert_eq!(shown["properties"]["isVerified"], false);
+    let etag = shown["etag"].as_str().unwrap();
+    let coded: Value = serde_json::from_str(&succeed(emulator.dps(&["certificate", "generate-verification-code", "--certificate-name", "manual", "--etag", etag]))).unwrap();
+    let code = coded["properties"]["verificationCode"].as_str().unwrap();
+    succeed(in_dir(&["chain", "verification", code]));
+    let proof = dir.join("certs/verification-code.cert.pem");
+    let verified: Value = serde_json::from_str(&succeed(emulator.dps(&[
+        "certificate", "verify", "--certificate-name", "manual", "--path", text(&proof), "--etag",
+        coded["etag"].as_str().unwrap(),
+    ])))
+    .unwrap();
+    assert_eq!(verified["properties"]["isVerified"], true);
+}
+
+#[test]
+fn the_emulator_keeps_what_it_acknowledged_through_kill_9_and_ends_cleanly_on_sigterm() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (root, data) = (scratch.path().join("root.pem"), scratch.path().join("emulator.db"));
+    let arguments = ["--data", text(&data), "--retry-after", "0"];
+    let folder = tutorial_folder();
+    let mut emulator = Emulator::start(&root, &arguments);
+    emulator.enroll(folder);
+    let output = emulator.register(folder, "device-01", &["--send", "before the cut"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    emulator.process.kill().unwrap();
+    emulator.process.wait().unwrap();
+    drop(emulator);
+
+    let mut emulator = Emulator::start(&root, &arguments);
+    let feed = succeed(emulator.dps(&["hub", "device", "messages", "--device-id", "device-01"]));
+    assert!(feed.contains("before the cut"), "{feed}");
+    let output = emulator.register(folder, "device-02", &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let pid = emulator.process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(emulator.process.wait().unwrap().success(), "SIGTERM is a clean end");
+}
+
+#[test]
+fn quickstart_ends_with_both_devices_telemetry_records_and_hub_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = succeed(dps(&["quickstart", "--json", "--dir", text(folder.path())]));
+    let seen: Value = serde_json::from_str(&printed).unwrap();
+    let column = |rows: &str, field: &str| {
+        let mut column: Vec<String> = seen[rows]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row[field].as_str().unwrap().to_owned())
+            .collect();
+        column.sort();
+        column
+    };
+    assert_eq!(column("telemetry", "body"), ["Hello from device-01", "Hello from device-02"]);
+    assert_eq!(column("registrations", "deviceId"), ["device-01", "device-02"]);
+    assert_eq!(column("registrations", "assignedHub"), [HUB, HUB]);
+    assert_eq!(column("devices", "status"), ["enabled", "enabled"]);
+    for file in ["certs/device-01-full-chain.cert.pem", "private/device-02.key.pem"] {
+        assert!(folder.path().join(file).exists(), "{file}");
+    }
+
+    let text = succeed(dps(&["quickstart"]));
+    for words in ["contoso-hub-2.azure-devices.net", "device-02", "enabled", "Hello from device-01"] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[test]
+fn failures_have_their_exit_codes_and_json() {
+    let nothing = dps(&["register", "--id-scope", "0ne00000A0A"]).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(64), "a usage mistake");
+    let missing = dps(&["register", "--json", "--id-scope", "0ne00000A0A", "--cert", "/nowhere", "--key", "/nowhere"])
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    let error: Value = serde_json::from_slice(&missing.stderr).unwrap();
+    assert_eq!(error["error"]["name"], "DPS_FILE_NOT_READABLE");
+    assert_eq!(error["error"]["retryable"], false);
+    let folder = tutorial_folder();
+    let chain = folder.join("certs/device-01-full-chain.cert.pem");
+    let key = folder.join("private/device-01.key.pem");
+    let closed = dps(&[
+        "register", "--id-scope", "0ne00000A0A", "--cert", text(&chain), "--key", text(&key),
+        "--connect-to", "127.0.0.1:1", "--deadline", "1",
+    ])
+    .output()
+    .unwrap();
+    assert_eq!(closed.status.code(), Some(75), "{}", String::from_utf8_lossy(&closed.stderr));
+}
+
+fn dps(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dps"));
+    command.args(arguments).stdin(Stdio::null());
+    for variable in ["DPS_CONNECT_TO", "SSL_CERT_FILE", "DPS_LOGIN", "DPS_HUB_LOGIN", "DPS_PASSPHRASE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What the command printed; fails the test if the command fails.
+#[track_caller]
+fn succeed(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
