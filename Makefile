@@ -1,18 +1,23 @@
 # The same entries for people and for CI. `make demo` and `make test` need stable Rust, Python 3,
-# Node, a C compiler and openssl; each works alone.
+# Node, C and C++ compilers and openssl; each works alone.
 
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test lint bench
+.PHONY: demo test test-rust test-python test-node lint bench dist-c dist-node dist-python stubs-python
 
 ## The tutorial for two devices, against the emulator.
 demo:
-	$(CARGO) build --package dps-cli
-	./target/debug/dps quickstart
+	$(CARGO) run --package dps-cli -- quickstart
 
-## Everything.
+## Everything, one after the other: two builds at once would only wait for each other.
 test: lint
+	$(MAKE) test-rust
+	$(MAKE) test-python
+	$(MAKE) test-node
+
+## Core, emulator, command, C library, and what crosses rooms.
+test-rust:
 	$(CARGO) test --workspace
 
 ## Formatting, clippy, and exactly one crypto provider.
@@ -24,10 +29,35 @@ lint:
 		echo 'ring is compiled beside aws-lc-rs: turn the default features of what pulls it in off' >&2; \
 		exit 1; \
 	fi
-	@for manifest in core emulator cli samples/rust tests; do \
-		grep -q 'license.workspace = true' $$manifest/Cargo.toml || { echo "$$manifest names no license" >&2; exit 1; }; \
-	done
+	@$(CARGO) metadata --no-deps --format-version 1 | python3 -c "import json, sys; \
+		bad = [p['name'] for p in json.load(sys.stdin)['packages'] if p['license'] != 'MIT OR Apache-2.0']; \
+		sys.exit(f'without the license: {bad}' if bad else 0)"
 
 ## Figures, side by side in one run; they go to docs/figures.md.
 bench:
 	$(CARGO) bench --package dps-benches
+
+## The C library as a prefix tree in dist/c; `make dist-c C_PROFILE=dev` builds fast and large.
+C_PROFILE ?= c-dist
+dist-c:
+	CARGO="$(CARGO)" bindings-c/packaging/dist.sh dist/c $(C_PROFILE)
+
+## The npm packages, in dist/node; PROFILE=dev for a quick build.
+dist-node:
+	PROFILE=$(or $(PROFILE),release) sh bindings-node/dist.sh
+
+## The Node module's tests, on its packages in an empty project.
+test-node:
+	PROFILE=$(or $(PROFILE),dev) sh bindings-node/test.sh
+
+## The Python wheel and source distribution, in dist/python; PROFILE=dev for a quick build.
+dist-python:
+	PROFILE=$(or $(PROFILE),release) sh bindings-python/dist.sh
+
+## The Python package's tests, on its wheel.
+test-python:
+	PROFILE=$(or $(PROFILE),dev) sh bindings-python/test.sh
+
+## The committed stubs of the Python package, made anew.
+stubs-python:
+	PROFILE=$(or $(PROFILE),dev) sh bindings-python/stubs.sh

@@ -131,14 +131,17 @@ impl Cloud {
 
     /// Creates an individual enrollment for the device's certificate.
     pub async fn put_individual(&self, id: &str, certificate: &Certificate, status: &str) {
-        let body = json!({
-            "registrationId": id,
-            "attestation": {
-                "type": "x509",
-                "x509": { "clientCertificates": { "primary": { "certificate": certificate.to_pem() } } },
-            },
-            "provisioningStatus": status,
-        });
+        let primary = json!({ "certificate": certificate.to_pem() });
+        let x509 = json!({ "clientCertificates": { "primary": primary } });
+        let attestation = json!({ "type": "x509", "x509": x509 });
+        let body = json!({ "attestation": attestation, "provisioningStatus": status });
+        self.put_enrollment(id, &body).await;
+    }
+
+    /// Creates an individual enrollment.
+    pub async fn put_enrollment(&self, id: &str, enrollment: &Value) {
+        let mut body = enrollment.clone();
+        body["registrationId"] = json!(id);
         let path = format!("/enrollments/{id}?{DPS_API}");
         let (status, answer) = self.dps(Method::PUT, &path, Some(body)).await;
         assert_eq!(status, 200, "{answer}");

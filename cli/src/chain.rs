@@ -1,22 +1,29 @@
 //! `dps chain`: what the tutorial does with some forty openssl commands.
 
+mod convert;
+mod devices;
+mod maker;
+mod renew;
+mod show;
+
 use std::{
-    fs,
-    io::{IsTerminal, stderr},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use clap::{Args, Subcommand};
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
-    chain::{Authority, Certificate, Folder, SubjectKey, Validity, certificates_from_pem},
-    key::{KeyType, Passphrase, PrivateKey},
+    Error, ErrorKind,
+    chain::{Authority, Certificate, Folder, Validity},
+    key::KeyType,
 };
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
+pub(crate) use self::{
+    maker::{Files, Maker},
+    show::with_passphrase,
+};
 use crate::{output::Output, passphrase::PassphraseSource};
 
 #[derive(Subcommand)]
@@ -37,20 +44,28 @@ pub(crate) enum Command {
     },
     /// Make device certificates below the intermediate, each with its key and full chain.
     #[command(
-        after_help = "Example:\n  dps chain device device-01 device-02 --passphrase-file ca.pass"
+        after_help = "Examples:\n  dps chain device device-01 device-02 --passphrase-file ca.pass
+  dps chain device --from devices.csv --key-type ec-p256
+  dps chain device --range device-0001..device-1000 --key-type ec-p256
+
+A batch (--from, --range) picks up where it was interrupted: run it again."
     )]
-    Device {
-        /// The registration IDs, which become the certificates' common names
-        #[arg(required = true, value_name = "REGISTRATION_ID")]
-        registration_ids: Vec<String>,
-        #[command(flatten)]
-        common: Common,
-        #[command(flatten)]
-        issuer: IntermediateIssuer,
-    },
+    Device(devices::Arguments),
+    /// Make a device's key and a certificate request, for a CA elsewhere: csr/ID.csr.pem.
+    #[command(after_help = "Example:\n  dps chain request device-01 --key-type ec-p256")]
+    Request(renew::RequestArguments),
+    /// Issue a device certificate for a request that was made elsewhere.
+    #[command(after_help = "Example:\n  dps chain sign device-01.csr.pem
+
+Only the name and the key of the request are taken over; what else it asks for is listed.")]
+    Sign(renew::SignArguments),
+    /// Issue a device certificate again: certs/ID-renewed.cert.pem and its full chain.
+    #[command(after_help = "Example:\n  dps chain renew device-01 --new-key")]
+    Renew(renew::RenewArguments),
     /// Make the certificate that proves possession of a CA's key: certs/verification-code.cert.pem.
     #[command(
-        after_help = "Example:\n  dps chain verification 106A5SD242AF512B3498BD6098C4941E66R34H268DDB3288"
+        after_help = "Examples:\n  dps chain verification 106A5SD242AF512B3498BD6098C4941E66R34H268DDB3288
+  dps chain verification CODE --issuer azure-iot-test-only.intermediate"
     )]
     Verification {
         /// The verification code that DPS generated
@@ -59,6 +74,30 @@ pub(crate) enum Command {
         common: Common,
         #[command(flatten)]
         issuer: RootIssuer,
+    },
+    /// Show certificates as a tree, with what matters to DPS.
+    #[command(after_help = "Example:\n  dps chain inspect certs/device-01-full-chain.cert.pem")]
+    Inspect(show::InspectArguments),
+    /// Check every link, date, CA flag, path length, key usage and name of a chain, and its key.
+    #[command(after_help = "Example:\n  dps chain verify certs/device-01-full-chain.cert.pem \\
+    --ca certs/azure-iot-test-only.root.ca.cert.pem --key private/device-01.key.pem")]
+    Verify(show::VerifyArguments),
+    /// Write a chain or a key in another form: PEM, DER, PKCS#12 (PFX), encrypted PKCS#8.
+    #[command(after_help = "Examples:\n  dps chain convert certs/device-01-full-chain.cert.pem \\
+    --key private/device-01.key.pem --to pkcs12 --out certs/device-01-full-chain.cert.pfx
+  dps chain convert private/device-01.key.pem --to encrypted-pem --out device-01.key.pem")]
+    Convert(convert::Arguments),
+    /// Print a PEM file as a C string constant, as the tutorial's sed line does.
+    #[command(after_help = "Example:\n  dps chain c-string certs/device-01-full-chain.cert.pem")]
+    CString {
+        /// The PEM file
+        file: PathBuf,
+    },
+    /// Print a PEM file as a Java string constant, as the tutorial's sed line does.
+    #[command(after_help = "Example:\n  dps chain java-string certs/device-01.cert.pem")]
+    JavaString {
+        /// The PEM file
+        file: PathBuf,
     },
 }
 
@@ -69,6 +108,10 @@ pub(crate) struct CaArguments {
     /// The common name of the CA [default: the tutorial's]
     #[arg(long, value_name = "COMMON_NAME")]
     name: Option<String>,
+    /// How many CAs may follow below this one [default: any number, as the tutorial; below a CA
+    /// that limits it, one less]
+    #[arg(long, value_name = "NUMBER")]
+    path_length: Option<u8>,
 }
 
 #[derive(Args)]
@@ -107,209 +150,90 @@ pub(crate) struct IntermediateIssuer {
 pub(crate) const ROOT_NAME: &str = "Azure IoT Hub CA Cert Test Only";
 pub(crate) const INTERMEDIATE_NAME: &str = "Azure IoT Hub Intermediate Cert Test Only";
 
+const ISSUER_PROMPT: &str = "Passphrase of the issuing CA's key: ";
+
 pub(crate) fn run(command: Command, output: &Output) -> Result<(), Error> {
     match command {
-        Command::Root(ca) => {
-            let maker = Maker::new(&ca.common);
-            let files = maker.ca_files(Folder::ROOT, false)?;
-            let passphrase = ca.common.passphrase.choose()?;
-            let key = maker.generate("the root's key")?;
-            let name = ca.name.as_deref().unwrap_or(ROOT_NAME);
-            let root = Authority::create_root(name, Arc::clone(&key), maker.validity)?;
-            maker.write_ca(&files, &root, name, &key, &passphrase)?;
-            report(output, &[(root.certificate(), &files)])
-        }
+        Command::Root(ca) => root(&ca, output),
         Command::Intermediate { ca, issuer, stem } => {
-            let maker = Maker::new(&ca.common);
-            let files = maker.ca_files(&stem, true)?;
-            let passphrase = ca.common.passphrase.choose()?;
-            let issuer = maker.issuer(&issuer.issuer, &passphrase)?;
-            let key = maker.generate("the intermediate's key")?;
-            let name = ca.name.as_deref().unwrap_or(INTERMEDIATE_NAME);
-            let made = issuer.create_intermediate(name, Arc::clone(&key), maker.validity)?;
-            maker.write_ca(&files, &made, name, &key, &passphrase)?;
-            report(output, &[(made.certificate(), &files)])
+            intermediate(&ca, &issuer.issuer, &stem, output)
         }
-        Command::Device { registration_ids, common, issuer } => {
-            let maker = Maker::new(&common);
-            let ids: Result<Vec<_>, _> =
-                registration_ids.iter().map(|id| RegistrationId::parse_common_name(id)).collect();
-            let ids = ids?;
-            for id in &ids {
-                maker.device_files(id.as_str())?;
-            }
-            let passphrase = common.passphrase.read("Passphrase of the issuing CA's key: ")?;
-            let issuer = maker.issuer(&issuer.issuer, &passphrase)?;
-            let mut made = Vec::new();
-            for id in &ids {
-                made.push(maker.device(id, &issuer)?);
-            }
-            let made: Vec<_> =
-                made.iter().map(|(certificate, files)| (certificate, files)).collect();
-            report(output, &made)
-        }
+        Command::Device(arguments) => devices::run(&arguments, output),
+        Command::Request(arguments) => renew::request(&arguments, output),
+        Command::Sign(arguments) => renew::sign(&arguments, output),
+        Command::Renew(arguments) => renew::renew(&arguments, output),
         Command::Verification { code, common, issuer } => {
-            let maker = Maker::new(&common);
-            let files = Files {
-                certificate: maker.folder.certificate(Folder::VERIFICATION),
-                key: maker.folder.key(Folder::VERIFICATION),
-                request: None,
-                full_chain: None,
-            };
-            maker.folder.check_free(&files.all())?;
-            let passphrase = common.passphrase.read("Passphrase of the issuing CA's key: ")?;
-            let issuer = maker.issuer(&issuer.issuer, &passphrase)?;
-            let key = maker.generate("the verification key")?;
-            let certificate =
-                issuer.issue_verification(&code, key.public_key_info(), maker.validity)?;
-            maker.folder.write_private(&files.key, &key.to_pem()?)?;
-            maker.folder.write_public(&files.certificate, &certificate.to_pem())?;
-            report(output, &[(&certificate, &files)])
+            verification(&code, &common, &issuer.issuer, output)
+        }
+        Command::Inspect(arguments) => show::inspect(&arguments, output),
+        Command::Verify(arguments) => show::verify(&arguments, output),
+        Command::Convert(arguments) => convert::run(&arguments, output),
+        Command::CString { file } => convert::string(&file, dps_core::chain::c_string, output),
+        Command::JavaString { file } => {
+            convert::string(&file, dps_core::chain::java_string, output)
         }
     }
 }
 
-/// Makes keys and certificates and writes them under the tutorial's names.
-pub(crate) struct Maker {
-    folder: Folder,
-    key_type: KeyType,
-    validity: Validity,
+fn root(ca: &CaArguments, output: &Output) -> Result<(), Error> {
+    let maker = Maker::new(&ca.common);
+    let files = maker.ca_files(Folder::ROOT, false)?;
+    let passphrase = ca.common.passphrase.choose()?;
+    let key = maker.generate("the root's key")?;
+    let name = ca.name.as_deref().unwrap_or(ROOT_NAME);
+    let root = match ca.path_length {
+        None => Authority::create_root(name, Arc::clone(&key), maker.validity)?,
+        Some(length) => {
+            Authority::create_root_with_path_length(name, Arc::clone(&key), maker.validity, length)?
+        }
+    };
+    maker.write_ca(&files, &root, name, &key, &passphrase)?;
+    report(output, &[(root.certificate(), &files)])
 }
 
-/// Where the parts of one certificate are written.
-pub(crate) struct Files {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-    pub(crate) request: Option<PathBuf>,
-    pub(crate) full_chain: Option<PathBuf>,
+fn intermediate(ca: &CaArguments, issuer: &str, stem: &str, output: &Output) -> Result<(), Error> {
+    let maker = Maker::new(&ca.common);
+    let files = maker.ca_files(stem, true)?;
+    let passphrase = ca.common.passphrase.choose()?;
+    let issuer = maker.issuer(issuer, &passphrase)?;
+    let key = maker.generate("the intermediate's key")?;
+    let name = ca.name.as_deref().unwrap_or(INTERMEDIATE_NAME);
+    let made = match ca.path_length {
+        None => issuer.create_intermediate(name, Arc::clone(&key), maker.validity)?,
+        Some(length) => issuer.create_intermediate_with_path_length(
+            name,
+            Arc::clone(&key),
+            maker.validity,
+            length,
+        )?,
+    };
+    maker.write_ca(&files, &made, name, &key, &passphrase)?;
+    report(output, &[(made.certificate(), &files)])
 }
 
-impl Maker {
-    fn new(common: &Common) -> Self {
-        Self {
-            folder: Folder::new(&common.dir).overwrite(common.force),
-            key_type: common.key_type,
-            validity: Validity::days(common.days),
-        }
-    }
-
-    /// As the tutorial does it, in a folder of its own.
-    pub(crate) fn tutorial(dir: &Path) -> Self {
-        Self {
-            folder: Folder::new(dir).overwrite(true),
-            key_type: KeyType::TUTORIAL,
-            validity: Validity::days(Validity::TUTORIAL_DAYS),
-        }
-    }
-
-    pub(crate) fn ca_files(&self, stem: &str, with_request: bool) -> Result<Files, Error> {
-        let files = Files {
-            certificate: self.folder.certificate(stem),
-            key: self.folder.key(stem),
-            request: with_request.then(|| self.folder.request(stem)),
-            full_chain: None,
-        };
-        self.folder.check_free(&files.all())?;
-        Ok(files)
-    }
-
-    pub(crate) fn device_files(&self, stem: &str) -> Result<Files, Error> {
-        let files = Files {
-            certificate: self.folder.certificate(stem),
-            key: self.folder.key(stem),
-            request: Some(self.folder.request(stem)),
-            full_chain: Some(self.folder.full_chain(stem)),
-        };
-        self.folder.check_free(&files.all())?;
-        Ok(files)
-    }
-
-    /// A new key; an RSA-4096 key takes a while, so a terminal sees that something happens.
-    fn generate(&self, what: &str) -> Result<Arc<PrivateKey>, Error> {
-        let progress = match stderr().is_terminal() {
-            true => ProgressBar::new_spinner().with_message(format!("Making {what}")),
-            false => ProgressBar::hidden(),
-        };
-        progress.enable_steady_tick(Duration::from_millis(100));
-        let key = PrivateKey::generate(self.key_type);
-        progress.finish_and_clear();
-        key.map(Arc::new)
-    }
-
-    /// The key goes first: a certificate without its key would be of no use.
-    pub(crate) fn write_ca(
-        &self,
-        files: &Files,
-        authority: &Authority,
-        name: &str,
-        key: &Arc<PrivateKey>,
-        passphrase: &Passphrase,
-    ) -> Result<(), Error> {
-        self.folder.write_private(&files.key, &key.to_encrypted_pem(passphrase)?)?;
-        if let Some(request) = &files.request {
-            let text = SubjectKey::from(Arc::clone(key)).certificate_request(name)?;
-            self.folder.write_public(request, &text)?;
-        }
-        self.folder.write_public(&files.certificate, &authority.certificate().to_pem())
-    }
-
-    pub(crate) fn device(
-        &self,
-        id: &RegistrationId,
-        issuer: &Authority,
-    ) -> Result<(Certificate, Files), Error> {
-        let key = self.generate(&format!("the key of {id}"))?;
-        self.device_with_key(id, issuer, &key)
-    }
-
-    pub(crate) fn device_with_key(
-        &self,
-        id: &RegistrationId,
-        issuer: &Authority,
-        key: &Arc<PrivateKey>,
-    ) -> Result<(Certificate, Files), Error> {
-        let files = self.device_files(id.as_str())?;
-        let certificate = issuer.issue_device(id, key.public_key_info(), self.validity)?;
-        let mut chain = certificate.to_pem() + &issuer.certificate().to_pem();
-        for above in self.folder.issuers_of(issuer.certificate())? {
-            chain.push_str(&above.to_pem());
-        }
-        self.folder.write_private(&files.key, &key.to_pem()?)?;
-        if let Some(request) = &files.request {
-            let text = SubjectKey::from(Arc::clone(key)).certificate_request(id.as_str())?;
-            self.folder.write_public(request, &text)?;
-        }
-        self.folder.write_public(&files.certificate, &certificate.to_pem())?;
-        if let Some(full_chain) = &files.full_chain {
-            self.folder.write_public(full_chain, &chain)?;
-        }
-        Ok((certificate, files))
-    }
-
-    /// A CA of the folder, with its key.
-    fn issuer(&self, stem: &str, passphrase: &Passphrase) -> Result<Authority, Error> {
-        let read = |path: &Path| {
-            fs::read(path).map_err(|error| {
-                Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
-                    .with_hint("Make the issuing CA first, or name its folder by --dir.")
-            })
-        };
-        let path = self.folder.certificate(stem);
-        let certificate = certificates_from_pem(&read(&path)?)?.remove(0);
-        let key = PrivateKey::from_pem(&read(&self.folder.key(stem))?, Some(passphrase))
-            .map_err(|error| error.in_context(self.folder.key(stem).display()))?;
-        Authority::new(certificate, Arc::new(key)).map_err(|error| error.in_context(path.display()))
-    }
+fn verification(code: &str, common: &Common, issuer: &str, output: &Output) -> Result<(), Error> {
+    let maker = Maker::new(common);
+    let files = Files {
+        certificate: maker.folder.certificate(Folder::VERIFICATION),
+        key: maker.folder.key(Folder::VERIFICATION),
+        request: None,
+        full_chain: None,
+    };
+    maker.folder.check_free(&files.all())?;
+    let passphrase = common.passphrase.read(ISSUER_PROMPT)?;
+    let issuer = maker.issuer(issuer, &passphrase)?;
+    let key = maker.generate("the verification key")?;
+    let certificate = issuer.issue_verification(code, key.public_key_info(), maker.validity)?;
+    maker.folder.write_private(&files.key, key.to_pem()?.as_bytes())?;
+    maker.folder.write_public(&files.certificate, certificate.to_pem())?;
+    report(output, &[(&certificate, &files)])
 }
 
-impl Files {
-    fn all(&self) -> Vec<PathBuf> {
-        let optional = [self.request.clone(), self.full_chain.clone()];
-        [self.certificate.clone(), self.key.clone()]
-            .into_iter()
-            .chain(optional.into_iter().flatten())
-            .collect()
-    }
+/// Reads a file; the error names it.
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
+    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+        Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
+    })
 }
 
 fn report(output: &Output, made: &[(&Certificate, &Files)]) -> Result<(), Error> {

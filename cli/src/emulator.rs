@@ -55,8 +55,10 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
         std::fs::write(path, emulator.root_pem())
             .map_err(|error| io_error(&path.display().to_string(), &error))?;
     }
+    // The signals are caught before anybody is told that the emulator is ready.
+    let end = end_signal()?;
     announce(&emulator, root_out.as_deref(), output)?;
-    wait_for_end().await?;
+    end.await?;
     emulator.stop().await;
     Ok(())
 }
@@ -136,25 +138,31 @@ fn announce(
     ))
 }
 
-async fn wait_for_end() -> Result<(), Error> {
+/// Ctrl-C, or SIGTERM where there is one.
+fn end_signal() -> Result<impl Future<Output = Result<(), Error>>, Error> {
     let failed = |error: std::io::Error| io_error("the signal handler", &error);
     #[cfg(unix)]
     {
-        let mut terminate =
-            signal::unix::signal(signal::unix::SignalKind::terminate()).map_err(failed)?;
-        tokio::select! {
-            interrupted = signal::ctrl_c() => interrupted.map_err(failed),
-            _ = terminate.recv() => Ok(()),
-        }
+        use signal::unix::{SignalKind, signal};
+
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => Ok(()),
+                _ = terminate.recv() => Ok(()),
+            }
+        })
     }
     #[cfg(not(unix))]
-    signal::ctrl_c().await.map_err(failed)
+    Ok(async move { signal::ctrl_c().await.map_err(failed) })
 }
 
 pub(crate) fn failure(error: &EmulatorError) -> Error {
     let kind = match error {
         EmulatorError::InvalidSetting(_) => ErrorKind::InvalidArgument,
         EmulatorError::Io { .. } => ErrorKind::ConnectionFailed,
+        EmulatorError::Store(_) => ErrorKind::FileNotReadable,
         _ => ErrorKind::Internal,
     };
     Error::new(kind, error.to_string()).during("start the emulator")

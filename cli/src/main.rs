@@ -1,6 +1,7 @@
 //! `dps`: chains, registration, enrollment management and the local emulator in one command.
 
 mod chain;
+mod doctor;
 mod emulator;
 mod manage;
 mod output;
@@ -40,9 +41,11 @@ struct Arguments {
 enum Command {
     /// The tutorial in one command: emulator, chain, enrollment group, two devices, telemetry.
     Quickstart(quickstart::Arguments),
-    /// Make certificates: root, intermediate, device, proof of possession.
+    /// Make, show, check and convert certificates.
     #[command(subcommand)]
     Chain(chain::Command),
+    /// Find what is wrong with a device's credential, clock, network or enrollment.
+    Doctor(doctor::Arguments),
     /// Register a device with DPS, and optionally send a message to its hub.
     Register(register::Arguments),
     /// Run a local DPS with linked IoT hubs.
@@ -71,12 +74,21 @@ fn main() -> ExitCode {
         }
     };
     let output = Output::new(arguments.json);
+    // What core and the emulator tolerate or try again is worth knowing; results stay apart.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&output, &output::io_error("the runtime", &error)),
     };
     let result = runtime.block_on(async {
         match arguments.command {
+            // It has exit codes of its own.
+            Command::Doctor(arguments) => return Ok(doctor::run(arguments, &output).await),
             Command::Quickstart(arguments) => quickstart::run(arguments, &output).await,
             Command::Chain(command) => chain::run(command, &output),
             Command::Register(arguments) => register::run(arguments, &output).await,
@@ -88,11 +100,9 @@ fn main() -> ExitCode {
             Command::Enrollment(command) => manage::enrollment::run(command, &output).await,
             Command::Hub(command) => manage::hub::run(command, &output).await,
         }
+        .map(|()| ExitCode::SUCCESS)
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&output, &error),
-    }
+    result.unwrap_or_else(|error| fail(&output, &error))
 }
 
 /// `EX_USAGE` and `EX_TEMPFAIL` of sysexits(3).

@@ -15,5 +15,6 @@ mod query;
 mod registration;
 mod sas;
 mod settings;
+mod symmetric_key;
 mod target;
 mod twin;

@@ -4,7 +4,7 @@
 use std::{
     env, fs,
     io::{IsTerminal, stdin},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use dps_core::{Error, ErrorKind, key::Passphrase};
@@ -29,6 +29,15 @@ impl PassphraseSource {
         }
     }
 
+    /// As [`read`](Self::read); `None` where none is given and nobody can be asked.
+    pub(crate) fn read_if_any(&self, prompt: &str) -> Result<Option<Passphrase>, Error> {
+        match self.given()? {
+            Some(passphrase) => Ok(Some(Passphrase::new(passphrase.as_str()))),
+            None if stdin().is_terminal() => self.read(prompt).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The passphrase for a new key; a prompt asks twice.
     pub(crate) fn choose(&self) -> Result<Passphrase, Error> {
         let chosen = match self.given()? {
@@ -49,14 +58,18 @@ impl PassphraseSource {
 
     fn given(&self) -> Result<Option<Zeroizing<String>>, Error> {
         if let Some(path) = &self.passphrase_file {
-            let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
-                Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
-            })?;
-            let line = text.lines().next().unwrap_or_default();
-            return Ok(Some(Zeroizing::new(line.to_owned())));
+            return first_line(path).map(Some);
         }
         Ok(env::var(VARIABLE).ok().map(Zeroizing::new))
     }
+}
+
+/// The first line of a file that holds a secret.
+pub(crate) fn first_line(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+        Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
+    })?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Error> {

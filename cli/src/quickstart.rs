@@ -53,7 +53,9 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
     };
 
     output.line("Create an X.509 certificate chain")?;
-    let chain = make_chain(dir).await?;
+    let maker = Maker::tutorial(dir);
+    check_free(&maker)?;
+    let chain = make_chain(&maker).await?;
     for certificate in [&chain.root, &chain.intermediate] {
         output.line(format!("  {}", certificate.subject()))?;
     }
@@ -101,8 +103,15 @@ struct Chain {
     intermediate: Certificate,
 }
 
+/// Somebody's keys may be in the folder: that is said before new ones are made.
+fn check_free(maker: &Maker) -> Result<(), Error> {
+    maker.ca_files(Folder::ROOT, false)?;
+    maker.ca_files(Folder::INTERMEDIATE, true)?;
+    DEVICES.iter().try_for_each(|device| maker.device_files(device).map(drop))
+}
+
 /// RSA-4096 keys, new at each run and made on all cores, in the tutorial's files.
-async fn make_chain(dir: &Path) -> Result<Chain, Error> {
+async fn make_chain(maker: &Maker) -> Result<Chain, Error> {
     let progress = match stderr().is_terminal() {
         true => ProgressBar::new(2 + DEVICES.len() as u64),
         false => ProgressBar::hidden(),
@@ -129,7 +138,6 @@ async fn make_chain(dir: &Path) -> Result<Chain, Error> {
     }
     progress.finish_and_clear();
 
-    let maker = Maker::tutorial(dir);
     let passphrase = Passphrase::new(PASSPHRASE);
     let validity = Validity::days(Validity::TUTORIAL_DAYS);
     let mut keys = keys.into_iter();

@@ -1,6 +1,10 @@
 //! `dps register`: one registration, and optionally one message to the assigned hub.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use dps_core::{
     Assignment, Credential, Error, ErrorKind, Identity, ProvisioningClient,
@@ -9,29 +13,54 @@ use dps_core::{
     transport::Network,
 };
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
-use crate::{output::Output, passphrase::PassphraseSource};
+use crate::{
+    output::Output,
+    passphrase::{PassphraseSource, first_line},
+};
+
+/// The environment variable that holds the device's symmetric key.
+const SYMMETRIC_KEY: &str = "DPS_SYMMETRIC_KEY";
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Example, with a certificate:
   dps register --id-scope 0ne00000A0A --cert certs/device-01-full-chain.cert.pem \\
-    --key private/device-01.key.pem --send 'Hello world'")]
+    --key private/device-01.key.pem --send 'Hello world'
+
+Example, with a symmetric key:
+  dps register --id-scope 0ne00000A0A --registration-id device-01 \\
+    --symmetric-key-file device-01.key")]
 pub(crate) struct Arguments {
     /// The ID scope of the DPS instance
     #[arg(long, value_name = "SCOPE")]
     id_scope: String,
     /// The PEM file with the device's full certificate chain
-    #[arg(long, value_name = "FILE")]
-    cert: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
     /// The PEM file with the private key of the leaf certificate
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// The registration ID [default: the common name of the leaf certificate]
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The file with the device's symmetric key in base64 [else, without --cert: the environment
+    /// variable DPS_SYMMETRIC_KEY]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "key"])]
+    symmetric_key_file: Option<PathBuf>,
+    /// The file with the symmetric key of the device's enrollment group in base64, from which its
+    /// own is derived
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cert", "key", "symmetric_key_file"])]
+    group_key_file: Option<PathBuf>,
+    /// The registration ID; with a symmetric key it must be given [default: the common name of the
+    /// leaf certificate]
     #[arg(long, value_name = "ID")]
     registration_id: Option<String>,
     /// The PEM file with the CA certificates that DPS knows: a gap in the chain is then found
     /// before dialling
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "cert",
+        conflicts_with_all = ["symmetric_key_file", "group_key_file"]
+    )]
     ca: Option<PathBuf>,
     /// The DPS endpoint
     #[arg(long, default_value = GLOBAL_HOST)]
@@ -48,7 +77,7 @@ pub(crate) struct Arguments {
     /// What a custom allocation policy is to know about the device, as JSON
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
-    /// The longest that the registration may take, in seconds
+    /// The longest that all of it may take, in seconds
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     deadline: u64,
     /// Send this text to the assigned hub
@@ -60,9 +89,11 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Error> {
     let identity = arguments.open()?;
-    for warning in identity.chain().warnings() {
-        output.warning(warning);
-    }
+    let deadline = Instant::now().checked_add(Duration::from_secs(arguments.deadline));
+    let left = || match deadline {
+        Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        None => Duration::MAX,
+    };
     let assignment = arguments.client(&identity, output.is_json())?.register().await?;
     output.line(format!(
         "Registration Information received from service: {}, deviceId: {}",
@@ -70,19 +101,52 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
         assignment.device_id()
     ))?;
     if let Some(text) = &arguments.send {
-        let hub = assignment.connect(&identity).await?;
-        hub.send(text.as_str()).await?;
-        hub.close(Duration::from_secs(10)).await?;
+        let hub = assignment.hub(&identity).deadline(left()).connect().await?;
+        // A message that was sent is on its way all the same: closing says what became of it.
+        let sent = tokio::time::timeout(left(), hub.send(text.as_str())).await;
+        hub.close(left()).await?;
+        sent.unwrap_or_else(|_| Err(too_late(arguments.deadline)))?;
         output.line("Message acknowledged by the hub")?;
     }
     output.json(&describe(&assignment, arguments.send.is_some()))
 }
 
 impl Arguments {
-    /// Asks for a passphrase only where the key turns out to need one.
     fn open(&self) -> Result<Identity, Error> {
+        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
+            return self.open_certificate(cert, key);
+        }
+        let (file, credential): (_, fn(&str, &str) -> Credential) =
+            match (&self.group_key_file, &self.symmetric_key_file) {
+                (Some(file), _) => (Some(file), |id, key| Credential::group_key(id, key)),
+                (None, file) => (file.as_ref(), |id, key| Credential::symmetric_key(id, key)),
+            };
+        let key = match file {
+            Some(file) => first_line(file)?,
+            None => {
+                let key = env::var(SYMMETRIC_KEY).ok().filter(|key| !key.is_empty());
+                Zeroizing::new(key.ok_or_else(|| {
+                    usage("nothing was given that the device could prove itself by").with_hint(
+                        "Give --cert and --key, --symmetric-key-file or --group-key-file, or set \
+                         DPS_SYMMETRIC_KEY.",
+                    )
+                })?)
+            }
+        };
+        let id = self.registration_id.as_deref().ok_or_else(|| {
+            usage("a symmetric key does not tell whose it is: --registration-id is missing")
+        })?;
+        credential(id, key.trim()).open().map_err(|error| match (error.kind(), file) {
+            (ErrorKind::KeyMalformed, Some(file)) => error.in_context(file.display()),
+            (ErrorKind::KeyMalformed, None) => error.in_context(SYMMETRIC_KEY),
+            _ => error,
+        })
+    }
+
+    /// Asks for a passphrase only where the key turns out to need one.
+    fn open_certificate(&self, cert: &Path, key: &Path) -> Result<Identity, Error> {
         let credential = || {
-            let credential = Credential::pem_files(&self.cert, &self.key);
+            let credential = Credential::pem_files(cert, key);
             match &self.ca {
                 Some(ca) => credential.authorities_file(ca),
                 None => credential,
@@ -90,10 +154,11 @@ impl Arguments {
         };
         match credential().open() {
             Err(error) if error.kind() == ErrorKind::PassphraseRequired => {
-                let prompt = format!("Passphrase of {}: ", self.key.display());
-                // Where none can be had, the first error says it best.
-                let Ok(passphrase) = self.passphrase.read(&prompt) else { return Err(error) };
-                credential().passphrase(passphrase).open()
+                let prompt = format!("Passphrase of {}: ", key.display());
+                match self.passphrase.read_if_any(&prompt)? {
+                    Some(passphrase) => credential().passphrase(passphrase).open(),
+                    None => Err(error.with_hint("Give --passphrase-file or set DPS_PASSPHRASE.")),
+                }
             }
             result => result,
         }
@@ -116,9 +181,9 @@ impl Arguments {
             client = client.registration_id(registration_id);
         }
         if let Some(payload) = &self.payload {
-            client = client.payload(serde_json::from_str(payload).map_err(|error| {
-                Error::new(ErrorKind::InvalidArgument, format!("--payload is not JSON: {error}"))
-            })?);
+            let payload = serde_json::from_str(payload)
+                .map_err(|error| usage(&format!("--payload is not JSON: {error}")))?;
+            client = client.payload(payload);
         }
         if !quiet {
             client = client.on_progress(|progress| {
@@ -130,6 +195,18 @@ impl Arguments {
         }
         Ok(client)
     }
+}
+
+fn usage(message: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}
+
+fn too_late(seconds: u64) -> Error {
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        format!("the hub did not acknowledge the message within {seconds} s of the start"),
+    )
+    .during("send")
 }
 
 fn status(progress: Progress) -> Option<&'static str> {

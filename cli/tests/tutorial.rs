@@ -53,12 +53,24 @@ impl Emulator {
         let root = folder.join("certs/azure-iot-test-only.root.ca.cert.pem");
         let intermediate = folder.join("certs/azure-iot-test-only.intermediate.cert.pem");
         succeed(self.dps(&[
-            "certificate", "create", "--certificate-name", "my-root-ca", "--path", text(&root),
-            "--verified", "true",
+            "certificate",
+            "create",
+            "--certificate-name",
+            "my-root-ca",
+            "--path",
+            text(&root),
+            "--verified",
+            "true",
         ]));
         succeed(self.dps(&[
-            "enrollment-group", "create", "--enrollment-id", "my-device-group",
-            "--certificate-path", text(&intermediate), "--provisioning-status", "enabled",
+            "enrollment-group",
+            "create",
+            "--enrollment-id",
+            "my-device-group",
+            "--certificate-path",
+            text(&intermediate),
+            "--provisioning-status",
+            "enabled",
         ]));
     }
 
@@ -66,7 +78,12 @@ impl Emulator {
         let chain = folder.join(format!("certs/{device}-full-chain.cert.pem"));
         let key = folder.join(format!("private/{device}.key.pem"));
         let mut command = self.dps(&[
-            "register", "--id-scope", self.text("idScope"), "--cert", text(&chain), "--key",
+            "register",
+            "--id-scope",
+            self.text("idScope"),
+            "--cert",
+            text(&chain),
+            "--key",
             text(&key),
         ]);
         command.args(more).output().unwrap()
@@ -94,21 +111,29 @@ fn the_openssl_chain_provisions_both_devices() {
             [
                 "Provisioning Status: PROV_DEVICE_REG_STATUS_CONNECTED",
                 "Provisioning Status: PROV_DEVICE_REG_STATUS_ASSIGNING",
-                &format!("Registration Information received from service: {HUB}, deviceId: {device}"),
+                &format!(
+                    "Registration Information received from service: {HUB}, deviceId: {device}"
+                ),
                 "Message acknowledged by the hub",
             ]
         );
     }
     // "Confirm your device provisioning registration", in the article's own words.
     let records = succeed(emulator.dps(&[
-        "enrollment-group", "registration", "list", "--enrollment-id", "my-device-group",
+        "enrollment-group",
+        "registration",
+        "list",
+        "--enrollment-id",
+        "my-device-group",
     ]));
     let records: Value = serde_json::from_str(&records).unwrap();
     let mut assigned: Vec<_> = records
         .as_array()
         .unwrap()
         .iter()
-        .map(|record| (record["deviceId"].as_str().unwrap(), record["assignedHub"].as_str().unwrap()))
+        .map(|record| {
+            (record["deviceId"].as_str().unwrap(), record["assignedHub"].as_str().unwrap())
+        })
         .collect();
     assigned.sort_unstable();
     assert_eq!(assigned, [("device-01", HUB), ("device-02", HUB)]);
@@ -118,6 +143,12 @@ fn the_openssl_chain_provisions_both_devices() {
         assert_eq!(device["status"], "enabled");
     }
     assert_eq!(devices.as_array().unwrap().len(), 2);
+
+    // A difference of case alone is warned about, where the user sees it.
+    let output = emulator.register(folder, "device-01", &["--registration-id", "DEVICE-01"]);
+    assert!(output.status.success());
+    let warned = String::from_utf8_lossy(&output.stderr);
+    assert!(warned.contains("\"DEVICE-01\"") && warned.contains("differ in case"), "{warned}");
 }
 
 #[test]
@@ -128,7 +159,10 @@ fn our_chain_replaces_the_openssl_commands() {
     fs::write(&passphrase, "1234\n").unwrap();
     let in_dir = |arguments: &[&str]| {
         let mut command = dps(arguments);
-        command.current_dir(dir).args(["--key-type", "ec-p256", "--passphrase-file"]).arg(&passphrase);
+        command
+            .current_dir(dir)
+            .args(["--key-type", "ec-p256", "--passphrase-file"])
+            .arg(&passphrase);
         command
     };
     succeed(in_dir(&["chain", "root"]));
@@ -136,9 +170,18 @@ fn our_chain_replaces_the_openssl_commands() {
     let printed = succeed(in_dir(&["chain", "device", "device-01", "device-02", "--json"]));
     let printed: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(printed[1]["subject"], "CN=device-02");
-    let [root, intermediate, leaf] = ["azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate", "device-01"]
-        .map(|stem| dir.join(format!("certs/{stem}.cert.pem")));
-    openssl(&["verify", "-x509_strict", "-CAfile", text(&root), "-untrusted", text(&intermediate), text(&leaf)]);
+    let [root, intermediate, leaf] =
+        ["azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate", "device-01"]
+            .map(|stem| dir.join(format!("certs/{stem}.cert.pem")));
+    openssl(&[
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        text(&root),
+        "-untrusted",
+        text(&intermediate),
+        text(&leaf),
+    ]);
     let full_chain = fs::read_to_string(dir.join("certs/device-01-full-chain.cert.pem")).unwrap();
     let parts = [&leaf, &intermediate, &root].map(|file| fs::read_to_string(file).unwrap());
     assert_eq!(full_chain, parts.concat());
@@ -159,16 +202,43 @@ fn our_chain_replaces_the_openssl_commands() {
     assert_eq!((&result["assignedHub"], &result["deviceId"]), (&HUB.into(), &"device-02".into()));
 
     // Manual proof of possession, as in the tutorial's optional section.
-    succeed(emulator.dps(&["certificate", "create", "--certificate-name", "manual", "--path", text(&root)]));
-    let shown: Value = serde_json::from_str(&succeed(emulator.dps(&["certificate", "show", "--certificate-name", "manual"]))).unwrap();
+    succeed(emulator.dps(&[
+        "certificate",
+        "create",
+        "--certificate-name",
+        "manual",
+        "--path",
+        text(&root),
+    ]));
+    let shown: Value = serde_json::from_str(&succeed(emulator.dps(&[
+        "certificate",
+        "show",
+        "--certificate-name",
+        "manual",
+    ])))
+    .unwrap();
     assert_eq!(shown["properties"]["isVerified"], false);
     let etag = shown["etag"].as_str().unwrap();
-    let coded: Value = serde_json::from_str(&succeed(emulator.dps(&["certificate", "generate-verification-code", "--certificate-name", "manual", "--etag", etag]))).unwrap();
+    let coded: Value = serde_json::from_str(&succeed(emulator.dps(&[
+        "certificate",
+        "generate-verification-code",
+        "--certificate-name",
+        "manual",
+        "--etag",
+        etag,
+    ])))
+    .unwrap();
     let code = coded["properties"]["verificationCode"].as_str().unwrap();
     succeed(in_dir(&["chain", "verification", code]));
     let proof = dir.join("certs/verification-code.cert.pem");
     let verified: Value = serde_json::from_str(&succeed(emulator.dps(&[
-        "certificate", "verify", "--certificate-name", "manual", "--path", text(&proof), "--etag",
+        "certificate",
+        "verify",
+        "--certificate-name",
+        "manual",
+        "--path",
+        text(&proof),
+        "--etag",
         coded["etag"].as_str().unwrap(),
     ])))
     .unwrap();
@@ -224,18 +294,95 @@ fn quickstart_ends_with_both_devices_telemetry_records_and_hub_devices() {
     }
 
     let text = succeed(dps(&["quickstart"]));
-    for words in ["contoso-hub-2.azure-devices.net", "device-02", "enabled", "Hello from device-01"] {
+    for words in ["contoso-hub-2.azure-devices.net", "device-02", "enabled", "Hello from device-01"]
+    {
         assert!(text.contains(words), "{words} in {text}");
     }
+}
+
+#[test]
+fn a_hub_that_never_acknowledges_does_not_hang_the_command() {
+    let scratch = tempfile::tempdir().unwrap();
+    let faults = scratch.path().join("faults.json");
+    fs::write(&faults, r#"[{"step": "telemetry", "times": 0, "action": {"drop": true}}]"#).unwrap();
+    let arguments = ["--retry-after", "0", "--faults", text(&faults)];
+    let emulator = Emulator::start(&scratch.path().join("root.pem"), &arguments);
+    let folder = tutorial_folder();
+    emulator.enroll(folder);
+    let output = emulator.register(folder, "device-01", &["--send", "hi", "--deadline", "3"]);
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    // Nor does a deadline that no clock can count.
+    let endless = u64::MAX.to_string();
+    let output = emulator.register(folder, "device-02", &["--deadline", &endless]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn quickstart_overwrites_nobodys_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("private/azure-iot-test-only.root.ca.key.pem");
+    fs::create_dir(key.parent().unwrap()).unwrap();
+    fs::write(&key, "mine").unwrap();
+    let output = dps(&["quickstart", "--dir", text(folder.path())]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("exists already"));
+    assert_eq!(fs::read_to_string(&key).unwrap(), "mine");
+}
+
+#[test]
+fn a_data_file_keeps_its_id_scope_and_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let scratch = tempfile::tempdir().unwrap();
+    let (root, data) = (scratch.path().join("root.pem"), scratch.path().join("emulator.db"));
+    let first = Emulator::start(&root, &["--data", text(&data), "--id-scope", "0neCUSTOM"]);
+    assert_eq!(first.text("idScope"), "0neCUSTOM");
+    for entry in fs::read_dir(scratch.path()).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("emulator.db") {
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?}", entry.file_name());
+        }
+    }
+    drop(first);
+    let again = Emulator::start(&root, &["--data", text(&data)]);
+    assert_eq!(again.text("idScope"), "0neCUSTOM");
+    drop(again);
+    let other = dps(&[
+        "emulator",
+        "--data",
+        text(&data),
+        "--id-scope",
+        "0neOTHER",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    let output = { other }.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    fs::write(&data, "not a database").unwrap();
+    let output =
+        dps(&["emulator", "--data", text(&data), "--listen", "127.0.0.1:0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("emulator.db") && !said.contains("DPS_INTERNAL"), "{said}");
 }
 
 #[test]
 fn failures_have_their_exit_codes_and_json() {
     let nothing = dps(&["register", "--id-scope", "0ne00000A0A"]).output().unwrap();
     assert_eq!(nothing.status.code(), Some(64), "a usage mistake");
-    let missing = dps(&["register", "--json", "--id-scope", "0ne00000A0A", "--cert", "/nowhere", "--key", "/nowhere"])
-        .output()
-        .unwrap();
+    let missing = dps(&[
+        "register",
+        "--json",
+        "--id-scope",
+        "0ne00000A0A",
+        "--cert",
+        "/nowhere",
+        "--key",
+        "/nowhere",
+    ])
+    .output()
+    .unwrap();
     assert_eq!(missing.status.code(), Some(1));
     let error: Value = serde_json::from_slice(&missing.stderr).unwrap();
     assert_eq!(error["error"]["name"], "DPS_FILE_NOT_READABLE");
@@ -244,8 +391,17 @@ fn failures_have_their_exit_codes_and_json() {
     let chain = folder.join("certs/device-01-full-chain.cert.pem");
     let key = folder.join("private/device-01.key.pem");
     let closed = dps(&[
-        "register", "--id-scope", "0ne00000A0A", "--cert", text(&chain), "--key", text(&key),
-        "--connect-to", "127.0.0.1:1", "--deadline", "1",
+        "register",
+        "--id-scope",
+        "0ne00000A0A",
+        "--cert",
+        text(&chain),
+        "--key",
+        text(&key),
+        "--connect-to",
+        "127.0.0.1:1",
+        "--deadline",
+        "1",
     ])
     .output()
     .unwrap();
@@ -255,7 +411,9 @@ fn failures_have_their_exit_codes_and_json() {
 fn dps(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dps"));
     command.args(arguments).stdin(Stdio::null());
-    for variable in ["DPS_CONNECT_TO", "SSL_CERT_FILE", "DPS_LOGIN", "DPS_HUB_LOGIN", "DPS_PASSPHRASE"] {
+    for variable in
+        ["DPS_CONNECT_TO", "SSL_CERT_FILE", "DPS_LOGIN", "DPS_HUB_LOGIN", "DPS_PASSPHRASE"]
+    {
         command.env_remove(variable);
     }
     command

@@ -10,23 +10,32 @@ use zeroize::Zeroizing;
 
 use crate::{
     chain::{self, CertificateChain},
-    error::{ErrorKind, Result},
+    error::{Error, ErrorKind, Result},
     identity::Identity,
     key::{Passphrase, PrivateKey},
     pem,
+    registration_id::RegistrationId,
     signer::Signer,
+    symmetric_key::{SymmetricKey, TokenSigner, derive_device_key},
 };
 
-/// A certificate chain and a key, wherever they are kept.
+/// A certificate chain and a key, or a registration ID and a symmetric key, wherever they are
+/// kept.
 pub struct Credential {
-    chain: Source,
-    key: Key,
+    proof: Proof,
     passphrase: Option<Passphrase>,
     authorities: Option<Source>,
 }
 
+enum Proof {
+    X509 { chain: Source, key: Key },
+    SymmetricKey { registration_id: String, secret: Secret },
+}
+
 enum Key {
     Source(Source),
+    /// In the PKCS#12 file that holds the chain.
+    WithChain,
     Signer(Arc<dyn Signer>),
 }
 
@@ -35,30 +44,76 @@ enum Source {
     Memory(&'static str, Zeroizing<Vec<u8>>),
 }
 
+enum Secret {
+    /// The device's own key, in base64.
+    Device(Zeroizing<String>),
+    /// The key of its enrollment group, in base64.
+    Group(Zeroizing<String>),
+    Signer(Arc<dyn TokenSigner>),
+}
+
 impl Credential {
-    /// A PEM file with the full chain, and a PEM file with the leaf's private key.
+    /// A file with the full chain, and a file with the leaf's private key: PEM, DER or PKCS#12.
     pub fn pem_files(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self::new(Source::File(chain.into()), Key::Source(Source::File(key.into())))
+        Self::x509(Source::File(chain.into()), Key::Source(Source::File(key.into())))
     }
 
-    /// The full chain and the leaf's private key as PEM text.
+    /// The full chain and the leaf's private key: PEM, DER or PKCS#12.
     pub fn pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
         let key = Source::Memory("the private key", Zeroizing::new(key.into()));
-        Self::new(Source::chain(chain.into()), Key::Source(key))
+        Self::x509(Source::chain(chain.into()), Key::Source(key))
+    }
+
+    /// A PKCS#12 (PFX) file with the full chain and the leaf's private key. Without a
+    /// [`passphrase`](Self::passphrase) the empty one is tried.
+    pub fn pkcs12_file(path: impl Into<PathBuf>) -> Self {
+        Self::x509(Source::File(path.into()), Key::WithChain)
+    }
+
+    /// As [`pkcs12_file`](Self::pkcs12_file), from memory.
+    pub fn pkcs12(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = Zeroizing::new(bytes.into());
+        Self::x509(Source::Memory("the PKCS#12 file", bytes), Key::WithChain)
     }
 
     /// The full chain as PEM text, with a key that signs and stays where it is.
     pub fn signer(chain: impl Into<Vec<u8>>, signer: Arc<dyn Signer>) -> Self {
-        Self::new(Source::chain(chain.into()), Key::Signer(signer))
+        Self::x509(Source::chain(chain.into()), Key::Signer(signer))
     }
 
     /// A PEM file with the full chain, with a key that signs and stays where it is.
     pub fn signer_with_chain_file(chain: impl Into<PathBuf>, signer: Arc<dyn Signer>) -> Self {
-        Self::new(Source::File(chain.into()), Key::Signer(signer))
+        Self::x509(Source::File(chain.into()), Key::Signer(signer))
     }
 
-    fn new(chain: Source, key: Key) -> Self {
-        Self { chain, key, passphrase: None, authorities: None }
+    /// The device's own symmetric key in base64: the primary or secondary key of its individual
+    /// enrollment, or the one that was derived for it from the key of its enrollment group.
+    pub fn symmetric_key(registration_id: impl Into<String>, key: impl Into<String>) -> Self {
+        Self::keyed(registration_id, Secret::Device(Zeroizing::new(key.into())))
+    }
+
+    /// The symmetric key of an enrollment group in base64, from which the device's own is derived.
+    ///
+    /// Better is a device that holds its own key only: see [`derive_device_key`].
+    pub fn group_key(registration_id: impl Into<String>, group_key: impl Into<String>) -> Self {
+        Self::keyed(registration_id, Secret::Group(Zeroizing::new(group_key.into())))
+    }
+
+    /// A symmetric key that signs tokens and stays where it is.
+    pub fn token_signer(registration_id: impl Into<String>, signer: Arc<dyn TokenSigner>) -> Self {
+        Self::keyed(registration_id, Secret::Signer(signer))
+    }
+
+    fn x509(chain: Source, key: Key) -> Self {
+        Self::new(Proof::X509 { chain, key })
+    }
+
+    fn keyed(registration_id: impl Into<String>, secret: Secret) -> Self {
+        Self::new(Proof::SymmetricKey { registration_id: registration_id.into(), secret })
+    }
+
+    fn new(proof: Proof) -> Self {
+        Self { proof, passphrase: None, authorities: None }
     }
 
     /// The passphrase of an encrypted key.
@@ -80,34 +135,84 @@ impl Credential {
         self
     }
 
-    /// Reads the chain and the key and proves that they belong together.
+    /// Reads the chain and the key and proves that they belong together; or reads the symmetric
+    /// key.
     pub fn open(self) -> Result<Identity> {
-        self.try_open().map_err(|error| error.during("open credential"))
-    }
-
-    fn try_open(self) -> Result<Identity> {
-        let chain = self.chain.parse(CertificateChain::from_pem)?;
-        for warning in chain.warnings() {
-            tracing::warn!("{}: {warning}", self.chain);
-        }
-        let identity = match self.key {
-            Key::Signer(signer) => Identity::from_signer(chain, signer)
-                .map_err(|error| error.in_context(&self.chain))?,
-            Key::Source(source) => {
-                let passphrase = self.passphrase.as_ref();
-                let key = source.parse(|bytes| PrivateKey::from_pem(bytes, passphrase))?;
-                Identity::from_key(chain, key).map_err(|error| {
-                    error.in_context(format_args!("{source} and {}", self.chain))
-                })?
+        let Self { proof, passphrase, authorities } = self;
+        match proof {
+            Proof::X509 { chain, key } => open_x509(&chain, key, passphrase, authorities),
+            Proof::SymmetricKey { .. } if passphrase.is_some() || authorities.is_some() => {
+                Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "a symmetric key has neither a passphrase nor authorities",
+                ))
             }
-        };
-        if let Some(source) = &self.authorities {
-            let authorities = source.parse(chain::certificates_from_pem)?;
-            let reached = identity.chain().check_reaches(&authorities);
-            reached.map_err(|error| error.in_context(&self.chain))?;
+            Proof::SymmetricKey { registration_id, secret } => open_keyed(&registration_id, secret),
         }
-        Ok(identity)
+        .map_err(|error| error.during("open credential"))
     }
+}
+
+/// A key that was read, with the files that an error is to name.
+enum OpenKey {
+    Private(PrivateKey, String),
+    Signer(Arc<dyn Signer>),
+}
+
+fn open_x509(
+    source: &Source,
+    key: Key,
+    passphrase: Option<Passphrase>,
+    authorities: Option<Source>,
+) -> Result<Identity> {
+    let passphrase = passphrase.as_ref();
+    let (chain, key) = match key {
+        Key::WithChain => {
+            let (chain, key) = source.parse(|bytes| chain::from_pkcs12(bytes, passphrase))?;
+            (chain, OpenKey::Private(key, source.to_string()))
+        }
+        Key::Source(key) => (
+            source.parse(|bytes| CertificateChain::from_any_form(bytes, passphrase))?,
+            OpenKey::Private(
+                key.parse(|bytes| PrivateKey::from_pem(bytes, passphrase))?,
+                format!("{key} and {source}"),
+            ),
+        ),
+        Key::Signer(signer) => (
+            source.parse(|bytes| CertificateChain::from_any_form(bytes, passphrase))?,
+            OpenKey::Signer(signer),
+        ),
+    };
+    for warning in chain.warnings() {
+        tracing::warn!("{source}: {warning}");
+    }
+    let identity = match key {
+        OpenKey::Private(key, context) => {
+            Identity::from_key(chain, key).map_err(|error| error.in_context(context))?
+        }
+        OpenKey::Signer(signer) => {
+            Identity::from_signer(chain, signer).map_err(|error| error.in_context(source))?
+        }
+    };
+    if let (Some(authorities), Some(chain)) = (authorities, identity.chain()) {
+        let authorities = authorities.parse(chain::certificates_from_pem)?;
+        chain.check_reaches(&authorities).map_err(|error| error.in_context(source))?;
+    }
+    Ok(identity)
+}
+
+fn open_keyed(registration_id: &str, secret: Secret) -> Result<Identity> {
+    let id = RegistrationId::parse(registration_id)?;
+    let signer: Arc<dyn TokenSigner> = match secret {
+        Secret::Device(key) => Arc::new(SymmetricKey::from_base64(&key)?),
+        Secret::Group(key) => {
+            let group_key = SymmetricKey::from_base64(&key)
+                .map_err(|error| error.in_context("the enrollment group's key"))?;
+            Arc::new(derive_device_key(&group_key, &id))
+        }
+        Secret::Signer(signer) => signer,
+    };
+    Ok(Identity::from_token_signer(id, signer))
 }
 
 impl Source {
@@ -139,6 +244,50 @@ impl fmt::Display for Source {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credential({}, ..)", self.chain)
+        match &self.proof {
+            Proof::X509 { chain, .. } => write!(f, "Credential({chain}, ..)"),
+            Proof::SymmetricKey { registration_id, .. } => {
+                write!(f, "Credential({registration_id}, ..)")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "O+H9VTcdJP0Tqkl7bh4nVG0OJNrAataMpuWB54D0VEc=";
+
+    #[test]
+    fn a_symmetric_key_stands_for_the_registration_id_it_was_given_with() {
+        let id = "x".repeat(128);
+        for credential in [Credential::symmetric_key(&id, KEY), Credential::group_key(&id, KEY)] {
+            let shown = format!("{credential:?}");
+            let identity = credential.open().unwrap();
+            assert_eq!(identity.registration_id().unwrap().as_str(), id);
+            assert!(identity.chain().is_none());
+            assert!(!format!("{shown} {identity:?}").contains("O+H9"), "{shown} {identity:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_symmetric_key_is_said_without_showing_it() {
+        let pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+        for (credential, kind, words) in [
+            (Credential::symmetric_key("a b", KEY), ErrorKind::RegistrationIdInvalid, "' '"),
+            (Credential::symmetric_key("a", &KEY[1..]), ErrorKind::KeyMalformed, "not base64"),
+            (Credential::group_key("a", "O+H9VQ=="), ErrorKind::KeyMalformed, "group's key"),
+            (
+                Credential::symmetric_key("a", KEY).authorities(pem),
+                ErrorKind::InvalidArgument,
+                "neither a passphrase nor authorities",
+            ),
+        ] {
+            let error = credential.open().unwrap_err();
+            assert_eq!((error.kind(), error.operation()), (kind, "open credential"), "{error}");
+            assert!(error.message().contains(words), "{error}");
+            assert!(!error.to_string().contains("H9VT"), "{error}");
+        }
     }
 }

@@ -99,6 +99,7 @@ error_kinds! {
 
     InvalidArgument = 901, "DPS_INVALID_ARGUMENT", false, "An argument is invalid.";
     Unsupported = 902, "DPS_UNSUPPORTED", false, "This is not supported.";
+    Forked = 903, "DPS_FORKED", false, "The client belongs to the process that this one was forked from.";
     Internal = 999, "DPS_INTERNAL", false, "A fault of this SDK.";
 }
 

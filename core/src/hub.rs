@@ -14,8 +14,9 @@ mod wire;
 
 use std::{
     fmt,
+    ops::RangeInclusive,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ use self::{
 use crate::{
     error::{Error, ErrorKind, Result},
     identity::Identity,
+    symmetric_key::LIFETIME,
     tls::{TlsClient, TlsStream},
     transport::{Host, MQTT_PORT, Network, mqtt::Publish},
 };
@@ -41,6 +43,11 @@ const ROOM: usize = 8 * 1024;
 /// The longest keep-alive that a hub grants: 29.45 minutes.
 /// (Microsoft, "Communicate with IoT Hub using MQTT", default keep-alive timeout)
 const MAX_KEEP_ALIVE: Duration = Duration::from_secs(1767);
+
+/// The shortest and the longest life of a token. A client connects anew for each, so a shorter one
+/// would be a hot loop.
+const TOKEN_LIFETIMES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(365 * 24 * 3600);
 
 /// One message from a device to the cloud.
 #[derive(Clone, Default)]
@@ -315,6 +322,7 @@ struct Options {
     port: u16,
     deadline: Duration,
     keep_alive: Duration,
+    token_lifetime: Duration,
     jitter_seed: Option<u64>,
 }
 
@@ -325,6 +333,7 @@ impl Default for Options {
             port: MQTT_PORT,
             deadline: Duration::from_secs(60),
             keep_alive: Duration::from_secs(60),
+            token_lifetime: LIFETIME,
             jitter_seed: None,
         }
     }
@@ -356,6 +365,17 @@ impl HubBuilder<'_> {
         self
     }
 
+    /// How long the hub accepts a token of a device with a symmetric key; an hour unless told.
+    ///
+    /// At four fifths of it the client connects anew with a fresh token: it lets the hub
+    /// acknowledge what was written, for at most five seconds, and writes what was sent meanwhile
+    /// afterwards, so that nothing is lost or overtaken. The state stays
+    /// [`Connected`](ConnectionState::Connected), unless connecting anew fails.
+    pub fn token_lifetime(mut self, token_lifetime: Duration) -> Self {
+        self.options.token_lifetime = token_lifetime;
+        self
+    }
+
     /// Makes the waits between attempts to connect the same at each run.
     pub fn jitter_seed(mut self, seed: u64) -> Self {
         self.options.jitter_seed = Some(seed);
@@ -370,7 +390,8 @@ impl HubBuilder<'_> {
     }
 
     async fn try_connect(self) -> Result<HubClient> {
-        let Options { network, port, deadline, keep_alive, jitter_seed } = self.options;
+        let Options { network, port, deadline, keep_alive, token_lifetime, jitter_seed } =
+            self.options;
         let host = Host::parse(&self.host)?;
         let device_id = DeviceId::parse(&self.device_id)?;
         if !(Duration::from_secs(1)..=MAX_KEEP_ALIVE).contains(&keep_alive) {
@@ -380,9 +401,20 @@ impl HubBuilder<'_> {
             )
             .with_hint(format!("A hub grants 1 to {} seconds.", MAX_KEEP_ALIVE.as_secs())));
         }
+        if !TOKEN_LIFETIMES.contains(&token_lifetime) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "a token lifetime of {} s is not possible: one second to one year is",
+                    token_lifetime.as_secs_f64()
+                ),
+            ));
+        }
+        self.identity.check(SystemTime::now())?;
+        let tokens = self.identity.hub_tokens(host.as_str(), device_id.as_str(), token_lifetime);
         let tls = self.identity.tls(network.trusted_roots())?;
         let opener = TlsOpener { network, host: host.clone(), port, tls };
-        start(Dialer { opener, host, device_id, keep_alive }, deadline, jitter_seed).await
+        start(Dialer { opener, host, device_id, tokens, keep_alive }, deadline, jitter_seed).await
     }
 }
 

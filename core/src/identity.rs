@@ -1,6 +1,11 @@
-//! A device's chain and what signs for it, proven to belong together.
+//! Who a device is: its chain and what signs for it, proven to belong together, or its symmetric
+//! key.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_lc_rs::{
     rand::fill,
@@ -19,18 +24,19 @@ use crate::{
     key::{KeyType, PrivateKey},
     registration_id::RegistrationId,
     signer::{self, SignatureAlgorithm, Signer},
+    symmetric_key::{TokenSigner, Tokens},
     tls::{ClientKey, Roots, TlsClient},
 };
 
 /// Who the device is. Cheap to clone.
 ///
-/// There is no identity whose key does not belong to its leaf certificate.
+/// There is no identity whose private key does not belong to its leaf certificate.
 #[derive(Clone)]
 pub struct Identity(Arc<Inner>);
 
-struct Inner {
-    chain: CertificateChain,
-    key: Arc<ClientKey>,
+enum Inner {
+    X509 { chain: CertificateChain, key: Arc<ClientKey> },
+    SymmetricKey { registration_id: RegistrationId, signer: Arc<dyn TokenSigner> },
 }
 
 impl Identity {
@@ -41,28 +47,43 @@ impl Identity {
         if leaf.public_key_info() != key.public_key_info() {
             return Err(mismatch(leaf, &format!("the private key is {}", key.key_type())));
         }
-        Ok(Self::new(chain, Arc::new(key)))
+        Ok(Self::x509(chain, Arc::new(key)))
     }
 
     /// A key that is elsewhere. It proves that it is the leaf's by one test signature.
     pub(crate) fn from_signer(chain: CertificateChain, signer: Arc<dyn Signer>) -> Result<Self> {
         prove(chain.leaf(), signer.as_ref())?;
-        Ok(Self::new(chain, signer))
+        Ok(Self::x509(chain, signer))
     }
 
-    fn new(chain: CertificateChain, signer: Arc<dyn Signer>) -> Self {
+    /// A symmetric key, here or elsewhere. Only the service can tell whether it is the right one.
+    pub(crate) fn from_token_signer(
+        registration_id: RegistrationId,
+        signer: Arc<dyn TokenSigner>,
+    ) -> Self {
+        Self(Arc::new(Inner::SymmetricKey { registration_id, signer }))
+    }
+
+    fn x509(chain: CertificateChain, signer: Arc<dyn Signer>) -> Self {
         let key = Arc::new(ClientKey::new(chain.to_der(), signer));
-        Self(Arc::new(Inner { chain, key }))
+        Self(Arc::new(Inner::X509 { chain, key }))
     }
 
-    /// The device's certificates.
-    pub fn chain(&self) -> &CertificateChain {
-        &self.0.chain
+    /// The device's certificates; a device with a symmetric key has none.
+    pub fn chain(&self) -> Option<&CertificateChain> {
+        match self.0.as_ref() {
+            Inner::X509 { chain, .. } => Some(chain),
+            Inner::SymmetricKey { .. } => None,
+        }
     }
 
-    /// The registration ID that the leaf's common name stands for.
+    /// The registration ID: the one that the leaf's common name stands for, or the one that the
+    /// symmetric key was given with.
     pub fn registration_id(&self) -> Result<RegistrationId> {
-        let leaf = self.0.chain.leaf();
+        let leaf = match self.0.as_ref() {
+            Inner::X509 { chain, .. } => chain.leaf(),
+            Inner::SymmetricKey { registration_id, .. } => return Ok(registration_id.clone()),
+        };
         let common_name = leaf.common_name().ok_or_else(|| {
             Error::new(
                 ErrorKind::RegistrationIdMismatch,
@@ -78,18 +99,55 @@ impl Identity {
 
     /// What can be said before dialling: the dates of every certificate of the chain.
     pub fn check(&self, now: SystemTime) -> Result<()> {
-        self.0.chain.check_validity(now)
+        self.chain().map_or(Ok(()), |chain| chain.check_validity(now))
     }
 
     /// What TLS connections of this identity need.
     pub(crate) fn tls(&self, roots: &Roots) -> Result<TlsClient> {
-        TlsClient::new(Arc::clone(&self.0.key), roots)
+        match self.0.as_ref() {
+            Inner::X509 { key, .. } => TlsClient::new(Arc::clone(key), roots),
+            Inner::SymmetricKey { .. } => TlsClient::anonymous(roots),
+        }
+    }
+
+    /// What a registration of this identity shows in place of a certificate.
+    pub(crate) fn registration_tokens(
+        &self,
+        id_scope: &str,
+        registration_id: &RegistrationId,
+    ) -> Option<Tokens> {
+        let signer = self.token_signer()?;
+        Some(Tokens::for_registration(signer, id_scope, registration_id))
+    }
+
+    /// What a hub is shown in place of a certificate.
+    pub(crate) fn hub_tokens(
+        &self,
+        hub: &str,
+        device_id: &str,
+        lifetime: Duration,
+    ) -> Option<Tokens> {
+        Some(Tokens::for_device(self.token_signer()?, hub, device_id, lifetime))
+    }
+
+    fn token_signer(&self) -> Option<Arc<dyn TokenSigner>> {
+        match self.0.as_ref() {
+            Inner::X509 { .. } => None,
+            Inner::SymmetricKey { signer, .. } => Some(Arc::clone(signer)),
+        }
     }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("chain", &self.0.chain).finish_non_exhaustive()
+        let mut shown = f.debug_struct("Identity");
+        match self.0.as_ref() {
+            Inner::X509 { chain, .. } => shown.field("chain", chain),
+            Inner::SymmetricKey { registration_id, .. } => {
+                shown.field("registration_id", registration_id)
+            }
+        };
+        shown.finish_non_exhaustive()
     }
 }
 

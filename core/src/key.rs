@@ -1,5 +1,7 @@
 //! Software private keys: made, read, written, and used for signing.
 
+mod proc_type;
+
 use std::fmt;
 
 use aws_lc_rs::{
@@ -13,11 +15,13 @@ use aws_lc_rs::{
     },
 };
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, pkcs5::pbes2};
+use x509_parser::asn1_rs::FromDer;
 use zeroize::Zeroizing;
 
 use crate::{
+    chain::pkcs12,
     error::{Error, ErrorKind, Result},
-    pem,
+    pem::{self, Der},
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
 };
 
@@ -55,6 +59,10 @@ impl Passphrase {
     /// Takes the passphrase.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -109,16 +117,23 @@ impl PrivateKey {
         Self::from_pair(pair)
     }
 
-    /// Reads a key from PEM: PKCS#8 (plain, or encrypted by PBES2), PKCS#1 or SEC1.
+    /// Reads a key in whatever form it is kept: PKCS#8 (plain, or encrypted by PBES2), PKCS#1 or
+    /// SEC1, each in PEM or DER; OpenSSL's old encrypted PEM; a PKCS#12 file.
     pub fn from_pem(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Self> {
+        match Der::detect(bytes) {
+            Some(Der::Key) => return Self::from_der(bytes),
+            Some(Der::EncryptedKey) => return Self::from_encrypted_pkcs8(bytes, passphrase),
+            Some(Der::Pkcs12) => return pkcs12::read(bytes, passphrase)?.into_key(),
+            _ => {}
+        }
         let wrong_content = || {
             Error::new(
                 ErrorKind::WrongFileContent,
-                format!("a PEM private key was expected, but this is {}", pem::describe(bytes)),
+                format!("a private key was expected, but this is {}", pem::describe(bytes)),
             )
         };
         let blocks = match pem::parse(bytes) {
-            Ok(blocks) => blocks,
+            Ok(parsed) => parsed.blocks,
             Err(damage) => return Err(Error::new(ErrorKind::KeyMalformed, damage.to_string())),
         };
         let mut keys = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));
@@ -132,26 +147,41 @@ impl PrivateKey {
         if keys.next().is_some() {
             return Err(Error::new(ErrorKind::KeyMalformed, "it holds several private keys"));
         }
-        if block.encrypted_by_headers {
-            return Err(unsupported(
-                "a key in OpenSSL's old encrypted form (Proc-Type: 4,ENCRYPTED)",
-            )
-            .with_hint("Convert it: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW."));
-        }
-        match block.label.as_str() {
-            "PRIVATE KEY" => Self::from_pkcs8(&block.der),
-            "ENCRYPTED PRIVATE KEY" => Self::from_encrypted_pkcs8(&block.der, passphrase),
-            "RSA PRIVATE KEY" => Self::from_rsa(
-                rsa::KeyPair::from_der(&block.der).map_err(|_| malformed("PKCS#1 RSA"))?,
-            ),
-            "EC PRIVATE KEY" => Self::from_ec(&block.der),
+        let decrypted = match &block.dek_info {
+            None => None,
+            Some(dek_info) => Some(proc_type::decrypt(&block.der, dek_info, passphrase)?),
+        };
+        let der = decrypted.as_ref().unwrap_or(&block.der);
+        let key = match block.label.as_str() {
+            "PRIVATE KEY" => Self::from_pkcs8(der),
+            "ENCRYPTED PRIVATE KEY" => Self::from_encrypted_pkcs8(der, passphrase),
+            "RSA PRIVATE KEY" => Self::from_pkcs1(der),
+            "EC PRIVATE KEY" => Self::from_ec(der),
             label => Err(unsupported(&format!("a {label:?} block"))),
+        };
+        key.map_err(|error| match (&decrypted, error.kind()) {
+            // CBC has no tag: a wrong passphrase that happens to leave valid padding shows here.
+            (Some(plain), _) if !is_der(plain) => passphrase_wrong(),
+            _ => error,
+        })
+    }
+
+    /// Reads a key in DER: PKCS#8, PKCS#1 or SEC1.
+    pub fn from_der(der: &[u8]) -> Result<Self> {
+        if PrivateKeyInfoRef::try_from(der).is_ok() {
+            return Self::from_pkcs8(der);
+        }
+        // The version number of SEC1 is 1, that of PKCS#1 is 0 (RFC 5915, section 3; RFC 8017,
+        // appendix A.1.2).
+        match x509_parser::asn1_rs::Sequence::from_der(der) {
+            Ok((_, outer)) if outer.content.starts_with(&[0x02, 0x01, 0x01]) => Self::from_ec(der),
+            _ => Self::from_pkcs1(der),
         }
     }
 
     /// The key as PKCS#8 PEM, in the clear.
     pub fn to_pem(&self) -> Result<Zeroizing<String>> {
-        Ok(pem::write("PRIVATE KEY", &self.to_pkcs8()?))
+        Ok(pem::write("PRIVATE KEY", &self.to_der()?))
     }
 
     /// The key as PKCS#8 PEM, encrypted by PBES2 (RFC 8018): PBKDF2 with HMAC-SHA-256, AES-256-CBC.
@@ -163,7 +193,7 @@ impl PrivateKey {
         let (mut salt, mut iv) = ([0; 16], [0; 16]);
         fill(&mut salt).map_err(|_| internal(()))?;
         fill(&mut iv).map_err(|_| internal(()))?;
-        let der = self.to_pkcs8()?;
+        let der = self.to_der()?;
         let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ITERATIONS, &salt, iv)
             .map_err(|_| internal(()))?;
         let document = PrivateKeyInfoRef::try_from(der.as_slice())
@@ -171,6 +201,20 @@ impl PrivateKey {
             .encrypt_with_params(parameters, passphrase.as_bytes())
             .map_err(|_| internal(()))?;
         Ok(pem::write("ENCRYPTED PRIVATE KEY", document.as_bytes()))
+    }
+
+    /// The key as PKCS#8 DER, in the clear.
+    pub fn to_der(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let internal = |_| Error::new(ErrorKind::Internal, "the key has no PKCS#8 form");
+        Ok(match &self.pair {
+            Pair::Rsa(pair) => {
+                let der: Pkcs8V1Der<'static> = pair.as_der().map_err(internal)?;
+                Zeroizing::new(der.as_ref().to_vec())
+            }
+            Pair::Ecdsa(pair, _) => {
+                Zeroizing::new(pair.to_pkcs8v1().map_err(internal)?.as_ref().to_vec())
+            }
+        })
     }
 
     /// The public key as DER `SubjectPublicKeyInfo` (RFC 5280, section 4.1).
@@ -205,9 +249,16 @@ impl PrivateKey {
         }
     }
 
+    fn from_pkcs1(der: &[u8]) -> Result<Self> {
+        Self::from_rsa(rsa::KeyPair::from_der(der).map_err(|_| malformed("PKCS#1 RSA"))?)
+    }
+
     fn from_encrypted_pkcs8(der: &[u8], passphrase: Option<&Passphrase>) -> Result<Self> {
-        // A file may ask for 2^32 rounds, which would look like a hang.
-        const MAX_ITERATIONS: u32 = 50_000_000;
+        // A file may ask for 2^32 rounds or for all memory, which would look like a hang or end
+        // the process.
+        const MAX_ITERATIONS: u32 = 10_000_000;
+        const MAX_SCRYPT_MEMORY: u64 = 1 << 30;
+        const MAX_SCRYPT_LANES: u16 = 16;
 
         let old_scheme = || {
             unsupported("a key encrypted by PKCS#5 v1 or PKCS#12 encryption")
@@ -216,23 +267,22 @@ impl PrivateKey {
         let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| old_scheme())?;
         let parameters = info.encryption_algorithm.pbes2().ok_or_else(old_scheme)?;
         if parameters.kdf.pbkdf2().is_some_and(|kdf| kdf.iteration_count > MAX_ITERATIONS) {
-            return Err(unsupported("a key encrypted with over 50 million PBKDF2 iterations"));
+            return Err(unsupported("a key encrypted with over 10 million PBKDF2 iterations"));
         }
-        let Some(passphrase) = passphrase else {
-            return Err(Error::new(
-                ErrorKind::PassphraseRequired,
-                "the private key is encrypted and no passphrase was given",
-            ));
-        };
-        let wrong = || {
-            Error::new(
-                ErrorKind::PassphraseWrong,
-                "the passphrase does not decrypt the private key",
-            )
-        };
-        let plain = info.decrypt(passphrase.as_bytes()).map_err(|_| wrong())?;
+        if parameters.kdf.scrypt().is_some_and(|kdf| {
+            let memory = kdf
+                .cost_parameter
+                .checked_mul(u64::from(kdf.block_size))
+                .and_then(|blocks| blocks.checked_mul(128));
+            memory.is_none_or(|memory| memory > MAX_SCRYPT_MEMORY)
+                || kdf.parallelization > MAX_SCRYPT_LANES
+        }) {
+            return Err(unsupported("a key encrypted with scrypt over 1 GiB or 16 lanes"));
+        }
+        let passphrase = passphrase.ok_or_else(passphrase_required)?;
+        let plain = info.decrypt(passphrase.as_bytes()).map_err(|_| passphrase_wrong())?;
         // CBC has no tag: a wrong passphrase that happens to leave valid padding shows here.
-        PrivateKeyInfoRef::try_from(plain.as_bytes()).map_err(|_| wrong())?;
+        PrivateKeyInfoRef::try_from(plain.as_bytes()).map_err(|_| passphrase_wrong())?;
         Self::from_pkcs8(plain.as_bytes())
     }
 
@@ -262,19 +312,6 @@ impl PrivateKey {
         let public = public
             .map_err(|_| Error::new(ErrorKind::Internal, "the public key has no DER form"))?;
         Ok(Self { pair, public_key_info: public.as_ref().to_vec() })
-    }
-
-    fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let internal = |_| Error::new(ErrorKind::Internal, "the key has no PKCS#8 form");
-        Ok(match &self.pair {
-            Pair::Rsa(pair) => {
-                let der: Pkcs8V1Der<'static> = pair.as_der().map_err(internal)?;
-                Zeroizing::new(der.as_ref().to_vec())
-            }
-            Pair::Ecdsa(pair, _) => {
-                Zeroizing::new(pair.to_pkcs8v1().map_err(internal)?.as_ref().to_vec())
-            }
-        })
     }
 }
 
@@ -340,6 +377,22 @@ fn unsupported(what: &str) -> Error {
         ErrorKind::KeyUnsupported,
         format!("{what} is not supported; RSA of 2048 bits and more, EC P-256 and EC P-384 are"),
     )
+}
+
+/// Whether the bytes are one SEQUENCE and nothing else, as every key is.
+fn is_der(bytes: &[u8]) -> bool {
+    x509_parser::asn1_rs::Sequence::from_der(bytes).is_ok_and(|(rest, _)| rest.is_empty())
+}
+
+pub(crate) fn passphrase_required() -> Error {
+    Error::new(
+        ErrorKind::PassphraseRequired,
+        "the private key is encrypted and no passphrase was given",
+    )
+}
+
+pub(crate) fn passphrase_wrong() -> Error {
+    Error::new(ErrorKind::PassphraseWrong, "the passphrase does not decrypt the private key")
 }
 
 fn malformed(form: &str) -> Error {

@@ -25,7 +25,9 @@
 
 pub mod chain;
 pub mod credential;
+pub mod doctor;
 pub mod error;
+pub mod hsm;
 pub mod hub;
 pub mod identity;
 pub mod key;
@@ -33,6 +35,7 @@ mod pem;
 pub mod provisioning;
 pub mod registration_id;
 pub mod signer;
+pub mod symmetric_key;
 pub mod tls;
 pub mod transport;
 
@@ -45,4 +48,5 @@ pub use crate::{
     provisioning::{Assignment, ProvisioningClient},
     registration_id::RegistrationId,
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
+    symmetric_key::{SymmetricKey, TokenSigner},
 };

@@ -1,18 +1,29 @@
 //! PEM as people really have it (RFC 7468): CRLF, a byte order mark, text around the blocks.
 
+mod pasted;
+
 use std::{fmt, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
+pub(crate) use self::pasted::Pasted;
 use crate::error::{Error, ErrorKind, Result};
+
+/// What a text holds.
+pub(crate) struct Parsed {
+    pub(crate) blocks: Vec<Block>,
+    /// What had to be undone before the blocks could be read.
+    pub(crate) pasted: Vec<Pasted>,
+}
 
 /// One block between a BEGIN and an END line.
 pub(crate) struct Block {
     pub(crate) label: String,
     pub(crate) der: Zeroizing<Vec<u8>>,
-    /// Whether the block is a key in OpenSSL's old form, encrypted by its headers.
-    pub(crate) encrypted_by_headers: bool,
+    /// For a key in OpenSSL's old form, encrypted as its headers say: cipher and initialisation
+    /// vector (`DEK-Info` of RFC 1421, section 4.6.1.3).
+    pub(crate) dek_info: Option<String>,
 }
 
 /// Why a block cannot be read, and which block it is.
@@ -33,10 +44,10 @@ impl fmt::Display for Damage {
 
 /// All blocks of a text, in order. Text outside of blocks is skipped; a damaged block is an error,
 /// never dropped.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Block>, Damage> {
-    let text = String::from_utf8_lossy(bytes);
+pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Damage> {
+    let (text, pasted) = pasted::clean(bytes);
     let mut blocks = Vec::new();
-    let mut lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    let mut lines = text.lines().enumerate();
     while let Some((index, line)) = lines.next() {
         let Some(label) = boundary(line, "-----BEGIN ") else {
             if let Some(label) = boundary(line, "-----END ") {
@@ -56,7 +67,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Block>, Damage> {
             reason,
         };
         let mut body = Zeroizing::new(String::new());
-        let mut encrypted_by_headers = false;
+        let (mut encrypted, mut dek_info) = (false, None);
         loop {
             let Some((_, line)) = lines.next() else {
                 return Err(damage("its END line is missing"));
@@ -70,9 +81,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Block>, Damage> {
             if line.trim_start().starts_with("-----") {
                 return Err(damage("its END line is missing"));
             }
-            if line.contains(':') {
-                encrypted_by_headers |=
-                    line.starts_with("Proc-Type:") && line.contains("ENCRYPTED");
+            if let Some((name, value)) = line.split_once(':') {
+                match name.trim() {
+                    "Proc-Type" => encrypted = value.contains("ENCRYPTED"),
+                    "DEK-Info" => dek_info = Some(value.trim().to_owned()),
+                    _ => {}
+                }
                 continue;
             }
             body.extend(line.chars().filter(|c| !c.is_whitespace()));
@@ -83,9 +97,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Block>, Damage> {
             return Err(damage("it is empty"));
         }
         let label = label.to_owned();
-        blocks.push(Block { label, der: Zeroizing::new(der), encrypted_by_headers });
+        let dek_info = encrypted.then(|| dek_info.unwrap_or_default());
+        blocks.push(Block { label, der: Zeroizing::new(der), dek_info });
     }
-    Ok(blocks)
+    Ok(Parsed { blocks, pasted })
+}
+
+/// The text without what a clipboard or a source file added to it.
+pub(crate) fn cleaned(bytes: &[u8]) -> Zeroizing<String> {
+    pasted::clean(bytes).0
 }
 
 /// Writes one block, 64 characters a line.
@@ -120,14 +140,14 @@ pub(crate) fn describe(bytes: &[u8]) -> String {
     }
     match parse(bytes) {
         Err(damage) => format!("a damaged PEM file ({damage})"),
-        Ok(blocks) if blocks.is_empty() => {
+        Ok(Parsed { blocks, .. }) if blocks.is_empty() => {
             if std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')) {
                 "a text without any PEM block".into()
             } else {
                 "a binary file of an unknown kind".into()
             }
         }
-        Ok(blocks) => {
+        Ok(Parsed { blocks, .. }) => {
             let labels: Vec<_> = blocks.iter().map(|block| describe_label(&block.label)).collect();
             labels.join(" and ")
         }
@@ -152,25 +172,51 @@ fn boundary<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
     line.trim().strip_prefix(prefix)?.strip_suffix("-----")
 }
 
-/// DER files told apart by their first elements (X.690): a SEQUENCE that holds the version number
-/// 3 is PKCS#12 (RFC 7292), 0 or 1 a key (RFC 5958, RFC 8017, RFC 5915), and one that holds a SEQUENCE a certificate, a request or an encrypted key.
-fn describe_der(bytes: &[u8]) -> Option<&'static str> {
-    use x509_parser::{asn1_rs::FromDer, certificate::X509Certificate};
+/// What a file in DER holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Der {
+    Certificate,
+    Request,
+    Pkcs12,
+    Key,
+    EncryptedKey,
+    Other,
+}
 
-    if bytes.first() != Some(&0x30) {
-        return None;
-    }
-    if X509Certificate::from_der(bytes).is_ok() {
-        return Some("a DER certificate");
-    }
-    let (_, outer) = x509_parser::asn1_rs::Sequence::from_der(bytes).ok()?;
-    Some(match outer.content.as_ref() {
-        [0x02, 0x01, 0x03, ..] => "a PKCS#12 (PFX) file",
-        [0x02, 0x01, 0x00 | 0x01, ..] => "a DER private key",
-        _ if pkcs8::EncryptedPrivateKeyInfoRef::try_from(bytes).is_ok() => {
-            "an encrypted DER private key"
+impl Der {
+    /// DER files told apart by their first elements (X.690): a SEQUENCE that holds the version
+    /// number 3 is PKCS#12 (RFC 7292), 0 or 1 a key (RFC 5958, RFC 8017, RFC 5915), and one that
+    /// holds a SEQUENCE a certificate, a request or an encrypted key. `None` for what is no DER.
+    pub(crate) fn detect(bytes: &[u8]) -> Option<Self> {
+        use x509_parser::{
+            asn1_rs::{FromDer, Sequence},
+            certificate::X509Certificate,
+            certification_request::X509CertificationRequest,
+        };
+
+        if bytes.first() != Some(&0x30) {
+            return None;
         }
-        _ => "a DER file of an unknown kind",
+        let (_, outer) = Sequence::from_der(bytes).ok()?;
+        Some(match outer.content.as_ref() {
+            [0x02, 0x01, 0x03, ..] => Self::Pkcs12,
+            [0x02, 0x01, 0x00 | 0x01, ..] => Self::Key,
+            _ if X509Certificate::from_der(bytes).is_ok() => Self::Certificate,
+            _ if X509CertificationRequest::from_der(bytes).is_ok() => Self::Request,
+            _ if pkcs8::EncryptedPrivateKeyInfoRef::try_from(bytes).is_ok() => Self::EncryptedKey,
+            _ => Self::Other,
+        })
+    }
+}
+
+fn describe_der(bytes: &[u8]) -> Option<&'static str> {
+    Der::detect(bytes).map(|der| match der {
+        Der::Certificate => "a DER certificate",
+        Der::Request => "a DER certificate request",
+        Der::Pkcs12 => "a PKCS#12 (PFX) file",
+        Der::Key => "a DER private key",
+        Der::EncryptedKey => "an encrypted DER private key",
+        Der::Other => "a DER file of an unknown kind",
     })
 }
 
@@ -190,7 +236,12 @@ mod tests {
     use super::*;
 
     fn labels(text: &str) -> Vec<(String, Vec<u8>)> {
-        parse(text.as_bytes()).unwrap().into_iter().map(|b| (b.label, b.der.to_vec())).collect()
+        parse(text.as_bytes())
+            .unwrap()
+            .blocks
+            .into_iter()
+            .map(|b| (b.label, b.der.to_vec()))
+            .collect()
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Registration with the Device Provisioning Service over MQTT.
 
 mod assignment;
-mod hint;
 mod machine;
 mod wire;
 
@@ -24,9 +23,11 @@ use self::{
     wire::{Answer, Request},
 };
 use crate::{
+    doctor::{Shown, with_finding},
     error::{Error, ErrorKind, Result},
     identity::Identity,
     registration_id::RegistrationId,
+    symmetric_key::Tokens,
     tls::{TlsClient, TlsStream},
     transport::{
         Host, MQTT_PORT, Network,
@@ -80,8 +81,8 @@ impl ProvisioningClient {
         }
     }
 
-    /// The registration ID, where it is not to be taken from the leaf's common name, which it must
-    /// equal all the same.
+    /// The registration ID, where it is not to be taken from the identity (the leaf's common name,
+    /// or what the symmetric key was given with), which it must equal all the same.
     pub fn registration_id(mut self, registration_id: impl Into<String>) -> Self {
         self.registration_id = Some(registration_id.into());
         self
@@ -138,7 +139,7 @@ impl ProvisioningClient {
     /// Registers the device and waits for its assignment.
     pub async fn register(&self) -> Result<Assignment> {
         self.try_register().await.map_err(|error| {
-            hint::explain(error, &self.identity, &self.id_scope).during("register")
+            with_finding(error, Shown::by(&self.identity), &self.id_scope).during("register")
         })
     }
 
@@ -182,8 +183,17 @@ impl ProvisioningClient {
                     None => Event::Failed(no_session()),
                 },
                 Action::Pause => {
-                    sleep_until(until).await;
-                    Event::TimeOver
+                    let flushed = match &mut session {
+                        Some(session) => session.flush().await,
+                        None => Ok(()),
+                    };
+                    match flushed {
+                        Ok(()) => {
+                            sleep_until(until).await;
+                            Event::TimeOver
+                        }
+                        Err(error) => Event::Failed(error),
+                    }
                 }
                 Action::Finish(result) => {
                     if let Some(session) = session.take() {
@@ -211,15 +221,28 @@ impl ProvisioningClient {
         self.identity.check(SystemTime::now())?;
         let tls = self.identity.tls(self.network.trusted_roots())?;
         let user_name = wire::user_name(&self.id_scope, &registration_id, &self.api_version);
-        Ok(Target { host, port: self.port, tls, user_name, registration_id })
+        let tokens = self.identity.registration_tokens(&self.id_scope, &registration_id);
+        Ok(Target { host, port: self.port, tls, user_name, tokens, registration_id })
     }
 
     fn checked_registration_id(&self) -> Result<RegistrationId> {
         let Some(asked_for) = &self.registration_id else {
             return self.identity.registration_id();
         };
+        let Some(chain) = self.identity.chain() else {
+            let own = self.identity.registration_id()?;
+            // To the letter: a key that was derived for another letter case is another key.
+            if own.as_str() == asked_for {
+                return Ok(own);
+            }
+            return Err(Error::new(
+                ErrorKind::RegistrationIdMismatch,
+                format!("the registration ID is {asked_for:?}, but the symmetric key is for {own}"),
+            )
+            .with_hint("Leave the registration ID out: the symmetric key was given with it."));
+        };
         let registration_id = RegistrationId::parse_common_name(asked_for)?;
-        let common_name = self.identity.chain().leaf().common_name().unwrap_or_default();
+        let common_name = chain.leaf().common_name().unwrap_or_default();
         if common_name == asked_for {
             return Ok(registration_id);
         }
@@ -263,16 +286,21 @@ struct Target {
     port: u16,
     tls: TlsClient,
     user_name: String,
+    tokens: Option<Tokens>,
     registration_id: RegistrationId,
 }
 
 impl Target {
     async fn connect(&self, network: &Network) -> Result<Session<TlsStream>> {
         let stream = network.open(&self.host, self.port, &self.tls).await?;
+        let password = match &self.tokens {
+            Some(tokens) => Some(tokens.issue(SystemTime::now()).await?),
+            None => None,
+        };
         let connect = Connect {
             client_id: self.registration_id.to_string(),
             user_name: self.user_name.clone(),
-            password: None,
+            password,
             clean_session: true,
             keep_alive: KEEP_ALIVE,
         };

@@ -2,6 +2,7 @@
 
 mod client_key;
 mod failure;
+mod recorder;
 mod roots;
 mod stepped;
 
@@ -17,7 +18,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client};
 
-pub(crate) use self::{client_key::ClientKey, failure::io_failure};
+pub(crate) use self::{client_key::ClientKey, failure::io_failure, recorder::ServerChain};
 pub use self::{
     roots::Roots,
     stepped::{SigningExecutor, SigningThreads},
@@ -57,6 +58,18 @@ impl TlsClient {
         Ok(Self::from_config(config, None, roots))
     }
 
+    /// Writes down which certificates the server presents, and then hangs up.
+    pub(crate) fn recorder() -> Result<(Self, ServerChain)> {
+        let chain = ServerChain::default();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .map_err(not_set_up)?
+            .dangerous()
+            .with_custom_certificate_verifier(recorder::verifier(&chain))
+            .with_no_client_auth();
+        Ok((Self::from_config(config, None, &Roots::default()), chain))
+    }
+
     fn from_config(
         mut config: ClientConfig,
         executor: Option<Arc<dyn SigningExecutor>>,
@@ -91,6 +104,10 @@ fn verifying(
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     Ok(ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {error}")))?
+        .map_err(not_set_up)?
         .with_webpki_verifier(roots.verifier()?))
+}
+
+fn not_set_up(error: rustls::Error) -> Error {
+    Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {error}"))
 }

@@ -124,7 +124,7 @@ impl Emulator {
 
     /// The ID scope devices register under.
     pub fn id_scope(&self) -> &str {
-        &self.settings.id_scope
+        self.shared.service.id_scope()
     }
 
     /// Host name of the instance's own endpoint.
@@ -222,7 +222,7 @@ impl Builder {
 
     /// The ID scope devices register under.
     pub fn id_scope(mut self, id_scope: impl Into<String>) -> Self {
-        self.settings.id_scope = id_scope.into();
+        self.settings.id_scope = Some(id_scope.into());
         self
     }
 
@@ -303,7 +303,7 @@ impl Builder {
                 listener::serve(listener, acceptor.clone(), router.clone(), shared.clone());
             shared.tasks.spawn(serving);
         }
-        tracing::info!(?endpoints, id_scope = settings.id_scope, "emulator ready");
+        tracing::info!(?endpoints, id_scope = shared.service.id_scope(), "emulator ready");
         let root_pem = root.certificate_pem().to_owned();
         let _stop = shared.stop.clone().drop_guard();
         Ok(Emulator { shared, endpoints, root_pem, settings, _stop })
@@ -313,8 +313,9 @@ impl Builder {
 fn check(settings: &Settings) -> Result<(), EmulatorError> {
     let invalid = |text: String| Err(EmulatorError::InvalidSetting(text));
     // It stands in user names and paths between slashes.
-    let scope = &settings.id_scope;
-    if scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    if let Some(scope) = &settings.id_scope
+        && (scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    {
         return invalid(format!("the ID scope {scope:?} is not of letters and digits"));
     }
     if DnsName::try_from(settings.dps_host()).is_err() || settings.dps_name.contains('.') {

@@ -82,6 +82,7 @@ async fn answer(service: Service, request: Request<Body>, route: Route) -> Resul
     };
     match route {
         Route::Enrollment(kind, id) => enrollments::one(call, kind, id).await,
+        Route::Attestation(kind, id) => enrollments::attestation(call, kind, id).await,
         Route::EnrollmentQuery(kind) => enrollments::query(call, kind).await,
         Route::Registration(id) => registrations::one(call, id).await,
         Route::RegistrationQuery(group) => registrations::query(call, group).await,
@@ -98,6 +99,7 @@ async fn answer(service: Service, request: Request<Body>, route: Route) -> Resul
 
 enum Route {
     Enrollment(Kind, String),
+    Attestation(Kind, String),
     EnrollmentQuery(Kind),
     Registration(String),
     RegistrationQuery(String),
@@ -115,6 +117,7 @@ impl Route {
     fn shape(&self) -> Shape {
         match self {
             Self::Enrollment(..)
+            | Self::Attestation(..)
             | Self::EnrollmentQuery(_)
             | Self::Registration(_)
             | Self::RegistrationQuery(_) => Shape::Dps,
@@ -154,6 +157,12 @@ fn route(method: &Method, segments: &[String]) -> Option<Route> {
     Some(match lower.as_slice() {
         ["enrollmentgroups", "query"] if queries => Route::EnrollmentQuery(Kind::Group),
         ["enrollmentgroups", _] => Route::Enrollment(Kind::Group, given(1)),
+        ["enrollmentgroups", _, "attestationmechanism"] => {
+            Route::Attestation(Kind::Group, given(1))
+        }
+        ["enrollments", _, "attestationmechanism"] => {
+            Route::Attestation(Kind::Individual, given(1))
+        }
         ["enrollments", "query"] if queries => Route::EnrollmentQuery(Kind::Individual),
         ["enrollments", _] => Route::Enrollment(Kind::Individual, given(1)),
         ["registrations", _, "query"] => Route::RegistrationQuery(given(1)),

@@ -8,12 +8,15 @@ mod presence;
 mod session;
 mod user_name;
 
+use std::future::pending;
 use std::sync::Arc;
 
 use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode, Packet};
 use rumqttc::mqttbytes::{Error as CodecError, Protocol};
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::faults::{Cut, Firing, Step};
 use crate::listener::{Connection, SILENCE, Shared};
@@ -140,7 +143,8 @@ where
     }
     tracing::debug!(device = dps.registration_id(), "connected to the provisioning service");
     frames.send(accepted());
-    Session::new(frames, connect.keep_alive, shared).run(dps, None).await
+    // Its token is judged with each request.
+    Session::new(frames, connect.keep_alive, shared).run(dps, pending()).await
 }
 
 async fn serve_hub<R, W>(
@@ -165,9 +169,12 @@ where
     }
     let admitted =
         shared.service.hub_connect(hub.name(), hub.device_id(), &connection.peer, sas.as_deref());
-    if let Err(refusal) = admitted.await {
-        return refuse(frames, ConnectReturnCode::NotAuthorized, refusal.to_string()).await;
-    }
+    let expiry = match admitted.await {
+        Ok(expiry) => expiry,
+        Err(refusal) => {
+            return refuse(frames, ConnectReturnCode::NotAuthorized, refusal.to_string()).await;
+        }
+    };
     // One connection per identity, the newer wins (Microsoft, iot-mqtt-connect-to-iot-hub). Its
     // CONNACK waits until the older one's last message is stored, which keeps them in order.
     let seat = shared.presence.take(hub.name(), hub.device_id(), connection.number).await;
@@ -177,11 +184,31 @@ where
     } else {
         tracing::debug!(hub = name, device = device_id, "connected to its hub");
         frames.send(accepted());
-        Session::new(frames, connect.keep_alive, shared).run(hub, Some(seat.evicted())).await
+        let over = over(seat.evicted(), expiry, shared);
+        Session::new(frames, connect.keep_alive, shared).run(hub, over).await
     };
     shared.service.hub_disconnected(&name, &device_id).await;
     seat.leave();
     end
+}
+
+/// Resolves, with the reason, when a hub ends a connection by itself: a newer one wants its place,
+/// or its token expires (Microsoft, iot-mqtt-connect-to-iot-hub).
+async fn over(
+    evicted: CancellationToken,
+    expiry: Option<OffsetDateTime>,
+    shared: &Shared,
+) -> &'static str {
+    let expired = async {
+        match expiry {
+            Some(expiry) => shared.service.reach(expiry).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = evicted.cancelled() => "a newer connection of this device",
+        () = expired => "its shared access signature has expired",
+    }
 }
 
 /// The faults of a CONNECT that strike before it is handled.

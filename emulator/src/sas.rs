@@ -14,7 +14,7 @@ pub(crate) struct SasToken {
     /// it wrote.
     resource: String,
     signature: Vec<u8>,
-    expiry: i64,
+    expiry: OffsetDateTime,
     expiry_text: String,
     policy: Option<String>,
 }
@@ -41,10 +41,15 @@ impl SasToken {
         Some(Self {
             resource: resource?,
             signature: signature?,
-            expiry: expiry_text.parse().ok()?,
+            expiry: OffsetDateTime::from_unix_timestamp(expiry_text.parse().ok()?).ok()?,
             expiry_text,
             policy: policy.filter(|name| !name.is_empty()),
         })
+    }
+
+    /// From when on it is no longer good.
+    pub(crate) fn expiry(&self) -> OffsetDateTime {
+        self.expiry
     }
 
     pub(crate) fn policy(&self) -> Option<&str> {
@@ -56,17 +61,29 @@ impl SasToken {
         decoded(&self.resource).is_some_and(|named| named.eq_ignore_ascii_case(resource))
     }
 
+    /// As [`holds`](Self::holds), for a key in base64 as it is stored.
+    pub(crate) fn holds_base64(&self, key: &str, now: OffsetDateTime) -> bool {
+        STANDARD.decode(key).is_ok_and(|key| !key.is_empty() && self.holds(&key, now))
+    }
+
     /// Whether `key` (decoded) signed it and it has not expired.
     pub(crate) fn holds(&self, key: &[u8], now: OffsetDateTime) -> bool {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let signed = format!("{}\n{}", self.resource, self.expiry_text);
-        hmac::verify(&key, signed.as_bytes(), &self.signature).is_ok()
-            && self.expiry > now.unix_timestamp()
+        hmac::verify(&key, signed.as_bytes(), &self.signature).is_ok() && self.expiry > now
     }
 }
 
 fn decoded(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// The key of one device, in base64, derived from the base64 of its group's key (Microsoft,
+/// concepts-symmetric-key-attestation).
+pub(crate) fn derived_key(group_key: &str, registration_id: &str) -> Option<String> {
+    let group_key = STANDARD.decode(group_key).ok().filter(|key| !key.is_empty())?;
+    let group_key = hmac::Key::new(hmac::HMAC_SHA256, &group_key);
+    Some(STANDARD.encode(hmac::sign(&group_key, registration_id.as_bytes())))
 }
 
 /// Signing, for the tests of this crate.
@@ -77,11 +94,16 @@ pub(crate) mod testing {
 
     pub(crate) fn token(resource: &str, key: &[u8], expiry: i64, policy: &str) -> String {
         let resource = utf8_percent_encode(resource, NON_ALPHANUMERIC).to_string();
+        format!("{}&skn={policy}", raw_token(&resource, key, expiry))
+    }
+
+    /// The resource as it stands, and no policy.
+    pub(crate) fn raw_token(resource: &str, key: &[u8], expiry: i64) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let signature =
             STANDARD.encode(hmac::sign(&key, format!("{resource}\n{expiry}").as_bytes()));
         let signature = utf8_percent_encode(&signature, NON_ALPHANUMERIC);
-        format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}&skn={policy}")
+        format!("SharedAccessSignature sr={resource}&sig={signature}&se={expiry}")
     }
 }
 
@@ -112,6 +134,17 @@ mod tests {
         assert_eq!(token.policy(), Some("registration"));
     }
 
+    /// The example of Microsoft's concepts-symmetric-key-attestation.
+    #[test]
+    fn a_device_key_is_derived_as_microsoft_documents_it() {
+        let group = "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==";
+        assert_eq!(
+            derived_key(group, "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6").as_deref(),
+            Some("Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=")
+        );
+        assert_eq!(derived_key("no base64", "a"), None);
+    }
+
     #[test]
     fn text_that_is_no_token_is_refused() {
         for text in [
@@ -120,6 +153,7 @@ mod tests {
             "SharedAccessSignature sr=a",
             "SharedAccessSignature sr=a&sig=%%%&se=1",
             "SharedAccessSignature sr=a&sig=AAAA&se=tomorrow",
+            "SharedAccessSignature sr=a&sig=AAAA&se=9223372036854775807",
             "SharedAccessSignaturé sr=a&sig=AAAA&se=1",
         ] {
             assert!(SasToken::parse(text).is_none(), "{text}");

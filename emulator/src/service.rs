@@ -77,19 +77,22 @@ struct Shared {
 const ID_SCOPE: &str = "settings/id-scope";
 const OWNER_KEY: &str = "settings/owner-key";
 
+/// The ID scope of a new instance that is given none.
+const DEFAULT_ID_SCOPE: &str = "0ne00000A0A";
+
 impl Service {
     /// Opens the state and starts its writer thread. A file keeps its ID scope, which may not be
     /// changed, and its owner key, which takes the place of the one in `settings`.
     pub(crate) fn open(settings: &Settings) -> Result<Self, EmulatorError> {
-        let (store, owner_key) = Store::open(settings.data.as_deref(), |db| {
-            let stored = keep(db, ID_SCOPE, &settings.id_scope)?;
-            if stored != settings.id_scope {
+        let (store, (id_scope, owner_key)) = Store::open(settings.data.as_deref(), |db| {
+            let asked_for = settings.id_scope.as_deref();
+            let stored = keep(db, ID_SCOPE, asked_for.unwrap_or(DEFAULT_ID_SCOPE))?;
+            if let Some(other) = asked_for.filter(|asked_for| *asked_for != stored) {
                 return Err(EmulatorError::InvalidSetting(format!(
-                    "the data file belongs to ID scope {stored}, not to {}",
-                    settings.id_scope
+                    "the data file belongs to ID scope {stored}, not to {other}"
                 )));
             }
-            Ok(keep(db, OWNER_KEY, &settings.owner_key)?)
+            Ok((stored, keep(db, OWNER_KEY, &settings.owner_key)?))
         })?;
         let owner_key_bytes = STANDARD
             .decode(&owner_key)
@@ -97,7 +100,7 @@ impl Service {
         Ok(Self(Arc::new(Shared {
             store,
             clock: clock::Clock::default(),
-            id_scope: settings.id_scope.clone(),
+            id_scope,
             dps_name: settings.dps_name.clone(),
             hubs: settings.hubs.clone(),
             retry_after: settings.retry_after,
@@ -116,6 +119,10 @@ impl Service {
     /// Sets the clock that judges certificates, tokens and dates off by some seconds.
     pub(crate) fn set_clock_skew(&self, seconds: i64) {
         self.0.clock.set_skew(seconds);
+    }
+
+    pub(crate) fn id_scope(&self) -> &str {
+        &self.0.id_scope
     }
 
     pub(crate) fn hub_names(&self) -> Vec<String> {
@@ -142,6 +149,11 @@ impl Service {
 
     pub(crate) fn now(&self) -> OffsetDateTime {
         self.0.clock.now()
+    }
+
+    /// Resolves when the clock shows `time`, be it by waiting or by being set.
+    pub(crate) async fn reach(&self, time: OffsetDateTime) {
+        self.0.clock.reach(time).await;
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 /// Everything [`Builder`](crate::Builder) collects and the service rules read.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    pub(crate) id_scope: String,
+    /// `None` is that of the data file, or the default.
+    pub(crate) id_scope: Option<String>,
     /// Name of the provisioning service; its host is [`Settings::dps_host`].
     pub(crate) dps_name: String,
     /// Host names of the linked hubs. May hold `localhost`, for clients whose port is fixed; may
@@ -34,7 +35,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            id_scope: "0ne00000A0A".to_owned(),
+            id_scope: None,
             dps_name: "my-dps-x509".to_owned(),
             hubs: vec!["contoso-hub-2.azure-devices.net".to_owned()],
             data: None,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dps_core::{
-    Credential, Error, ErrorKind, Identity, ProvisioningClient,
+    Credential, Error, ErrorKind, HubClient, Identity, ProvisioningClient,
     chain::{Authority, Certificate, CertificateChain, Validity},
     key::{KeyType, Passphrase, PrivateKey},
 };
@@ -221,33 +221,31 @@ fn a_file_that_is_something_else_is_said_to_be_that() {
     let path = |name: &str| folder.path().join(name);
     fs::write(path("chain"), &chain).unwrap();
     fs::write(path("key"), device.key_pem()).unwrap();
+    let request = folder.path().join("request");
     openssl(&[
-        "pkcs12",
-        "-export",
-        "-passout",
-        "pass:1234",
-        "-in",
-        text(&path("chain")),
-        "-inkey",
+        "req",
+        "-new",
+        "-subj",
+        "/CN=device-01",
+        "-key",
         text(&path("key")),
+        "-outform",
+        "DER",
         "-out",
-        text(&path("pfx")),
+        text(&request),
     ]);
-    openssl(&["pkey", "-in", text(&path("key")), "-outform", "DER", "-out", text(&path("der"))]);
-    let pfx = fs::read(path("pfx")).unwrap();
-    let der_key = fs::read(path("der")).unwrap();
+    let request = fs::read(request).unwrap();
 
     for (bytes, what) in [
         (chain.as_bytes(), "a certificate"),
         (b"", "an empty file"),
         (b"\0\x01\x02\xff", "a binary file"),
         (b"hello", "a text without any PEM block"),
-        (&pfx, "a PKCS#12 (PFX) file"),
-        (&der_key, "a DER private key"),
+        (&request, "a DER certificate request"),
         (device.certificate.der(), "a DER certificate"),
     ] {
         let error = files.error_with_key(bytes);
-        let words = [name(&files.key), "a PEM private key was expected, but this is", what];
+        let words = [name(&files.key), "a private key was expected, but this is", what];
         assert_error(&error, ErrorKind::WrongFileContent, &words);
     }
     fs::write(&files.key, device.key_pem()).unwrap();
@@ -255,11 +253,10 @@ fn a_file_that_is_something_else_is_said_to_be_that() {
         (device.key_pem().as_bytes(), "a private key"),
         (b"", "an empty file"),
         (b"\0\x01\x02\xff", "a binary file"),
-        (&pfx, "a PKCS#12 (PFX) file"),
-        (device.certificate.der(), "a DER certificate"),
+        (&request, "a DER certificate request"),
     ] {
         let error = files.error_with_chain(bytes);
-        let words = [name(&files.chain), "PEM certificates were expected, but this is", what];
+        let words = [name(&files.chain), "certificates were expected, but this is", what];
         assert_error(&error, ErrorKind::WrongFileContent, &words);
     }
 }
@@ -277,21 +274,56 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn old_encryption_forms_come_with_the_command_that_converts_them() {
+fn ciphers_that_are_not_read_come_with_the_command_that_converts_them() {
     let files = files();
     let out = files.key.with_file_name("old");
-    openssl(&[
-        "ec",
-        "-in",
-        text(&files.key),
-        "-aes128",
-        "-passout",
-        "pass:1234",
-        "-out",
-        text(&out),
-    ]);
+    let key = text(&files.key);
+    openssl(&["ec", "-in", key, "-camellia128", "-passout", "pass:1234", "-out", text(&out)]);
     let error = files.error_with_key(fs::read(&out).unwrap());
-    assert_error(&error, ErrorKind::KeyUnsupported, &["Proc-Type", "openssl pkcs8"]);
+    assert_error(&error, ErrorKind::KeyUnsupported, &["CAMELLIA-128-CBC", "openssl pkcs8"]);
+
+    fs::write(&files.key, hierarchy().1.key_pem()).unwrap();
+    let mut pkcs5_v1 = vec!["pkcs8", "-topk8", "-in", key, "-passout", "pass:1234"];
+    pkcs5_v1.extend(["-v1", "PBE-SHA1-3DES", "-out", text(&out)]);
+    openssl(&pkcs5_v1);
+    let error = files.error_with_key(fs::read(&out).unwrap());
+    assert_error(&error, ErrorKind::KeyUnsupported, &["PKCS#12 encryption", "openssl pkcs8"]);
+}
+
+#[test]
+fn a_pkcs12_file_without_a_mac_is_refused_and_its_passphrase_wanted() {
+    let files = files();
+    let pfx = files.chain.with_file_name("device-01.pfx");
+    let export = |extra: &[&str]| {
+        let mut arguments = vec!["pkcs12", "-export", "-passout", "pass:1234"];
+        arguments.extend(["-in", text(&files.chain), "-inkey", text(&files.key)]);
+        arguments.extend(["-out", text(&pfx)]);
+        arguments.extend(extra);
+        openssl(&arguments);
+    };
+    let open = |passphrase: Option<&str>| {
+        let credential = Credential::pkcs12_file(&pfx);
+        match passphrase {
+            Some(text) => credential.passphrase(Passphrase::new(text)).open(),
+            None => credential.open(),
+        }
+    };
+    export(&["-nomac"]);
+    let error = open(Some("1234")).unwrap_err();
+    assert_error(&error, ErrorKind::WrongFileContent, &["device-01.pfx", "no MAC"]);
+    export(&["-nokeys"]);
+    let error = open(Some("1234")).unwrap_err();
+    assert_error(&error, ErrorKind::WrongFileContent, &["device-01.pfx", "no private key"]);
+    export(&[]);
+    assert_error(&open(None).unwrap_err(), ErrorKind::PassphraseRequired, &["device-01.pfx"]);
+    let error = open(Some("falsch")).unwrap_err();
+    assert_error(&error, ErrorKind::PassphraseWrong, &["device-01.pfx"]);
+    assert!(!format!("{error} {error:?}").contains("falsch"));
+    open(Some("1234")).unwrap();
+    let whole = fs::read(&pfx).unwrap();
+    fs::write(&pfx, &whole[..whole.len() - 1]).unwrap();
+    let error = Credential::pkcs12_file(&pfx).open().unwrap_err();
+    assert_error(&error, ErrorKind::WrongFileContent, &["device-01.pfx", "damaged"]);
 }
 
 #[test]
@@ -400,9 +432,12 @@ async fn a_registration_id_that_cannot_be_is_refused_with_the_rule() {
 /// The error of a registration that must not even be dialled: the host cannot be resolved.
 async fn refused(chain: &str, device: &Device) -> Error {
     let identity = Credential::pem(chain, device.key_pem()).open().unwrap();
-    ProvisioningClient::new("0ne00000A0A", &identity)
+    let hub = HubClient::builder("hub.invalid", "device-01", &identity).connect().await;
+    let at_dps = ProvisioningClient::new("0ne00000A0A", &identity)
         .host("dps.invalid")
         .register()
         .await
-        .unwrap_err()
+        .unwrap_err();
+    assert_eq!(hub.unwrap_err().kind(), at_dps.kind(), "a stored assignment is no way around it");
+    at_dps
 }

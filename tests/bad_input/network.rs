@@ -64,11 +64,9 @@ async fn an_unknown_host_is_named_with_its_cause() {
     // A name may resolve a moment later, so it is tried until the deadline.
     assert_error(
         &error,
-        ErrorKind::DeadlineExceeded,
-        &["no-such-dps.example", "Name or service not known"],
+        ErrorKind::HostNotFound,
+        &["no-such-dps.example", "Name or service not known", "given up after"],
     );
-    let source = std::error::Error::source(&error).unwrap().downcast_ref::<Error>().unwrap();
-    assert_eq!(source.kind(), ErrorKind::HostNotFound);
 }
 
 #[tokio::test]
@@ -77,9 +75,7 @@ async fn a_closed_port_is_named_with_its_cause() {
     let network = Network::default().connect_to(format!("127.0.0.1:{port}"));
     let error = error_of(network, "my.dps.example").await;
     let words = ["my.dps.example", &format!("127.0.0.1:{port}"), "refused"];
-    assert_error(&error, ErrorKind::DeadlineExceeded, &words);
-    let source = std::error::Error::source(&error).unwrap().downcast_ref::<Error>().unwrap();
-    assert_eq!(source.kind(), ErrorKind::ConnectionFailed);
+    assert_error(&error, ErrorKind::ConnectionFailed, &words);
 }
 
 #[tokio::test]

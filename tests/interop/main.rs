@@ -7,7 +7,8 @@ mod install;
 mod private_network;
 mod sdk;
 
-use dps_core::key::KeyType;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use dps_core::{RegistrationId, SymmetricKey, key::KeyType, symmetric_key::derive_device_key};
 use dps_emulator::{Action, Cut, Direction, Emulator, Fault, Recorded, Role, Step};
 use dps_tests::{Device, Hierarchy, cloud::Cloud};
 use serde_json::{Value, json};
@@ -47,6 +48,18 @@ async fn python_is_told_why_it_is_refused() {
 #[tokio::test]
 async fn node_is_told_why_it_is_refused() {
     private_network::run("node_is_told_why_it_is_refused", Sdk::Node, is_refused).await;
+}
+
+#[tokio::test]
+async fn python_provisions_by_a_symmetric_key() {
+    let test = "python_provisions_by_a_symmetric_key";
+    private_network::run(test, Sdk::Python, provisions_by_a_symmetric_key).await;
+}
+
+#[tokio::test]
+async fn node_provisions_by_a_symmetric_key() {
+    let test = "node_provisions_by_a_symmetric_key";
+    private_network::run(test, Sdk::Node, provisions_by_a_symmetric_key).await;
 }
 
 /// An emulator on the SDKs' port, in the service's own rhythm.
@@ -201,8 +214,60 @@ async fn is_refused(sdk: Sdk) {
     cloud.stop().await;
 }
 
+/// A device of a group by the key that was derived for it, one with a key of its own, and one that
+/// has only the group's.
+async fn provisions_by_a_symmetric_key(sdk: Sdk) {
+    let cloud = start().await;
+    let group_key = BASE64_STANDARD.encode([1; 64]);
+    let own_key = BASE64_STANDARD.encode([2; 32]);
+    let keyed = |key: &str| {
+        let keys = json!({ "primaryKey": key, "secondaryKey": null });
+        json!({ "attestation": { "type": "symmetricKey", "symmetricKey": keys } })
+    };
+    cloud.put_group("meters", &keyed(&group_key)).await;
+    cloud.put_enrollment("meter-own", &keyed(&own_key)).await;
+    let id = RegistrationId::parse("meter-derived").expect("a registration ID");
+    let derived = derive_device_key(&SymmetricKey::from_base64(&group_key).expect("a key"), &id);
+    let derived = derived.to_base64();
+
+    let run = |id, key| sdk.run_keyed(&cloud, id, key, Order::OneByOne);
+    let (for_derived, for_own, for_group) = tokio::join!(
+        run("meter-derived", &derived),
+        run("meter-own", &own_key),
+        run("meter-group", &group_key),
+    );
+
+    for (id, key, outcome) in
+        [("meter-derived", derived.as_str(), for_derived), ("meter-own", &own_key, for_own)]
+    {
+        let registered = check_assignment(sdk, &cloud, id, &outcome).await;
+        assert_eq!(registered["authentication"]["symmetricKey"]["primaryKey"], key, "{id}");
+        assert_eq!(outcome.sent(), message_ids(id, 1..=10));
+        let feed = cloud.feed(HUB, id).await;
+        assert_eq!(feed.iter().map(message_id).collect::<Vec<_>>(), message_ids(id, 1..=10));
+        feed.iter().for_each(|message| check_message(id, message));
+    }
+
+    let answers = dps_answers(&cloud, "meter-group");
+    let [(topic, body)] = answers.as_slice() else { panic!("{answers:?}") };
+    assert!(topic.starts_with("$dps/registrations/res/401/?$rid="), "{topic}");
+    assert_eq!((&body["errorCode"], &body["message"]), (&json!(401_002), &json!("Unauthorized")));
+    match sdk {
+        Sdk::Python => assert_eq!(for_group.errors()[0], "ClientError: Unexpected failure"),
+        Sdk::Node => assert_eq!(for_group.error_code(), 401_002),
+    }
+    cloud.stop().await;
+}
+
 /// What the SDK says, what DPS recorded and what the hub holds agree.
 async fn check_registration(sdk: Sdk, cloud: &Cloud, id: &str, device: &Device, outcome: &Outcome) {
+    let registered = check_assignment(sdk, cloud, id, outcome).await;
+    let thumbprint = &registered["authentication"]["x509Thumbprint"]["primaryThumbprint"];
+    assert_eq!(*thumbprint, device.certificate.sha256_thumbprint());
+}
+
+/// The same without what the device proves itself by. Returns the hub's device.
+async fn check_assignment(sdk: Sdk, cloud: &Cloud, id: &str, outcome: &Outcome) -> Value {
     let said = outcome.registration();
     match sdk {
         // The lines of str(result): the fourth is the payload that no webhook gave.
@@ -215,8 +280,7 @@ async fn check_registration(sdk: Sdk, cloud: &Cloud, id: &str, device: &Device, 
     assert_eq!((&record["assignedHub"], &record["deviceId"]), (&json!(HUB), &json!(id)));
     let (status, registered) = cloud.hub_device(HUB, id).await;
     assert_eq!((status, &registered["status"]), (200, &json!("enabled")), "{registered}");
-    let thumbprint = &registered["authentication"]["x509Thumbprint"]["primaryThumbprint"];
-    assert_eq!(*thumbprint, device.certificate.sha256_thumbprint());
+    registered
 }
 
 /// What `message` of both client scripts made.

@@ -1,6 +1,12 @@
 //! One device on one of the SDKs: a process that follows Microsoft's own sample.
 
-use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use dps_core::{
     RegistrationId,
@@ -9,6 +15,7 @@ use dps_core::{
 };
 use dps_tests::{Device, Hierarchy, assert_success, cloud::Cloud};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
 use crate::install;
@@ -40,7 +47,7 @@ impl Sdk {
         }
     }
 
-    /// Runs a device to its end.
+    /// Runs a device with a certificate to its end.
     pub(crate) async fn run(
         self,
         cloud: &Cloud,
@@ -50,25 +57,54 @@ impl Sdk {
         order: Order,
     ) -> Outcome {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let write = |name: &str, text: &str| {
-            let file = folder.path().join(name);
-            std::fs::write(&file, text).expect("a file is written");
-            file
-        };
-        let roots = write("service-root.pem", cloud.emulator().root_pem());
+        let chain = write(&folder, "chain.pem", chain);
+        let key = write(&folder, "key.pem", &device.key_pem());
+        let proof = [
+            ("DPS_X509_REGISTRATION_ID", id.into()),
+            ("X509_CERT_FILE", chain.into()),
+            ("X509_KEY_FILE", key.into()),
+        ];
+        self.run_with(cloud, id, &proof, order).await
+    }
+
+    /// Runs a device with a symmetric key to its end.
+    pub(crate) async fn run_keyed(
+        self,
+        cloud: &Cloud,
+        id: &str,
+        key: &str,
+        order: Order,
+    ) -> Outcome {
+        let proof = [
+            ("PROVISIONING_REGISTRATION_ID", id.into()),
+            ("PROVISIONING_SYMMETRIC_KEY", key.into()),
+        ];
+        self.run_with(cloud, id, &proof, order).await
+    }
+
+    /// Runs a device that is told by these variables, named as in Microsoft's samples, what to
+    /// prove itself by.
+    async fn run_with(
+        self,
+        cloud: &Cloud,
+        id: &str,
+        proof: &[(&str, OsString)],
+        order: Order,
+    ) -> Outcome {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let roots = write(&folder, "service-root.pem", cloud.emulator().root_pem());
         let mut command = self.command();
         command
             .arg(match order {
                 Order::Parallel => "parallel",
                 Order::OneByOne => "one-by-one",
             })
+            .env_remove("PROVISIONING_SYMMETRIC_KEY")
             .env("PROVISIONING_HOST", "localhost")
             .env("PROVISIONING_IDSCOPE", cloud.emulator().id_scope())
-            .env("DPS_X509_REGISTRATION_ID", id)
-            .env("X509_CERT_FILE", write("chain.pem", chain))
-            .env("X509_KEY_FILE", write("key.pem", &device.key_pem()))
             .env("SSL_CERT_FILE", &roots)
             .env("NODE_EXTRA_CA_CERTS", &roots)
+            .envs(proof.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output = timeout(DEADLINE, command.output())
@@ -104,6 +140,12 @@ impl Sdk {
             }
         }
     }
+}
+
+fn write(folder: &TempDir, name: &str, text: &str) -> PathBuf {
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).expect("a file is written");
+    file
 }
 
 /// What the SDK told the script.

@@ -12,6 +12,7 @@ use super::{
     enrollment_group::{Common, Etag, Id, Top, show_one},
     explain,
     settings::SettingsArguments,
+    symmetric_key::KeyArguments,
 };
 use crate::output::Output;
 
@@ -26,7 +27,11 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Example, to bar one device of a group:
   dps enrollment create --dps-name my-dps-x509 --enrollment-id device-001 \\
-    --attestation-type x509 --provisioning-status disabled")]
+    --attestation-type x509 --provisioning-status disabled
+
+Example, with symmetric keys that the service makes:
+  dps enrollment create --dps-name my-dps-x509 --enrollment-id device-001 \\
+    --attestation-type symmetricKey")]
     Create {
         #[command(flatten)]
         id: Id,
@@ -95,6 +100,9 @@ pub(crate) struct AttestationArguments {
     /// PEM or DER file of the device's certificate.
     #[arg(long, visible_alias = "cp", value_name = "FILE")]
     certificate_path: Option<PathBuf>,
+
+    #[command(flatten)]
+    keys: KeyArguments,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -144,7 +152,11 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
 
 impl AttestationArguments {
     fn read(self) -> Result<Value, Error> {
-        match (self.attestation_type, self.certificate_path) {
+        let Self { attestation_type, certificate_path, keys } = self;
+        match (attestation_type, certificate_path) {
+            (AttestationType::X509, _) if !keys.is_empty() => {
+                Err(misplaced("--primary-key and --secondary-key", "symmetrickey"))
+            }
             (AttestationType::X509, Some(path)) => {
                 let primary = json!({ "certificate": certificate_file::read(&path)?.to_pem() });
                 let certificates = json!({ "clientCertificates": { "primary": primary } });
@@ -152,14 +164,15 @@ impl AttestationArguments {
             }
             // Whether that is enough is the service's to say.
             (AttestationType::X509, None) => Ok(json!({ "type": "x509", "x509": {} })),
-            (AttestationType::SymmetricKey, None) => {
-                let keys = json!({ "primaryKey": null, "secondaryKey": null });
-                Ok(json!({ "type": "symmetricKey", "symmetricKey": keys }))
-            }
+            (AttestationType::SymmetricKey, None) => keys.read(),
             (AttestationType::SymmetricKey, Some(_)) => {
-                let message = "--certificate-path goes with --attestation-type x509 only";
-                Err(Error::new(ErrorKind::InvalidArgument, message))
+                Err(misplaced("--certificate-path", "x509"))
             }
         }
     }
+}
+
+fn misplaced(options: &str, attestation_type: &str) -> Error {
+    let message = format!("{options}: for --attestation-type {attestation_type} only");
+    Error::new(ErrorKind::InvalidArgument, message)
 }

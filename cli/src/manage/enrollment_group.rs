@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
-use dps_core::{Error, ErrorKind, chain::Certificate};
+use dps_core::{
+    Error, ErrorKind, RegistrationId, SymmetricKey, chain::Certificate,
+    symmetric_key::derive_device_key,
+};
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use super::{
     api::Kind,
@@ -12,6 +16,7 @@ use super::{
     query::{Show, ShowArguments},
     registration,
     settings::SettingsArguments,
+    symmetric_key::{self, KeyArguments},
     target::{Connection, Instance},
 };
 use crate::output::Output;
@@ -26,13 +31,19 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Example:
   dps enrollment-group create --dps-name my-dps-x509 --enrollment-id my-device-group \\
-    --ca-name my-intermediate-ca --provisioning-status enabled")]
+    --ca-name my-intermediate-ca --provisioning-status enabled
+
+Example, with symmetric keys that the service makes:
+  dps enrollment-group create --dps-name my-dps-x509 --enrollment-id my-keyed-group")]
     Create {
         #[command(flatten)]
         id: Id,
 
         #[command(flatten)]
         authority: Box<AuthorityArguments>,
+
+        #[command(flatten)]
+        keys: KeyArguments,
 
         #[command(flatten)]
         settings: Box<SettingsArguments>,
@@ -99,6 +110,37 @@ Example, the registration records first:
 
         #[command(flatten)]
         etag: Etag,
+
+        #[command(flatten)]
+        common: Box<Common>,
+    },
+    /// Compute the key of one device from the key of its group.
+    #[command(after_help = "\
+Example, with the key that the instance holds:
+  dps enrollment-group compute-device-key --enrollment-id my-keyed-group \\
+    --registration-id device-001")]
+    ComputeDeviceKey {
+        /// Registration ID of the device, in the letter case in which the device sends it.
+        #[arg(long, visible_alias = "rid", value_name = "ID")]
+        registration_id: String,
+
+        /// Symmetric key of the group in base64; with it no service is called.
+        #[arg(
+            long,
+            visible_alias = "symmetric-key",
+            value_name = "KEY",
+            conflicts_with = "enrollment_id"
+        )]
+        key: Option<String>,
+
+        /// Name of the group whose primary key is taken.
+        #[arg(
+            long,
+            visible_alias = "eid",
+            value_name = "ID",
+            value_parser = NonEmptyStringValueParser::new()
+        )]
+        enrollment_id: Option<String>,
 
         #[command(flatten)]
         common: Box<Common>,
@@ -176,18 +218,18 @@ enum Authority {
 
 pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> {
     match command {
-        Command::Create { id, authority, settings, common } => {
+        Command::Create { id, authority, keys, settings, common } => {
             let id = id.enrollment_id;
             let authority = authority.read()?;
+            if authority.is_some() && !keys.is_empty() {
+                let message = "a group attests by a certificate or by symmetric keys, not by both";
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
             let mut record = Map::from_iter([(Kind::Group.id_field().to_owned(), json!(id))]);
             match &authority {
                 Some(authority) => authority.apply(&mut record),
-                // As `az`: without a certificate, by keys that the service makes.
-                None => {
-                    let keys = json!({ "primaryKey": null, "secondaryKey": null });
-                    let attestation = json!({ "type": "symmetricKey", "symmetricKey": keys });
-                    record.insert("attestation".to_owned(), attestation);
-                }
+                // As `az`: without a certificate, by keys.
+                None => drop(record.insert("attestation".to_owned(), keys.read()?)),
             }
             settings.read()?.or_defaults().apply(&mut record)?;
             let (connection, show) = common.open(output, COLUMNS)?;
@@ -244,8 +286,42 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
             let etag = etag.etag.as_deref();
             connection.client.delete_enrollment(Kind::Group, &id.enrollment_id, etag).await
         }
+        Command::ComputeDeviceKey { registration_id, key, enrollment_id, common } => {
+            let registration_id = RegistrationId::parse(&registration_id)
+                .map_err(|error| Error::new(ErrorKind::InvalidArgument, error.message()))?;
+            let Common { instance, show } = *common;
+            let show = show.open(output, "@")?;
+            let group_key = match (key.map(Zeroizing::new), enrollment_id) {
+                (Some(key), _) => symmetric_key::parse("--key", &key)?,
+                (None, Some(id)) => stored_key(&instance.open()?, &id).await?,
+                (None, None) => {
+                    let message = "whose key? Give --enrollment-id or --key";
+                    return Err(Error::new(ErrorKind::InvalidArgument, message));
+                }
+            };
+            let key = derive_device_key(&group_key, &registration_id);
+            show.value(json!(key.to_base64().as_str()))
+        }
         Command::Registration(command) => registration::run(command, output).await,
     }
+}
+
+/// The primary key of a group, in the words of `az` where it has none.
+async fn stored_key(connection: &Connection, id: &str) -> Result<SymmetricKey, Error> {
+    let attestation = connection.client.attestation(Kind::Group, id).await?;
+    let kind = attestation["type"].as_str().unwrap_or("unknown");
+    if kind != "symmetricKey" {
+        return Err(Error::new(
+            ErrorKind::BadRequest,
+            format!(
+                "Requested enrollment group has an attestation type of '{kind}'. Currently, \
+                 compute-device-key is only supported for enrollment groups with symmetric key \
+                 attestation type."
+            ),
+        ));
+    }
+    let key = attestation["symmetricKey"]["primaryKey"].as_str().unwrap_or_default();
+    SymmetricKey::from_base64(key).map_err(|error| error.in_context(format_args!("group {id}")))
 }
 
 /// One enrollment, with its keys if they are asked for and there are any.

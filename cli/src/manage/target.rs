@@ -48,7 +48,7 @@ struct Service {
         hide_env_values = true,
         value_name = "CONNECTION_STRING"
     )]
-    login: String,
+    login: Option<String>,
 
     #[command(flatten)]
     route: Route,
@@ -121,8 +121,13 @@ impl CertificateInstance {
 
 impl Service {
     fn open(self, dps_name: Option<String>) -> Result<Connection, Error> {
+        // Not clap's to demand: not every command that takes it calls the service.
+        let login = self.login.map(Zeroizing::new).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, "no connection string was given")
+                .with_hint("Give --login, or set DPS_LOGIN.")
+        })?;
         let (network, elsewhere) = self.route.network();
-        let mut client = Client::login(&Zeroizing::new(self.login), network)?;
+        let mut client = Client::login(&login, network)?;
         agree("--dps-name", dps_name.as_deref(), client.host())?;
         if let Some(resource_group) = self.resource_group {
             client.resource_group = resource_group;

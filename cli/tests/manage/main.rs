@@ -2,6 +2,7 @@
 //! enrollment group article, and the other tutorial's clean-up.
 
 mod article;
+mod symmetric_key;
 mod world;
 
 use std::time::Duration;
@@ -368,20 +369,6 @@ async fn names_are_encoded_in_paths() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn symmetric_keys_are_for_groups_without_a_certificate() {
-    let world = World::with_verified_certificates().await;
-    let created = world.run("dps enrollment-group create --enrollment-id keyed").json();
-    assert_eq!(created["attestation"]["type"], "symmetricKey");
-    world.run(article::CREATE).done();
-    let shown = world.run("dps enrollment-group show --eid my-device-group --show-keys");
-    assert_eq!(shown.json()["attestation"]["type"], "x509");
-    assert!(shown.stderr.contains("--show-keys is for symmetric keys"), "{}", shown.stderr);
-    world
-        .run("dps enrollment-group create --eid both --ca-name a --certificate-path b.pem")
-        .failed(64, "cannot be used with");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_group_may_hold_the_certificate_itself() {
     let world = World::with_verified_certificates().await;
     let pem = world.chain.intermediate.certificate().to_pem();
@@ -469,6 +456,27 @@ fn usage_mistakes_are_told_before_anything_is_sent() {
         ("dps enrollment-group registration delete --all", "--enrollment-id"),
         ("dps enrollment-group registration delete --enrollment-id a", "--all"),
         ("dps enrollment create --enrollment-id a", "--attestation-type"),
+        (
+            "dps enrollment create --enrollment-id a --at x509 --primary-key c2VjcmV0IGtleQ==",
+            "--attestation-type symmetrickey only",
+        ),
+        (
+            "dps enrollment create --enrollment-id a --at symmetrickey --cp a.pem",
+            "--attestation-type x509 only",
+        ),
+        (
+            "dps enrollment create --enrollment-id a --at symmetrickey --sk c2VjcmV0IGtleQ==",
+            "--secondary-key: the symmetric key cannot be used: it has 10 bytes",
+        ),
+        ("dps enrollment-group create --eid a --pk secret", "--primary-key: the symmetric key"),
+        (
+            "dps enrollment-group create --eid a --ca-name b --pk c2VjcmV0IGtleSBvZiB0aGUgZ3JvdXA=",
+            "not by both",
+        ),
+        ("dps enrollment-group compute-device-key --rid a", "--enrollment-id or --key"),
+        ("dps enrollment-group compute-device-key --rid a --key x --eid b", "cannot be used with"),
+        ("dps enrollment-group compute-device-key --rid a. --key x", "its last character"),
+        ("dps enrollment-group compute-device-key --rid a --key x", "not base64"),
         ("dps enrollment create --enrollment-id a --attestation-type tpm", "x509"),
         ("dps hub device list --hub-name other", "--hub-name is \"other\""),
         ("dps hub device list --top 1001", "--top"),
@@ -502,6 +510,7 @@ fn the_help_of_every_command_ends_with_an_example_and_shows_no_key() {
         "enrollment-group list",
         "enrollment-group update",
         "enrollment-group delete",
+        "enrollment-group compute-device-key",
         "enrollment-group registration list",
         "enrollment-group registration show",
         "enrollment-group registration delete",

@@ -184,7 +184,14 @@ pub(crate) fn run(
     let mut words = words(&line);
     assert_eq!(words.remove(0), "dps", "{command}");
     let mut process = Command::new(env!("CARGO_BIN_EXE_dps"));
-    for name in ["DPS_LOGIN", "DPS_HUB_LOGIN", "DPS_CONNECT_TO", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+    for name in [
+        "DPS_LOGIN",
+        "DPS_HUB_LOGIN",
+        "DPS_CONNECT_TO",
+        "DPS_SYMMETRIC_KEY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ] {
         process.env_remove(name);
     }
     process.args(words).args(more).current_dir(directory);

@@ -21,7 +21,7 @@ use rcgen::{
 };
 use time::OffsetDateTime;
 
-use super::{Certificate, Issues};
+use super::{Certificate, CertificateRequest, Issues};
 use crate::{
     error::{Error, ErrorKind, Result},
     identity,
@@ -132,26 +132,95 @@ impl Authority {
         key: impl Into<SubjectKey>,
         validity: Validity,
     ) -> Result<Self> {
-        let key = key.into();
+        Self::make_root(common_name, key.into(), validity, None)
+    }
+
+    /// As [`create_root`](Self::create_root), with at most so many CAs on the way from it to a
+    /// device (`pathlen`). Each intermediate below it gets one less.
+    pub fn create_root_with_path_length(
+        common_name: &str,
+        key: impl Into<SubjectKey>,
+        validity: Validity,
+        path_length: u8,
+    ) -> Result<Self> {
+        Self::make_root(common_name, key.into(), validity, Some(path_length))
+    }
+
+    fn make_root(
+        common_name: &str,
+        key: SubjectKey,
+        validity: Validity,
+        path_length: Option<u8>,
+    ) -> Result<Self> {
         let rcgen_key = RcgenKey::new(&key)?;
-        let params = Profile::Authority.params(common_name, &key.public_key_info, validity)?;
+        let params = Profile::Authority { path_length }.params(
+            common_name,
+            &key.public_key_info,
+            validity,
+        )?;
         let issuer = Issuer::from_params(&params, &rcgen_key);
         let certificate =
             params.signed_by(&rcgen_key, &issuer).map_err(|error| rcgen_key.failure(error))?;
         Ok(Self { certificate: Certificate::from_der(certificate.der())?, key })
     }
 
-    /// A new intermediate CA below this one: the tutorial's profile `v3_intermediate_ca`.
+    /// A new intermediate CA below this one: the tutorial's profile `v3_intermediate_ca`. Where
+    /// this CA limits the CAs below it, the new one allows one less.
     pub fn create_intermediate(
         &self,
         common_name: &str,
         key: impl Into<SubjectKey>,
         validity: Validity,
     ) -> Result<Self> {
-        let key = key.into();
-        let certificate =
-            self.issue(Profile::Authority, common_name, &key.public_key_info, validity)?;
+        self.make_intermediate(common_name, key.into(), validity, None)
+    }
+
+    /// As [`create_intermediate`](Self::create_intermediate), with at most so many CAs below it.
+    pub fn create_intermediate_with_path_length(
+        &self,
+        common_name: &str,
+        key: impl Into<SubjectKey>,
+        validity: Validity,
+        path_length: u8,
+    ) -> Result<Self> {
+        self.make_intermediate(common_name, key.into(), validity, Some(path_length))
+    }
+
+    fn make_intermediate(
+        &self,
+        common_name: &str,
+        key: SubjectKey,
+        validity: Validity,
+        asked_for: Option<u8>,
+    ) -> Result<Self> {
+        let own = self.certificate.path_length();
+        let left = match own {
+            None => None,
+            Some(own) => Some(own.checked_sub(1).ok_or_else(|| {
+                self.path_too_short("allows no CA below it (pathlen:0)".to_owned())
+            })?),
+        };
+        let path_length = match (asked_for, left) {
+            (Some(asked_for), Some(left)) if u32::from(asked_for) > left => {
+                return Err(self.path_too_short(format!(
+                    "leaves at most pathlen:{left} to a CA below it, and {asked_for} was asked for"
+                )));
+            }
+            (Some(asked_for), _) => Some(asked_for),
+            // A limit beyond what fits is no limit in practice.
+            (None, left) => left.map(|left| u8::try_from(left).unwrap_or(u8::MAX)),
+        };
+        let profile = Profile::Authority { path_length };
+        let certificate = self.issue(profile, common_name, &key.public_key_info, validity)?;
         Ok(Self { certificate, key })
+    }
+
+    fn path_too_short(&self, why: String) -> Error {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("the CA {:?} {why}", self.certificate.subject()),
+        )
+        .with_hint("Issue the CA above again with a greater path length, or without one.")
     }
 
     /// A device certificate whose common name is the registration ID: the tutorial's profile
@@ -164,6 +233,36 @@ impl Authority {
     ) -> Result<Certificate> {
         let registration_id = RegistrationId::parse_common_name(registration_id.as_str())?;
         self.issue(Profile::Device, registration_id.as_str(), public_key_info, validity)
+    }
+
+    /// A device certificate for a request that was made elsewhere, under this CA's own profile:
+    /// what the request asks for beyond its name and key is
+    /// [ignored](CertificateRequest::ignored).
+    pub fn issue_requested(
+        &self,
+        request: &CertificateRequest,
+        validity: Validity,
+    ) -> Result<Certificate> {
+        self.issue_device(request.registration_id(), request.public_key_info(), validity)
+    }
+
+    /// A device certificate in place of `old`: the same name, with the same key, or with a new one
+    /// where it is given as DER `SubjectPublicKeyInfo`.
+    pub fn reissue_device(
+        &self,
+        old: &Certificate,
+        new_public_key_info: Option<&[u8]>,
+        validity: Validity,
+    ) -> Result<Certificate> {
+        if old.is_ca() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{:?} is a CA certificate, not a device's", old.subject()),
+            ));
+        }
+        let id = RegistrationId::parse_common_name(old.common_name().unwrap_or_default())?;
+        let public_key_info = new_public_key_info.unwrap_or(old.public_key_info());
+        self.issue_device(&id, public_key_info, validity)
     }
 
     /// A proof-of-possession certificate: its common name is the verification code that DPS gave,
@@ -229,8 +328,8 @@ impl Authority {
 /// The extension profiles of the tutorial's OpenSSL configuration.
 #[derive(Clone, Copy)]
 enum Profile {
-    /// `v3_ca` and `v3_intermediate_ca`, which are the same.
-    Authority,
+    /// `v3_ca` and `v3_intermediate_ca`, which are the same; the tutorial limits no path.
+    Authority { path_length: Option<u8> },
     /// `usr_cert`.
     Device,
 }
@@ -259,8 +358,11 @@ impl Profile {
         params.use_authority_key_identifier_extension = true;
         params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.clone());
         match self {
-            Self::Authority => {
-                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            Self::Authority { path_length } => {
+                params.is_ca = IsCa::Ca(match path_length {
+                    Some(path_length) => BasicConstraints::Constrained(path_length),
+                    None => BasicConstraints::Unconstrained,
+                });
                 params.key_usages = vec![
                     KeyUsagePurpose::DigitalSignature,
                     KeyUsagePurpose::CrlSign,

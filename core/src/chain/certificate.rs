@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use x509_parser::{
     asn1_rs::FromDer,
     certificate::X509Certificate,
-    extensions::ParsedExtension,
     oid_registry::{
         OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
     },
@@ -16,6 +15,7 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
+use super::extensions::Extensions;
 use crate::{
     error::{Error, ErrorKind, Result},
     key::KeyType,
@@ -33,7 +33,9 @@ pub struct Certificate {
     not_after: OffsetDateTime,
     public_key_info: Vec<u8>,
     public_key_type: PublicKeyType,
-    is_ca: bool,
+    version: u32,
+    signature_algorithm: &'static str,
+    extensions: Extensions,
 }
 
 /// The type of a certificate's public key.
@@ -77,12 +79,6 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(malformed(&format_args!("{} bytes follow it", rest.len())));
         }
-        let is_ca = parsed.extensions().iter().any(|extension| {
-            matches!(
-                extension.parsed_extension(),
-                ParsedExtension::BasicConstraints(constraints) if constraints.ca
-            )
-        });
         let key = parsed.public_key();
         Ok(Self {
             der: CertificateDer::from(der.to_vec()),
@@ -93,7 +89,9 @@ impl Certificate {
             not_after: parsed.validity().not_after.to_datetime(),
             public_key_info: key.raw.to_vec(),
             public_key_type: public_key_type(key),
-            is_ca,
+            version: parsed.version().0.saturating_add(1),
+            signature_algorithm: signature_algorithm(&parsed),
+            extensions: Extensions::new(&parsed),
         })
     }
 
@@ -149,7 +147,38 @@ impl Certificate {
 
     /// Whether the certificate may issue others (`basicConstraints` with `CA:TRUE`).
     pub fn is_ca(&self) -> bool {
-        self.is_ca
+        self.extensions.basic_constraints.is_some_and(|(ca, _)| ca)
+    }
+
+    /// How many CAs may follow below this one; `None` for any number, or for no CA.
+    pub fn path_length(&self) -> Option<u32> {
+        self.extensions.basic_constraints.and_then(|(ca, length)| length.filter(|_| ca))
+    }
+
+    /// The X.509 version, which should be 3.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The uses of the key that the certificate names, such as `digitalSignature`; `None` where it
+    /// names none and so allows all.
+    pub fn key_usage(&self) -> Option<Vec<&'static str>> {
+        self.extensions.key_usage.map(|usage| usage.names().collect())
+    }
+
+    /// The purposes that the certificate names, such as `clientAuth`; `None` where it names none
+    /// and so allows all.
+    pub fn extended_key_usage(&self) -> Option<&[String]> {
+        self.extensions.extended_key_usage.as_deref()
+    }
+
+    /// How the certificate is signed, such as `SHA-256 with RSA`.
+    pub fn signature_algorithm(&self) -> &'static str {
+        self.signature_algorithm
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// Whether the subject is its own issuer, and the signature its own.
@@ -182,6 +211,11 @@ impl Certificate {
             Ok(()) => Issues::Yes,
             Err(_) => Issues::NameOnly,
         }
+    }
+
+    /// Whether subject and issuer bear the same name, whoever signed.
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.subject.der == self.issuer.der
     }
 
     pub(crate) fn has_same_subject_and_issuer_names_as(&self, other: &Self) -> bool {
@@ -230,6 +264,24 @@ fn public_key_type(key: &SubjectPublicKeyInfo<'_>) -> PublicKeyType {
         };
     }
     PublicKeyType::Other(format!("algorithm {algorithm}"))
+}
+
+/// The algorithm by a readable name: those that are verified here, and those that are too old.
+fn signature_algorithm(certificate: &X509Certificate<'_>) -> &'static str {
+    match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+        "1.2.840.113549.1.1.4" => "MD5 with RSA",
+        "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" => "SHA-1 with RSA",
+        "1.2.840.10045.4.1" => "SHA-1 with ECDSA",
+        "1.2.840.113549.1.1.11" => "SHA-256 with RSA",
+        "1.2.840.113549.1.1.12" => "SHA-384 with RSA",
+        "1.2.840.113549.1.1.13" => "SHA-512 with RSA",
+        "1.2.840.113549.1.1.10" => "RSA-PSS",
+        "1.2.840.10045.4.3.2" => "SHA-256 with ECDSA",
+        "1.2.840.10045.4.3.3" => "SHA-384 with ECDSA",
+        "1.2.840.10045.4.3.4" => "SHA-512 with ECDSA",
+        "1.3.101.112" => "Ed25519",
+        _ => "another algorithm",
+    }
 }
 
 fn upper_hex(bytes: &[u8]) -> String {

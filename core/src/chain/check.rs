@@ -94,7 +94,8 @@ pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> 
     ))
 }
 
-fn text(moment: OffsetDateTime) -> String {
+/// A moment in UTC, to the second.
+pub(crate) fn text(moment: OffsetDateTime) -> String {
     moment
         .replace_nanosecond(0)
         .unwrap_or(moment)

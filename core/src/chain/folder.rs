@@ -17,6 +17,8 @@ use crate::{
 pub struct Folder {
     base: PathBuf,
     overwrite: bool,
+    /// How temporary files begin, in a batch that leaves flushing to the system.
+    batch: Option<&'static str>,
 }
 
 impl Folder {
@@ -29,13 +31,22 @@ impl Folder {
 
     /// A folder whose existing files are never overwritten.
     pub fn new(base: impl Into<PathBuf>) -> Self {
-        Self { base: base.into(), overwrite: false }
+        Self { base: base.into(), overwrite: false, batch: None }
     }
 
     /// Lets new files take the place of existing ones.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
+    }
+
+    pub(super) fn in_batch(mut self, temporary: &'static str) -> Self {
+        self.batch = Some(temporary);
+        self
+    }
+
+    pub(super) fn overwrites(&self) -> bool {
+        self.overwrite
     }
 
     /// `certs/STEM.cert.pem`.
@@ -45,7 +56,7 @@ impl Folder {
 
     /// `certs/STEM-full-chain.cert.pem`.
     pub fn full_chain(&self, stem: &str) -> PathBuf {
-        self.certificate(&format!("{stem}-full-chain"))
+        self.base.join("certs").join(format!("{}{FULL_CHAIN}", file_stem(stem)))
     }
 
     /// `private/STEM.key.pem`.
@@ -60,6 +71,16 @@ impl Folder {
 
     /// The CA certificates of the folder that lead from `certificate` up to its root.
     pub fn issuers_of(&self, certificate: &Certificate) -> Result<Vec<Certificate>> {
+        // Every device's full chain repeats its CAs: those files are read only in need.
+        let path = path_above(certificate, &self.authorities(|name| !name.ends_with(FULL_CHAIN))?);
+        if path.last().unwrap_or(certificate).is_self_signed() {
+            return Ok(path);
+        }
+        Ok(path_above(certificate, &self.authorities(|_| true)?))
+    }
+
+    /// The CA certificates in the files of these names, each once.
+    fn authorities(&self, read: impl Fn(&str) -> bool) -> Result<Vec<Certificate>> {
         let folder = self.base.join("certs");
         let unreadable = |error: std::io::Error| {
             let message = format!("{}: {}", folder.display(), pem::io_reason(&error));
@@ -67,25 +88,19 @@ impl Folder {
         };
         let mut authorities = Vec::new();
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
+            let entry = entry.map_err(unreadable)?;
+            if !read(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
             // A folder may hold other files too; only what is a CA certificate matters here.
-            if let Ok(certificates) = pem::read(&path).and_then(|pem| certificates_from_pem(&pem)) {
-                authorities.extend(certificates.into_iter().filter(Certificate::is_ca));
+            let certificates = pem::read(&entry.path()).and_then(|pem| certificates_from_pem(&pem));
+            for certificate in certificates.unwrap_or_default() {
+                if certificate.is_ca() && !authorities.contains(&certificate) {
+                    authorities.push(certificate);
+                }
             }
         }
-        let mut path: Vec<Certificate> = Vec::new();
-        loop {
-            let last = path.last().unwrap_or(certificate);
-            let above = authorities.iter().find(|authority| {
-                *authority != last
-                    && !path.contains(authority)
-                    && authority.issues(last) == Issues::Yes
-            });
-            match above {
-                Some(above) if !last.is_self_signed() => path.push(above.clone()),
-                _ => return Ok(path),
-            }
-        }
+        Ok(authorities)
     }
 
     /// Fails if one of the files exists and may not be overwritten: asked before the work is done.
@@ -97,17 +112,17 @@ impl Folder {
     }
 
     /// Writes a certificate or a request, readable by all.
-    pub fn write_public(&self, path: &Path, text: &str) -> Result<()> {
-        self.write(path, text, 0o644)
+    pub fn write_public(&self, path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+        self.write(path, contents.as_ref(), 0o644)
     }
 
     /// Writes a key, readable by its owner alone.
-    pub fn write_private(&self, path: &Path, text: &str) -> Result<()> {
-        self.write(path, text, 0o600)
+    pub fn write_private(&self, path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+        self.write(path, contents.as_ref(), 0o600)
     }
 
     /// Whole or not at all: a temporary file beside the target, then a rename.
-    fn write(&self, path: &Path, text: &str, mode: u32) -> Result<()> {
+    fn write(&self, path: &Path, contents: &[u8], mode: u32) -> Result<()> {
         let failed = |error: std::io::Error| {
             let message = format!("{}: {}", path.display(), pem::io_reason(&error));
             Error::new(ErrorKind::FileNotWritable, message).with_source(error)
@@ -115,6 +130,9 @@ impl Folder {
         let parent = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(failed)?;
         let mut builder = tempfile::Builder::new();
+        if let Some(temporary) = self.batch {
+            builder.prefix(temporary);
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -123,7 +141,10 @@ impl Folder {
         #[cfg(not(unix))]
         let _ = mode;
         let mut file = builder.tempfile_in(parent).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+        file.write_all(contents).map_err(failed)?;
+        if self.batch.is_none() {
+            file.as_file().sync_all().map_err(failed)?;
+        }
         if self.overwrite {
             file.persist(path).map_err(|error| failed(error.error))?;
         } else {
@@ -133,6 +154,23 @@ impl Folder {
             })?;
         }
         Ok(())
+    }
+}
+
+/// How the names of full chains end.
+const FULL_CHAIN: &str = "-full-chain.cert.pem";
+
+fn path_above(certificate: &Certificate, authorities: &[Certificate]) -> Vec<Certificate> {
+    let mut path: Vec<Certificate> = Vec::new();
+    loop {
+        let last = path.last().unwrap_or(certificate);
+        let above = authorities.iter().find(|authority| {
+            *authority != last && !path.contains(authority) && authority.issues(last) == Issues::Yes
+        });
+        match above {
+            Some(above) if !last.is_self_signed() => path.push(above.clone()),
+            _ => return path,
+        }
     }
 }
 

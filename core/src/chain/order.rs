@@ -78,8 +78,17 @@ fn without_duplicates(certificates: Vec<Certificate>) -> (Vec<Certificate>, Vec<
 }
 
 /// The leaf issued none of the others. Of several candidates an end-entity certificate is
-/// preferred to a CA, and then the first in the file.
-fn find_leaf(certificates: &[Certificate]) -> Result<usize> {
+/// preferred to a CA, any other to a root, and then the first in the file.
+pub(super) fn find_leaf(certificates: &[Certificate]) -> Result<usize> {
+    // Telling the leaf compares each with each; no device has a chain as long as that.
+    const LONGEST: usize = 100;
+
+    if certificates.len() > LONGEST {
+        return Err(Error::new(
+            ErrorKind::CertificateNotInChain,
+            format!("{} certificates are no device's chain", certificates.len()),
+        ));
+    }
     let issued_none = |index: &usize| {
         let candidate = &certificates[*index];
         !certificates.iter().enumerate().any(|(other, certificate)| {
@@ -93,8 +102,7 @@ fn find_leaf(certificates: &[Certificate]) -> Result<usize> {
     candidates
         .iter()
         .copied()
-        .find(|&index| !certificates[index].is_ca())
-        .or_else(|| candidates.first().copied())
+        .min_by_key(|&index| (certificates[index].is_ca(), certificates[index].is_self_issued()))
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::ChainBroken,

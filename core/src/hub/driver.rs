@@ -5,7 +5,7 @@ use std::{
     mem,
     pin::Pin,
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -18,11 +18,12 @@ use tokio::{
 use super::{
     ConnectionState, Handle, HubClient, ROOM, Shared, Ticket,
     backoff::Backoff,
-    machine::{Machine, Output},
+    machine::{Machine, Output, Renewal},
     wire::DeviceId,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
+    symmetric_key::Tokens,
     transport::{
         Host,
         mqtt::{Connect, Packet, Publish, Session, Wire},
@@ -31,6 +32,9 @@ use crate::{
 
 /// How long the hub may take to answer CONNECT.
 const CONNACK_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a renewal may wait for acknowledgements.
+const RENEWAL_LIMIT: Duration = Duration::from_secs(5);
 
 /// How much is encoded before it is written.
 const BATCH: usize = 64 * 1024;
@@ -62,28 +66,56 @@ pub(super) struct Dialer<O> {
     pub(super) opener: O,
     pub(super) host: Host,
     pub(super) device_id: DeviceId,
+    /// What the hub is shown in place of a certificate.
+    pub(super) tokens: Option<Tokens>,
     pub(super) keep_alive: Duration,
 }
 
+/// An accepted connection.
+struct Connection<S> {
+    wire: Wire<S>,
+    renewal: Option<Renewal>,
+}
+
 impl<O: Open> Dialer<O> {
-    async fn connect(&self) -> Result<Wire<O::Stream>> {
+    async fn connect(&self) -> Result<Connection<O::Stream>> {
         let stream = self.opener.open().await?;
+        let (password, renewal) = match &self.tokens {
+            Some(tokens) => {
+                // By the clock that counts waits, which nobody sets.
+                let renewal = renewal(now(), tokens.lifetime());
+                (Some(tokens.issue(SystemTime::now()).await?), Some(renewal))
+            }
+            None => (None, None),
+        };
         let connect = Connect {
             client_id: self.device_id.as_str().to_owned(),
             user_name: self.device_id.user_name(&self.host),
-            password: None,
+            password,
             clean_session: false,
             keep_alive: self.keep_alive,
         };
         let session = Session::connect(stream, connect, &self.host, CONNACK_LIMIT).await;
-        session.map(Session::into_wire).map_err(|error| match error.kind() {
+        let session = session.map_err(|error| match error.kind() {
+            ErrorKind::Unauthorized if self.tokens.is_some() => error.with_hint(
+                "The hub does not know this device, has disabled it, or knows it by another key: \
+                 register again. Or this machine's clock is wrong.",
+            ),
             ErrorKind::Unauthorized => error.with_hint(
                 "The hub does not know this device, has disabled it, or knows it by another \
                  certificate: register again.",
             ),
             _ => error,
-        })
+        })?;
+        Ok(Connection { wire: session.into_wire(), renewal })
     }
+}
+
+/// When a connection makes room for one with a fresh token: at four fifths of the token's life, as
+/// Microsoft's C SDK does.
+fn renewal(issued: std::time::Instant, lifetime: Duration) -> Renewal {
+    let due = issued + lifetime.mul_f64(0.8);
+    Renewal { due, latest: due + (lifetime / 10).min(RENEWAL_LIMIT) }
 }
 
 /// Connects for the first time and leaves a driver behind that keeps the connection.
@@ -98,7 +130,7 @@ pub(super) async fn start<O: Open>(
     let first = async {
         loop {
             let error = match dialer.connect().await {
-                Ok(wire) => return Ok(wire),
+                Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
             let Some(delay) = machine.retry(&error) else { return Err(error) };
@@ -107,7 +139,7 @@ pub(super) async fn start<O: Open>(
             sleep(delay).await;
         }
     };
-    let wire = match timeout(deadline, first).await {
+    let connection = match timeout(deadline, first).await {
         Ok(connected) => connected?,
         // The last failure says more than that time is up, and is as retryable.
         Err(_) => {
@@ -142,7 +174,7 @@ pub(super) async fn start<O: Open>(
         closing: None,
         timer: Box::pin(sleep(NEVER)),
     };
-    tokio::spawn(driver.run(wire));
+    tokio::spawn(driver.run(connection));
     Ok(HubClient(Arc::new(handle)))
 }
 
@@ -173,6 +205,14 @@ enum Turn<T> {
     Rang,
 }
 
+/// Why a connection is left that is not lost.
+enum Leave {
+    /// For good.
+    End(End),
+    /// For one with a fresh token.
+    Renew,
+}
+
 /// Why the driver ends.
 enum End {
     /// Nothing is left to be acknowledged.
@@ -186,17 +226,21 @@ enum End {
 }
 
 impl<O: Open> Driver<O> {
-    async fn run(mut self, mut wire: Wire<O::Stream>) {
+    async fn run(mut self, mut connection: Connection<O::Stream>) {
         let (end, wire) = loop {
             self.shared.state.send_replace(ConnectionState::Connected);
             tracing::debug!(host = %self.shared.host, "connected");
-            let error = match self.converse(&mut wire).await {
-                Ok(end) => break (end, Some(wire)),
-                Err(error) => error,
+            let next = match self.converse(&mut connection).await {
+                Ok(Leave::End(end)) => break (end, Some(connection.wire)),
+                Ok(Leave::Renew) => self.renew(connection.wire).await,
+                Err(error) => {
+                    drop(connection);
+                    let delay = self.machine.lost(now(), &error);
+                    self.come_back(error, delay).await
+                }
             };
-            drop(wire);
-            wire = match self.come_back(error).await {
-                Ok(wire) => wire,
+            connection = match next {
+                Ok(next) => next,
                 Err(end) => break (end, None),
             };
         };
@@ -204,12 +248,16 @@ impl<O: Open> Driver<O> {
     }
 
     /// Uses one connection until it is lost, which is the error, or no longer needed.
-    async fn converse(&mut self, wire: &mut Wire<O::Stream>) -> Result<End> {
-        self.machine.connected(now());
+    async fn converse(&mut self, connection: &mut Connection<O::Stream>) -> Result<Leave> {
+        let Connection { wire, renewal } = connection;
+        self.machine.connected(now(), *renewal);
         loop {
             self.fill(wire)?;
             if let Some(end) = self.end() {
-                return Ok(end);
+                return Ok(Leave::End(end));
+            }
+            if self.machine.is_to_renew(now()) {
+                return Ok(Leave::Renew);
             }
             let due = self.machine.wake_at().map(Instant::from_std);
             match self.turn(wire.progress(), due).await {
@@ -244,10 +292,30 @@ impl<O: Open> Driver<O> {
         Ok(())
     }
 
+    /// Leaves a connection for one with a fresh token. A state is told only if that fails.
+    async fn renew(&mut self, old: Wire<O::Stream>) -> Result<Connection<O::Stream>, End> {
+        tracing::debug!(host = %self.shared.host, "connecting anew with a fresh token");
+        self.machine.left(now());
+        let dialer = Arc::clone(&self.dialer);
+        let renewed = self.attempt(async move {
+            old.disconnect().await;
+            dialer.connect().await
+        });
+        match renewed.await? {
+            Ok(connection) => Ok(connection),
+            Err(error) => {
+                let delay = self.machine.retry(&error);
+                self.come_back(error, delay).await
+            }
+        }
+    }
+
     /// Connects again, for as long as there is a point in it.
-    async fn come_back(&mut self, error: Error) -> Result<Wire<O::Stream>, End> {
-        let mut delay = self.machine.lost(now(), &error);
-        let mut error = error;
+    async fn come_back(
+        &mut self,
+        mut error: Error,
+        mut delay: Option<Duration>,
+    ) -> Result<Connection<O::Stream>, End> {
         loop {
             let Some(wait) = delay else { return Err(End::Refused(error)) };
             tracing::warn!(host = %self.shared.host, %error, ?wait, "reconnecting");
@@ -256,22 +324,33 @@ impl<O: Open> Driver<O> {
                 last_error: error.to_string(),
             });
             let dialer = Arc::clone(&self.dialer);
-            // In a box of its own: a handshake takes more memory than a connection does later.
-            let mut attempt = Box::pin(async move {
+            let attempt = self.attempt(async move {
                 sleep(wait).await;
                 dialer.connect().await
             });
-            error = loop {
-                if let Some(end) = self.end() {
-                    return Err(end);
-                }
-                match self.turn(attempt.as_mut(), None).await {
-                    Turn::Done(Ok(wire)) => return Ok(wire),
-                    Turn::Done(Err(error)) => break error,
-                    Turn::Asked | Turn::Rang => {}
-                }
+            error = match attempt.await? {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
             };
             delay = self.machine.retry(&error);
+        }
+    }
+
+    /// Waits for an attempt to connect, and serves the handles meanwhile.
+    async fn attempt(
+        &mut self,
+        attempt: impl Future<Output = Result<Connection<O::Stream>>> + Send,
+    ) -> Result<Result<Connection<O::Stream>>, End> {
+        // In a box of its own: a handshake takes more memory than a connection does later.
+        let mut attempt = Box::pin(attempt);
+        loop {
+            if let Some(end) = self.end() {
+                return Err(end);
+            }
+            match self.turn(attempt.as_mut(), None).await {
+                Turn::Done(outcome) => return Ok(outcome),
+                Turn::Asked | Turn::Rang => {}
+            }
         }
     }
 

@@ -49,6 +49,18 @@ struct Connection {
     pinged: Option<Instant>,
     /// The packet ID at the head of the window, and since when it has been there.
     head: Option<(u16, Instant)>,
+    renewal: Option<Renewal>,
+    /// Whether it is about to make room for its successor: nothing more is written.
+    renewing: bool,
+}
+
+/// When a connection makes room for one with a fresh token.
+#[derive(Clone, Copy)]
+pub(super) struct Renewal {
+    /// From here on nothing more is written, so that all that was may still be acknowledged.
+    pub(super) due: Instant,
+    /// Whatever is not acknowledged by then is left to the next connection.
+    pub(super) latest: Instant,
 }
 
 /// What is to be written.
@@ -68,9 +80,16 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// The hub has accepted the connection.
-    pub(super) fn connected(&mut self, now: Instant) {
-        self.connection =
-            Some(Connection { since: now, sent: now, ping: false, pinged: None, head: None });
+    pub(super) fn connected(&mut self, now: Instant, renewal: Option<Renewal>) {
+        self.connection = Some(Connection {
+            since: now,
+            sent: now,
+            ping: false,
+            pinged: None,
+            head: None,
+            renewal,
+            renewing: false,
+        });
     }
 
     /// What is to be written next, if anything.
@@ -80,6 +99,9 @@ impl<W: Waiter> Machine<W> {
             connection.ping = false;
             connection.sent = now;
             return Some(Output::Ping);
+        }
+        if connection.renewing {
+            return None;
         }
         let publish = self.window.next(W::gave_up)?;
         connection.sent = now;
@@ -129,23 +151,34 @@ impl<W: Waiter> Machine<W> {
     /// When [`Self::tick`] is due.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let connection = self.connection.as_ref()?;
-        let alive = match connection.pinged {
-            Some(pinged) => pinged + self.ping_limit(),
-            None => connection.sent + self.keep_alive,
-        };
         let moving = connection.head.map(|(_, since)| since + ACKNOWLEDGEMENT_LIMIT);
-        Some(moving.map_or(alive, |moving| moving.min(alive)))
+        let next = match connection.renewal {
+            Some(renewal) if connection.renewing => renewal.latest,
+            renewal => {
+                let alive = match connection.pinged {
+                    Some(pinged) => pinged + self.ping_limit(),
+                    None => connection.sent + self.keep_alive,
+                };
+                renewal.map_or(alive, |renewal| renewal.due.min(alive))
+            }
+        };
+        Some(moving.map_or(next, |moving| moving.min(next)))
     }
 
     /// Time has passed. An error means that the connection is of no more use.
     pub(super) fn tick(&mut self, now: Instant) -> Result<()> {
         let ping_limit = self.ping_limit();
         let Some(connection) = &mut self.connection else { return Ok(()) };
+        if connection.renewal.is_some_and(|renewal| now >= renewal.due) {
+            connection.renewing = true;
+        }
         let lost = |what: &str, limit: Duration| {
             let message = format!("{} {what} for {} s", self.host, limit.as_secs_f64());
             Err(Error::new(ErrorKind::ConnectionLost, message))
         };
         match connection.pinged {
+            // Whether it still lives is soon of no interest.
+            _ if connection.renewing => {}
             Some(pinged) if now >= pinged + ping_limit => {
                 return lost("has not answered a ping", ping_limit);
             }
@@ -164,14 +197,25 @@ impl<W: Waiter> Machine<W> {
         }
     }
 
+    /// Whether it is time to leave this connection for one with a fresh token.
+    pub(super) fn is_to_renew(&self, now: Instant) -> bool {
+        self.connection.as_ref().is_some_and(|connection| {
+            let latest = connection.renewal.map(|renewal| renewal.latest);
+            connection.renewing
+                && (self.window.awaited().is_none() || latest.is_some_and(|latest| now >= latest))
+        })
+    }
+
+    /// The connection is left on purpose, which is nobody's fault.
+    pub(super) fn left(&mut self, now: Instant) {
+        self.disconnected(now);
+        self.window.rewind();
+    }
+
     /// The connection is lost. Says how long to wait before the next attempt, or nothing if
     /// there is no point in one.
     pub(super) fn lost(&mut self, now: Instant, error: &Error) -> Option<Duration> {
-        if let Some(connection) = self.connection.take()
-            && now >= connection.since + PROVED
-        {
-            self.backoff.reset();
-        }
+        self.disconnected(now);
         if let Some(waiter) = self.window.lost() {
             waiter.resolve(Err(Error::new(
                 ErrorKind::MessageRejected,
@@ -222,6 +266,14 @@ impl<W: Waiter> Machine<W> {
         self.keep_alive / 2
     }
 
+    fn disconnected(&mut self, now: Instant) {
+        if let Some(connection) = self.connection.take()
+            && now >= connection.since + PROVED
+        {
+            self.backoff.reset();
+        }
+    }
+
     fn head_may_have_moved(&mut self, now: Instant) {
         if let Some(connection) = &mut self.connection {
             let before = connection.head.map(|(id, _)| id);
@@ -269,7 +321,7 @@ mod tests {
             let host = Host::parse("hub.example.net").unwrap();
             let machine = Machine::new(host, KEEP_ALIVE, Backoff::new(Some(1)));
             let mut scene = Self { machine, now: Instant::now(), outcomes: Outcomes::default() };
-            scene.machine.connected(scene.now);
+            scene.machine.connected(scene.now, None);
             scene
         }
 
@@ -388,7 +440,7 @@ mod tests {
         for attempt in 1..=5 {
             scene.cut();
             assert_eq!(scene.machine.attempts(), attempt);
-            scene.machine.connected(scene.now);
+            scene.machine.connected(scene.now, None);
         }
         scene.send(1);
         let id = scene.written()[0];
@@ -396,12 +448,58 @@ mod tests {
         scene.cut();
         assert_eq!(scene.machine.attempts(), 1);
 
-        scene.machine.connected(scene.now);
+        scene.machine.connected(scene.now, None);
         scene.cut();
-        scene.machine.connected(scene.now);
+        scene.machine.connected(scene.now, None);
         scene.now += Duration::from_secs(60);
         scene.cut();
         assert_eq!(scene.machine.attempts(), 1);
+    }
+
+    impl Scene {
+        fn renew_in(&mut self, due: Duration, latest: Duration) {
+            let renewal = Renewal { due: self.now + due, latest: self.now + latest };
+            self.machine.connected(self.now, Some(renewal));
+        }
+    }
+
+    #[test]
+    fn before_a_renewal_what_was_written_is_acknowledged_and_nothing_more_written() {
+        let mut scene = Scene::new();
+        let (due, latest) = (Duration::from_secs(40), Duration::from_secs(45));
+        scene.renew_in(due, latest);
+        scene.send(0);
+        assert_eq!(scene.written(), [1]);
+        assert_eq!(scene.sleep(HOUR), due);
+        assert!(!scene.machine.is_to_renew(scene.now));
+        scene.machine.tick(scene.now).unwrap();
+        scene.send(1);
+        assert!(scene.written().is_empty());
+        assert!(!scene.machine.is_to_renew(scene.now));
+        scene.acknowledge(1);
+        assert!(scene.machine.is_to_renew(scene.now));
+
+        scene.machine.left(scene.now);
+        assert_eq!(scene.machine.attempts(), 0);
+        scene.renew_in(due, latest);
+        assert_eq!(scene.written(), [2]);
+        assert!(!scene.machine.is_to_renew(scene.now));
+    }
+
+    #[test]
+    fn a_renewal_does_not_wait_for_an_acknowledgement_for_ever_nor_blame_the_message() {
+        let mut scene = Scene::new();
+        scene.send(0);
+        for _ in 0..10 {
+            scene.renew_in(Duration::from_secs(40), Duration::from_secs(45));
+            assert_eq!(scene.written(), [1]);
+            scene.sleep(HOUR);
+            scene.machine.tick(scene.now).unwrap();
+            assert_eq!(scene.sleep(HOUR), Duration::from_secs(5));
+            assert!(scene.machine.is_to_renew(scene.now));
+            scene.machine.left(scene.now);
+        }
+        assert!(scene.outcomes.borrow().is_empty());
     }
 
     #[test]
@@ -411,7 +509,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(scene.written()[0], 1);
             scene.cut();
-            scene.machine.connected(scene.now);
+            scene.machine.connected(scene.now, None);
         }
         {
             let outcomes = scene.outcomes.borrow();

@@ -1,6 +1,11 @@
 //! The client against a scripted hub: in memory and in virtual time, except where noted.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Mutex};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, PubAck, PubRec};
@@ -12,7 +17,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::transport::mqtt::{Packet, QoS};
+use crate::{
+    symmetric_key::{SymmetricKey, Tokens},
+    transport::mqtt::{Packet, QoS},
+};
 
 const ACCEPTED: ConnectReturnCode = ConnectReturnCode::Success;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -45,6 +53,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         let mut bytes = BytesMut::new();
         packet.write(&mut bytes, usize::MAX).unwrap();
         self.stream.write_all(&bytes).await.unwrap();
+    }
+
+    /// Hears CONNECT with a token and accepts it; says until which second the token is good.
+    async fn accept_token(&mut self) -> u64 {
+        self.answer_token(ACCEPTED).await
+    }
+
+    async fn answer_token(&mut self, code: ConnectReturnCode) -> u64 {
+        let Some(Packet::Connect(connect)) = self.packet().await else { panic!("no CONNECT") };
+        let token = connect.login.unwrap().password;
+        let prefix = "SharedAccessSignature sr=hub.example.net%2Fdevices%2Fdevice-01&sig=";
+        assert!(token.starts_with(prefix), "{token}");
+        self.say(Packet::ConnAck(ConnAck::new(code, false))).await;
+        token.rsplit_once("&se=").unwrap().1.parse().unwrap()
     }
 
     /// Hears CONNECT and answers it.
@@ -122,8 +144,25 @@ fn dialer<O>(opener: O) -> Dialer<O> {
         opener,
         host: Host::parse("hub.example.net").unwrap(),
         device_id: DeviceId::parse("device-01").unwrap(),
+        tokens: None,
         keep_alive: MINUTE,
     }
+}
+
+/// A client with a token for an hour, its hub, and the connection.
+async fn connected_by_token() -> (HubClient, Hub, Peer<DuplexStream>) {
+    let (connections, hub) = mpsc::unbounded_channel();
+    let key = SymmetricKey::from_base64("O+H9VTcdJP0Tqkl7bh4nVG0OJNrAataMpuWB54D0VEc=").unwrap();
+    let tokens = Tokens::for_device(Arc::new(key), "hub.example.net", "device-01", HOUR);
+    let opener = ToHub { connections, failures: Mutex::default() };
+    let dialer = Dialer { tokens: Some(tokens), ..dialer(opener) };
+    let client = tokio::spawn(start(dialer, MINUTE, Some(1)));
+    let mut hub = Hub(hub);
+    let mut peer = hub.opened().await;
+    let expiry = peer.accept_token().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!((now + 3590..=now + 3601).contains(&expiry), "{expiry}, {now}");
+    (client.await.unwrap().unwrap(), hub, peer)
 }
 
 /// A client that is about to connect, after `failures`, the last first, and its hub.
@@ -242,6 +281,96 @@ async fn a_cut_replays_what_was_not_acknowledged_first_and_in_order() {
     for sent in sends.into_iter().chain(late) {
         sent.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_renewed_before_it_expires_and_nothing_is_sent_twice() {
+    let (client, mut hub, mut peer) = connected_by_token().await;
+    let before = Instant::now();
+    let responder = tokio::spawn(async move {
+        // Keeps the connection alive until the client says goodbye.
+        loop {
+            match peer.packet().await {
+                Some(Packet::PingReq) => peer.say(Packet::PingResp).await,
+                Some(Packet::Publish(publish)) => {
+                    // The client waits for it, and writes nothing meanwhile.
+                    sleep(Duration::from_secs(3)).await;
+                    peer.acknowledge(publish.pkid).await;
+                }
+                other => return other,
+            }
+        }
+    });
+    // One second before the renewal: its acknowledgement comes two seconds after.
+    sleep(Duration::from_secs(48 * 60 - 1)).await;
+    let [early] = send(&client, ["early"]).await;
+    sleep(Duration::from_secs(2)).await;
+    let late = send(&client, ["late 1", "late 2"]).await;
+    assert_eq!(responder.await.unwrap(), Some(Packet::Disconnect));
+    assert_eq!(before.elapsed().as_secs(), 48 * 60 + 2);
+    early.await.unwrap().unwrap();
+
+    let mut peer = hub.opened().await;
+    peer.accept_token().await;
+    let publishes = peer.publishes(2).await;
+    assert_eq!(texts(&publishes), ["late 1", "late 2"]);
+    for (_, id, dup) in publishes {
+        assert!(!dup);
+        peer.acknowledge(id).await;
+    }
+    for sent in late {
+        sent.await.unwrap().unwrap();
+    }
+    assert_eq!(client.state(), ConnectionState::Connected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_leaves_what_is_not_acknowledged_in_time_to_the_next_connection() {
+    let (client, mut hub, mut peer) = connected_by_token().await;
+    let before = Instant::now();
+    while before.elapsed().as_secs() < 47 * 60 {
+        assert_eq!(peer.packet().await, Some(Packet::PingReq));
+        peer.say(Packet::PingResp).await;
+    }
+    sleep(Duration::from_secs(50)).await;
+    let sends = send(&client, ["1", "2"]).await;
+    assert_eq!(texts(&peer.publishes(2).await), ["1", "2"]);
+    assert_eq!(peer.packet().await, Some(Packet::Disconnect));
+    assert_eq!(before.elapsed().as_secs(), 48 * 60 + 5);
+    // The next attempt fails once: the client comes back as after any loss.
+    let state = client.state();
+    hub.opened().await.answer_token(ConnectReturnCode::ServiceUnavailable).await;
+    let state = client.state_changed(&state).await;
+    assert!(matches!(state, ConnectionState::Reconnecting { attempt: 1, .. }), "{state:?}");
+    let mut peer = hub.opened().await;
+    peer.accept_token().await;
+    for (_, id, dup) in peer.publishes(2).await {
+        assert!(dup);
+        peer.acknowledge(id).await;
+    }
+    for sent in sends {
+        sent.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_during_a_renewal_keeps_its_deadline() {
+    let (client, mut hub, mut peer) = connected_by_token().await;
+    let goodbye = tokio::spawn(async move {
+        loop {
+            match peer.packet().await {
+                Some(Packet::PingReq) => peer.say(Packet::PingResp).await,
+                other => return other,
+            }
+        }
+    });
+    assert_eq!(goodbye.await.unwrap(), Some(Packet::Disconnect));
+    let [sent] = send(&client, ["1"]).await;
+    let _silent = hub.opened().await;
+    let before = Instant::now();
+    let error = client.close(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!((error.kind(), before.elapsed().as_secs()), (ErrorKind::NotDelivered, 5));
+    assert_eq!(kind_of(sent).await, ErrorKind::NotDelivered);
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,29 +134,33 @@ impl<W> Window<W> {
         false
     }
 
-    /// The connection is lost: all that is not acknowledged is to be written again, whatever the
-    /// next CONNACK says about the session. Hands out whoever waits for the message at the head
-    /// if that has now seen too many connections lost.
-    pub(super) fn lost(&mut self) -> Option<W> {
-        let written = mem::take(&mut self.written);
-        let mut head = None;
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            match slot {
-                Slot::Gap => {}
-                Slot::Subscribe => *slot = Slot::Gap,
-                Slot::Message(_) => head = head.or(Some(index)),
-            }
-        }
-        let mut rejected = None;
-        if let Some(index) = head.filter(|index| *index < written) {
-            self.strikes += 1;
-            if self.strikes == MAX_STRIKES {
-                self.strikes = 0;
-                rejected = Some(mem::replace(&mut self.slots[index], Slot::Gap));
+    /// The connection is over: all that is not acknowledged is to be written again, whatever the
+    /// next CONNACK says about the session. Says how many slots, from the first message on, had
+    /// been written.
+    pub(super) fn rewind(&mut self) -> usize {
+        for slot in &mut self.slots {
+            if let Slot::Subscribe = slot {
+                *slot = Slot::Gap;
             }
         }
         self.close_gaps();
-        match rejected {
+        mem::take(&mut self.written)
+    }
+
+    /// As [`rewind`](Self::rewind), after a loss. Hands out whoever waits for the message at the
+    /// head if that has now seen too many connections lost.
+    pub(super) fn lost(&mut self) -> Option<W> {
+        if self.rewind() == 0 {
+            return None;
+        }
+        self.strikes += 1;
+        if self.strikes < MAX_STRIKES {
+            return None;
+        }
+        self.strikes = 0;
+        let head = self.slots.front_mut().map(|head| mem::replace(head, Slot::Gap));
+        self.close_gaps();
+        match head {
             Some(Slot::Message(entry)) => Some(entry.waiter),
             _ => None,
         }
@@ -351,6 +355,7 @@ mod tests {
         Subscribe,
         Subscribed(prop::sample::Index),
         Cut,
+        Renew,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -364,6 +369,7 @@ mod tests {
             1 => Just(Step::Subscribe),
             1 => any::<prop::sample::Index>().prop_map(Step::Subscribed),
             1 => Just(Step::Cut),
+            1 => Just(Step::Renew),
         ]
     }
 
@@ -425,6 +431,10 @@ mod tests {
                 self.cuts_since_acknowledgement = 0;
                 self.resolve(rejected);
             }
+            self.disconnected();
+        }
+
+        fn disconnected(&mut self) {
             self.in_flight.clear();
             self.subscriptions.clear();
             self.last_on_this_connection = None;
@@ -471,6 +481,10 @@ mod tests {
                     assert!(!window.subscribed(id));
                 }
                 Step::Cut => self.cut(window),
+                Step::Renew => {
+                    window.rewind();
+                    self.disconnected();
+                }
                 _ => {}
             }
         }

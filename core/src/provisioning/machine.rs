@@ -30,6 +30,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause on an open connection: nobody pings meanwhile, and its keep-alive is 60 s.
 const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 
+/// As good as for ever, and far from what clocks cannot count.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The first and the longest pause of the exponential backoff.
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
@@ -117,7 +120,7 @@ impl Machine {
     pub(super) fn new(deadline: Duration, seed: u64) -> Self {
         Self {
             state: State::Connecting,
-            deadline,
+            deadline: deadline.min(LONGEST_DEADLINE),
             random: fastrand::Rng::with_seed(seed),
             operation_id: None,
             last_rid: 0,
@@ -166,8 +169,7 @@ impl Machine {
             (Event::Failed(error), _) if !error.retryable() => self.finish(Err(error), now),
             (Event::Failed(error), _) => {
                 let pause = self.backoff(error.retry_after());
-                self.last_failure = Some(error);
-                self.pause(State::WaitingToConnect, pause, now)
+                self.retry_later(error, State::WaitingToConnect, pause, now)
             }
             (Event::TimeOver, State::Asking { .. }) => {
                 let silent = Error::new(
@@ -175,9 +177,9 @@ impl Machine {
                     format!("the service did not answer within {} s", REQUEST_TIMEOUT.as_secs()),
                 );
                 // A wrong answer explains the silence better than the silence itself.
-                self.last_failure.get_or_insert(silent);
+                let error = self.last_failure.take().unwrap_or(silent);
                 let pause = self.backoff(None);
-                self.pause(State::WaitingToConnect, pause, now)
+                self.retry_later(error, State::WaitingToConnect, pause, now)
             }
             (Event::TimeOver, State::WaitingToAsk) => self.ask(now),
             (Event::TimeOver, State::WaitingToConnect | State::Connecting) => self.connect(),
@@ -193,8 +195,7 @@ impl Machine {
                 return self.finish(Err(error), now);
             }
             let pause = self.backoff(error.retry_after());
-            self.last_failure = Some(error);
-            return self.pause(State::WaitingToAsk, pause, now);
+            return self.retry_later(error, State::WaitingToAsk, pause, now);
         }
         let status = match answer.operation_status() {
             Ok(status) => status,
@@ -278,6 +279,12 @@ impl Machine {
         self.step(Action::Connect, self.deadline)
     }
 
+    fn retry_later(&mut self, error: Error, state: State, pause: Duration, now: Duration) -> Step {
+        tracing::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
+        self.last_failure = Some(error);
+        self.pause(state, pause, now)
+    }
+
     fn pause(&mut self, state: State, pause: Duration, now: Duration) -> Step {
         // Sleeping until a deadline that cannot be met would only delay the bad news.
         let Some(until) = now.checked_add(pause).filter(|until| *until < self.deadline) else {
@@ -294,38 +301,42 @@ impl Machine {
         let jitter = window.mul_f64(self.random.f64());
         match retry_after {
             // A fleet that was throttled together must not come back together.
-            Some(asked) => asked + jitter.min(asked.max(BACKOFF_BASE) / 2),
+            Some(asked) => asked.saturating_add(jitter.min(asked.max(BACKOFF_BASE) / 2)),
             None => jitter.max(SHORTEST_PAUSE),
         }
     }
 
+    /// What failed last says more than that time ran out, so its kind, its hint and the service's
+    /// words are kept.
     fn out_of_time(&mut self, now: Duration) -> Step {
-        let allowed =
-            format!("the registration was not done within {} s", self.deadline.as_secs_f64());
         let error = match self.last_failure.take() {
+            Some(last) => {
+                let asked = last.retry_after().filter(|_| now < self.deadline);
+                last.in_context(match asked {
+                    Some(wait) => format!(
+                        "given up after {:.1} s, since the service asks for another {} s and the \
+                         deadline is {:.1} s",
+                        now.as_secs_f64(),
+                        wait.as_secs(),
+                        self.deadline.as_secs_f64()
+                    ),
+                    None => format!("given up after {:.1} s", now.as_secs_f64()),
+                })
+            }
             None => Error::new(
                 ErrorKind::DeadlineExceeded,
-                match self.state {
-                    State::Connecting | State::WaitingToConnect => {
-                        format!("{allowed}: the connection was not open yet")
+                format!(
+                    "the registration was not done within {:.1} s: {}",
+                    self.deadline.as_secs_f64(),
+                    match self.state {
+                        State::Connecting | State::WaitingToConnect => {
+                            "the connection was not open yet"
+                        }
+                        State::Asking { .. } => "an answer was awaited",
+                        State::WaitingToAsk => "the service was still assigning a hub",
                     }
-                    State::Asking { .. } => format!("{allowed}: an answer was awaited"),
-                    State::WaitingToAsk => {
-                        format!("{allowed}: the service was still assigning a hub")
-                    }
-                },
+                ),
             ),
-            Some(last) => {
-                let error = Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    format!("{allowed}; the last failure was: {}", last.message()),
-                );
-                match last.service().cloned() {
-                    Some(service) => error.with_service(service),
-                    None => error,
-                }
-                .with_source(last)
-            }
         };
         self.finish(Err(error), now)
     }

@@ -1,6 +1,6 @@
 //! What a failed TLS connection means to the user.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use rustls::{AlertDescription, CertificateError};
 
@@ -37,10 +37,14 @@ pub(crate) fn io_failure(error: io::Error, host: &Host) -> Error {
             format!("{host} refused the TLS connection with the alert {alert:?}"),
         )
         .with_hint(alert_hint(*alert)),
-        Some(rustls::Error::Other(other)) if other.0.is::<SignerError>() => Error::new(
-            ErrorKind::Signer,
-            format!("the signer failed in the TLS handshake with {host}: {}", other.0),
-        ),
+        Some(rustls::Error::Other(other)) if other.0.is::<SignerError>() => {
+            let failure = Error::new(
+                ErrorKind::Signer,
+                format!("the signer failed in the TLS handshake with {host}: {}", other.0),
+            );
+            // rustls' error does not name its source: the signer's own failure would be lost.
+            return failure.with_source(Box::new(Arc::clone(&other.0)) as Box<_>);
+        }
         Some(tls) => Error::new(ErrorKind::TlsRefused, format!("TLS with {host} failed: {tls}")),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             Error::new(ErrorKind::ConnectionLost, format!("{host} closed the connection"))

@@ -73,10 +73,12 @@ impl Roots {
 impl fmt::Display for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.source {
-            Source::Platform => match env::var_os("SSL_CERT_FILE") {
-                Some(path) => write!(f, "the file {} (SSL_CERT_FILE)", path.to_string_lossy()),
-                None => f.write_str("the platform's trust store"),
-            },
+            Source::Platform => {
+                match env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+                    Some(path) => write!(f, "the file {} (SSL_CERT_FILE)", path.to_string_lossy()),
+                    None => f.write_str("the platform's trust store"),
+                }
+            }
             Source::File(path) => write!(f, "the file {}", path.display()),
             Source::Pem(_) => f.write_str("the given roots"),
         }
@@ -94,7 +96,9 @@ fn platform() -> Result<Arc<WebPkiServerVerifier>> {
     type Loaded = Option<([Option<OsString>; 2], Arc<WebPkiServerVerifier>)>;
     static LOADED: Mutex<Loaded> = Mutex::new(None);
 
-    let environment = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(env::var_os);
+    // An empty variable counts as unset, as everywhere.
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    let environment = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(set);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((loaded_from, verifier)) = &*loaded
         && *loaded_from == environment

@@ -7,9 +7,10 @@
 use std::{
     collections::VecDeque,
     future::Future,
-    io,
+    io, mem,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError},
+    process,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
@@ -44,9 +45,21 @@ impl SigningThreads {
     const MOST: usize = 8;
     const IDLE: Duration = Duration::from_secs(10);
 
-    pub(super) fn shared() -> Arc<dyn SigningExecutor> {
-        static SHARED: OnceLock<SigningThreads> = OnceLock::new();
-        Arc::new(SHARED.get_or_init(Self::default).clone())
+    pub(crate) fn shared() -> Arc<dyn SigningExecutor> {
+        static SHARED: Mutex<Option<(u32, SigningThreads)>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        // A forked child has none of the threads that its copy of the parent's pool counts on.
+        let process = process::id();
+        match &*shared {
+            Some((of, threads)) if *of == process => Arc::new(threads.clone()),
+            inherited => {
+                // Never dropped: a job may hold a connection of the parent.
+                mem::forget(inherited.clone());
+                let threads = Self::default();
+                *shared = Some((process, threads.clone()));
+                Arc::new(threads)
+            }
+        }
     }
 }
 

@@ -117,16 +117,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         Ok(id)
     }
 
-    /// The next packet. One that asks for an acknowledgement has been acknowledged.
+    /// The next packet. Where it asks for an acknowledgement, the next thing that is written takes
+    /// that along: a PUBLISH, DISCONNECT or [`flush`](Self::flush).
     ///
     /// Cancel-safe: no packet is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Packet> {
         loop {
-            if !self.ahead.is_empty() {
-                self.flush().await?;
-                if let Some(packet) = self.ahead.pop_front() {
-                    return Ok(packet);
-                }
+            if let Some(packet) = self.ahead.pop_front() {
+                return Ok(packet);
             }
             match self.wire.take()? {
                 Some(packet) => self.admit(packet)?,
@@ -180,7 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<()> {
+    /// Writes the acknowledgements that are still to be sent.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
         timeout(self.patience, self.wire.flush())
             .await
             .unwrap_or_else(|_| Err(self.wire.too_slow("accept what was written", self.patience)))
@@ -627,6 +626,7 @@ mod tests {
             peer.write_all(&message[cut..]).await.unwrap();
             let Packet::Publish(publish) = session.next().await.unwrap() else { panic!() };
             assert_eq!(publish.payload.as_ref(), b"!");
+            session.flush().await.unwrap();
             assert!(matches!(heard(&mut peer).await, Packet::PubAck(ack) if ack.pkid == 7));
         }
     }

@@ -48,6 +48,21 @@ pub(super) async fn query(call: Call, kind: Kind) -> Result<Answer, Refusal> {
     Ok(Answer::page(item_type, items, next))
 }
 
+/// `POST …/attestationmechanism`: the attestation with its symmetric keys, which `GET` hides.
+pub(super) async fn attestation(call: Call, kind: Kind, id: String) -> Result<Answer, Refusal> {
+    call.demand(&Method::POST)?;
+    let attestation = call
+        .service
+        .store()
+        .run(move |db| {
+            let entry = enrollments::get(db, kind, &id)?;
+            let mut entry = entry.ok_or_else(Refusal::enrollment_not_found)?;
+            Ok::<_, Refusal>(entry.document.remove("attestation"))
+        })
+        .await?;
+    Ok(Answer::ok(attestation.unwrap_or_default()))
+}
+
 async fn get(call: Call, kind: Kind, id: String) -> Result<Answer, Refusal> {
     let entry = call
         .service

@@ -200,6 +200,31 @@ async fn symmetric_keys_are_made_shown_once_and_kept() {
 }
 
 #[tokio::test]
+async fn the_attestation_mechanism_shows_what_a_get_hides() {
+    let bench = Bench::new();
+    let made = family("device-01");
+    let keys = json!({ "primaryKey": "Zmlyc3Qga2V5IG9mIGEgbWV0ZXI=",
+                       "secondaryKey": "c2Vjb25kIGtleSBvZiBhIG1ldGVy" });
+    let attestation = json!({ "type": "symmetricKey", "symmetricKey": keys });
+    let body = json!({ "attestation": attestation });
+    for path in ["/enrollments/meter-1", "/enrollmentGroups/meters"] {
+        assert_eq!(bench.call("PUT", path, body.clone()).await.status, 200);
+        let shown = bench.call("GET", path, Value::Null).await.body;
+        assert_eq!(shown["attestation"], json!({ "type": "symmetricKey" }));
+        // The Node SDK asks in lower case.
+        let path = format!("{}/attestationmechanism", path.to_ascii_lowercase());
+        let told = bench.call("POST", &path, Value::Null).await;
+        assert_eq!((told.status, &told.body), (200, &attestation), "{path}");
+        assert_eq!(bench.call("GET", &path, Value::Null).await.status, 405);
+    }
+    let group = bench.group("my-device-group", &made.intermediate, json!({})).await.body;
+    let path = format!("{GROUP}/attestationmechanism");
+    assert_eq!(bench.call("POST", &path, Value::Null).await.body, group["attestation"]);
+    let told = bench.call("POST", "/enrollments/none/attestationmechanism", Value::Null).await;
+    assert_eq!((told.status, &told.body["errorCode"]), (404, &json!(404_201)));
+}
+
+#[tokio::test]
 async fn queries_come_in_pages() {
     let bench = Bench::new();
     let made = family("device-01");

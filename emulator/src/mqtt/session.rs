@@ -14,7 +14,6 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe, UnsubAck};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::frames::{Error, Frames};
 use crate::listener::{GRACE, Shared};
@@ -112,12 +111,13 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
         Self { frames, shared, silence, pending, pending_bytes, last_packet_id }
     }
 
+    /// Runs until either side ends it; `over` resolves, with the reason, when the service does.
     pub(super) async fn run(
         mut self,
         mut role: impl Role,
-        evicted: Option<CancellationToken>,
+        over: impl Future<Output = &'static str> + Send,
     ) -> End {
-        let end = match self.converse(&mut role, evicted.unwrap_or_default()).await {
+        let end = match self.converse(&mut role, over).await {
             Ok(end) => end,
             Err(Error::Io(error)) => {
                 tracing::debug!(%error, "connection lost");
@@ -144,11 +144,11 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
     async fn converse(
         &mut self,
         role: &mut impl Role,
-        evicted: CancellationToken,
+        over: impl Future<Output = &'static str> + Send,
     ) -> Result<End, Error> {
         let mut heard = Instant::now();
         let alarm = sleep(self.silence);
-        tokio::pin!(alarm);
+        tokio::pin!(alarm, over);
         loop {
             while self.has_room()
                 && let Some(packet) = self.frames.decode()?
@@ -171,9 +171,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
                 continue;
             }
             tokio::select! {
-                () = evicted.cancelled() => {
-                    return Ok(End::Refused("a newer connection of this device".to_owned()));
-                }
+                reason = &mut over => return Ok(End::Refused(reason.to_owned())),
                 () = self.shared.stop.cancelled() => return Ok(End::Stopping),
                 () = front(&mut self.pending), if !self.pending.is_empty() => {}
                 more = self.frames.fill(), if has_room => {

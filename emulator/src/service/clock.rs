@@ -1,25 +1,45 @@
 //! The clock that judges certificates, tokens and dates, and the ways the service writes them.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// The longest that is slept at once: beyond it, timers are of no use.
+const NAP: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// The system's clock, set off by a number of seconds that a test may choose.
 #[derive(Default)]
 pub(crate) struct Clock {
-    skew: AtomicI64,
+    skew: watch::Sender<i64>,
 }
 
 impl Clock {
     pub(crate) fn now(&self) -> OffsetDateTime {
-        let skew = Duration::seconds(self.skew.load(Ordering::Relaxed));
+        let skew = Duration::seconds(*self.skew.borrow());
         OffsetDateTime::now_utc().saturating_add(skew)
     }
 
     pub(crate) fn set_skew(&self, seconds: i64) {
-        self.skew.store(seconds, Ordering::Relaxed);
+        self.skew.send_replace(seconds);
+    }
+
+    /// Resolves when this clock shows `time`, be it by waiting or by being set.
+    pub(crate) async fn reach(&self, time: OffsetDateTime) {
+        let mut skew = self.skew.subscribe();
+        loop {
+            let left = time - self.now();
+            let Ok(left) = std::time::Duration::try_from(left) else { return };
+            if left.is_zero() {
+                return;
+            }
+            tokio::select! {
+                () = sleep(left.min(NAP)) => {}
+                // It never ends before the clock does.
+                _ = skew.changed() => {}
+            }
+        }
     }
 }
 
@@ -71,5 +91,18 @@ mod tests {
         assert!(clock.now() > OffsetDateTime::now_utc());
         clock.set_skew(i64::MIN);
         assert!(clock.now() < OffsetDateTime::now_utc());
+    }
+
+    #[tokio::test]
+    async fn a_time_is_reached_by_setting_the_clock() {
+        let clock = Clock::default();
+        let reached = clock.reach(clock.now() + Duration::days(400));
+        tokio::pin!(reached);
+        for (skew, expected) in [(0, false), (399 * 86_400, false), (400 * 86_400, true)] {
+            clock.set_skew(skew);
+            let waited = tokio::time::timeout(std::time::Duration::ZERO, reached.as_mut()).await;
+            assert_eq!(waited.is_ok(), expected, "{skew}");
+        }
+        clock.reach(OffsetDateTime::UNIX_EPOCH).await;
     }
 }

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::attest::admit;
+use super::attest::{Proof, admit};
 use super::provision::provision;
 use super::{DeviceCall, Refusal, Reply, Service, names, tokens};
-use crate::store::registrations::{self, Operation, Record, Status, Substatus};
+use crate::sas::SasToken;
+use crate::store::registrations::{self, Holder, Operation, Record, Status, Substatus};
 use crate::x509::Chain;
 
 impl Service {
@@ -16,7 +17,7 @@ impl Service {
         self.replied(&device, outcome)
     }
 
-    /// Tells where an operation stands, to the leaf that started it.
+    /// Tells where an operation stands, to the device that started it.
     pub(crate) async fn operation_status(&self, call: DeviceCall, operation_id: &str) -> Reply {
         let device = call.registration_id.clone();
         let outcome = self.try_operation_status(call, operation_id.to_owned()).await;
@@ -38,7 +39,7 @@ impl Service {
     }
 
     async fn try_register(&self, call: DeviceCall) -> Result<Reply, Refusal> {
-        let chain = self.identify(&call)?;
+        let proof = self.identify(&call)?;
         check_body(&call)?;
         let service = self.clone();
         let operation = self
@@ -46,14 +47,13 @@ impl Service {
             .store
             .run(move |db| {
                 let now = service.now();
-                let admitted = admit(db, &call.registration_id, &chain, now)?;
-                let leaf = chain.leaf().sha256();
-                let hubs = &service.0.hubs;
-                let record = provision(db, &call.registration_id, leaf, &admitted, hubs, now)?;
+                let (scope, hubs) = (&service.0.id_scope, &service.0.hubs);
+                let admitted = admit(db, scope, &call.registration_id, &proof, now)?;
+                let record = provision(db, &call.registration_id, &admitted, hubs, now)?;
                 let operation = Operation {
                     id: tokens::operation_id()?,
                     registration: call.registration_id,
-                    leaf: leaf.to_owned(),
+                    holder: proof.holder(),
                     polls_left: service.0.polls,
                     record,
                 };
@@ -76,7 +76,8 @@ impl Service {
     }
 
     async fn try_operation_status(&self, call: DeviceCall, id: String) -> Result<Reply, Refusal> {
-        let chain = self.identify(&call)?;
+        let proof = self.identify(&call)?;
+        let service = self.clone();
         let operation = self
             .0
             .store
@@ -84,8 +85,13 @@ impl Service {
                 let operation = registrations::operation(db, &id)?
                     .filter(|found| found.registration.eq_ignore_ascii_case(&call.registration_id))
                     .ok_or_else(|| Refusal::new(404, 0, "Operation not found."))?;
-                if operation.leaf != chain.leaf().sha256() {
+                if operation.holder != proof.holder() {
                     return Err(Refusal::unauthorized());
+                }
+                // Its leaf proved itself in the TLS handshake; a token is worth its signature.
+                if let Proof::Token(_) = &proof {
+                    let scope = &service.0.id_scope;
+                    admit(db, scope, &call.registration_id, &proof, service.now())?;
                 }
                 if operation.polls_left > 1 {
                     registrations::count_poll(db, &operation)?;
@@ -100,40 +106,37 @@ impl Service {
     }
 
     async fn try_lookup(&self, call: DeviceCall) -> Result<Reply, Refusal> {
-        let chain = self.identify(&call)?;
+        let proof = self.identify(&call)?;
         check_body(&call)?;
-        let now = self.now();
+        let holder = proof.holder();
+        let service = self.clone();
         let record = self
             .0
             .store
             .run(move |db| {
-                admit(db, &call.registration_id, &chain, now)?;
+                let scope = &service.0.id_scope;
+                admit(db, scope, &call.registration_id, &proof, service.now())?;
                 let found = registrations::get(db, &call.registration_id)?;
                 found.ok_or_else(|| Refusal::new(404, 0, "Registration not found."))
             })
             .await?
             .record;
-        Ok(Reply { status: 200, retry_after: None, body: registration_state(&record) })
+        Ok(Reply { status: 200, retry_after: None, body: registration_state(&record, &holder) })
     }
 
     /// Who calls, as far as it can be told without the enrollments.
-    fn identify(&self, call: &DeviceCall) -> Result<Chain, Refusal> {
+    fn identify(&self, call: &DeviceCall) -> Result<Proof, Refusal> {
         if call.id_scope != self.0.id_scope {
             return Err(Refusal::unauthorized());
         }
         names::checked("registrationId", &call.registration_id)?;
         if call.peer.certificates.is_empty() {
-            // Symmetric keys are stored with an enrollment but do not admit a device yet, so a
-            // token, right or wrong, is refused as a wrong one is.
-            if call.sas.is_some() {
-                tracing::warn!(
-                    device = call.registration_id,
-                    "symmetric key attestation is not emulated"
-                );
-            }
-            return Err(Refusal::unauthorized());
+            let token = call.sas.as_deref().and_then(SasToken::parse);
+            return token.map(Proof::Token).ok_or_else(Refusal::unauthorized);
         }
-        Chain::build(&call.peer.certificates).ok_or_else(Refusal::invalid_certificate)
+        Chain::build(&call.peer.certificates)
+            .map(Proof::Chain)
+            .ok_or_else(Refusal::invalid_certificate)
     }
 
     fn accepted(&self, body: Value) -> Reply {
@@ -195,19 +198,22 @@ fn finished(operation: &Operation) -> Reply {
         body: json!({
             "operationId": operation.id,
             "status": operation.record.status,
-            "registrationState": registration_state(&operation.record),
+            "registrationState": registration_state(&operation.record, &operation.holder),
         }),
     }
 }
 
-/// As a device sees its record: with an empty `x509`, and a repeated assignment told as an
-/// initial one (recorded; the service's side tells it apart).
-fn registration_state(record: &Record) -> Value {
+/// As a device sees its record: with an empty `x509` if it attests by that, and a repeated
+/// assignment told as an initial one (recorded; the service's side tells it apart).
+fn registration_state(record: &Record, holder: &Holder) -> Value {
     let mut record = record.clone();
     if record.substatus == Some(Substatus::ReprovisionedToInitialAssignment) {
         record.substatus = Some(Substatus::InitialAssignment);
     }
-    let mut state = json!({ "x509": {} });
+    let mut state = match holder {
+        Holder::Leaf(_) => json!({ "x509": {} }),
+        Holder::SymmetricKey => json!({}),
+    };
     if let (Value::Object(state), Ok(Value::Object(fields))) =
         (&mut state, serde_json::to_value(record))
     {

@@ -1,7 +1,5 @@
 //! The hubs' device side: who may connect, telemetry, the stored twin.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
@@ -34,14 +32,15 @@ pub(crate) enum HubRefusal {
 
 impl Service {
     /// Lets a device connect, and counts the connection until
-    /// [`hub_disconnected`](Self::hub_disconnected).
+    /// [`hub_disconnected`](Self::hub_disconnected). Says when its token expires, if it came with
+    /// one.
     pub(crate) async fn hub_connect(
         &self,
         hub: &str,
         device_id: &str,
         peer: &Peer,
         sas: Option<&str>,
-    ) -> Result<(), HubRefusal> {
+    ) -> Result<Option<OffsetDateTime>, HubRefusal> {
         let hub = self.hub_named(hub).ok_or(HubRefusal::UnknownHub)?.to_owned();
         let device_id = device_id.to_owned();
         let leaf = peer.certificates.first().and_then(|der| Certificate::from_der(der).ok());
@@ -52,9 +51,9 @@ impl Service {
             .run(move |db| {
                 let device =
                     devices::get(db, &hub, &device_id)?.ok_or(HubRefusal::UnknownDevice)?;
-                authenticate(&device, leaf.as_ref(), sas.as_ref(), now)?;
+                let expiry = authenticate(&device, leaf.as_ref(), sas.as_ref(), now)?;
                 devices::count_connection(db, &hub, &device_id, 1, &clock::stamp(now))?;
-                Ok(())
+                Ok(expiry)
             })
             .await
     }
@@ -130,7 +129,7 @@ fn authenticate(
     leaf: Option<&Certificate>,
     sas: Option<&SasToken>,
     now: OffsetDateTime,
-) -> Result<(), HubRefusal> {
+) -> Result<Option<OffsetDateTime>, HubRefusal> {
     if device.document.status == DeviceStatus::Disabled {
         return Err(HubRefusal::Disabled);
     }
@@ -141,15 +140,17 @@ fn authenticate(
             let is = |stored: &String| {
                 [leaf.sha256(), leaf.sha1()].iter().any(|own| stored.eq_ignore_ascii_case(own))
             };
-            if is(primary) || is(secondary) { Ok(()) } else { Err(HubRefusal::Thumbprint) }
+            if is(primary) || is(secondary) { Ok(None) } else { Err(HubRefusal::Thumbprint) }
         }
         Authentication::Sas { primary, secondary } => {
             let token = sas.ok_or(HubRefusal::BadSas)?;
             let resource = format!("{}/devices/{}", device.hub, device.id);
-            let signed = [primary, secondary].into_iter().any(|key| {
-                STANDARD.decode(key).is_ok_and(|key| !key.is_empty() && token.holds(&key, now))
-            });
-            if token.is_for(&resource) && signed { Ok(()) } else { Err(HubRefusal::BadSas) }
+            let signed = token.holds_base64(primary, now) || token.holds_base64(secondary, now);
+            if token.is_for(&resource) && signed {
+                Ok(Some(token.expiry()))
+            } else {
+                Err(HubRefusal::BadSas)
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::attest::Admitted;
 use super::terms::{Reprovision, Terms};
 use super::{clock, tokens};
 use crate::store::StoreError;
-use crate::store::devices::{self, Authentication, Device, DeviceDocument, DeviceStatus, Twin};
+use crate::store::devices::{self, Device, DeviceDocument, DeviceStatus, Twin};
 use crate::store::registrations::{self, Assignment, Record, Registration, Status, Substatus};
 
 /// `errorCode` of a registration that has no hub to go to.
@@ -18,7 +18,6 @@ const NO_HUB: u32 = 400_208;
 pub(super) fn provision(
     db: &Connection,
     registration_id: &str,
-    leaf: &str,
     admitted: &Admitted,
     linked: &[String],
     now: OffsetDateTime,
@@ -48,7 +47,7 @@ pub(super) fn provision(
         let device = device.unwrap_or(registration_id);
         match choose(terms, registration_id, last.as_ref(), device, linked) {
             Some(chosen) => {
-                let writer = Writer { db, leaf, terms, now, stamp: &stamp };
+                let writer = Writer { db, admitted, now, stamp: &stamp };
                 record.status = Status::Assigned;
                 record.substatus = Some(writer.assign(last.as_ref(), &chosen)?);
                 record.assigned_hub = Some(chosen.hub.clone());
@@ -87,9 +86,7 @@ fn choose(
 
 struct Writer<'a> {
     db: &'a Connection,
-    /// SHA-256 thumbprint of the device's leaf.
-    leaf: &'a str,
-    terms: &'a Terms,
+    admitted: &'a Admitted,
     now: OffsetDateTime,
     stamp: &'a str,
 }
@@ -102,7 +99,7 @@ impl Writer<'_> {
         last: Option<&Assignment>,
         chosen: &Assignment,
     ) -> Result<Substatus, StoreError> {
-        let resets = self.terms.reprovision() == Reprovision::Reset;
+        let resets = self.admitted.terms.reprovision() == Reprovision::Reset;
         let Some(last) = last else {
             let twin = self.present_twin(chosen)?;
             self.write(chosen, twin)?;
@@ -131,8 +128,6 @@ impl Writer<'_> {
         Ok(device.map(|device| device.twin))
     }
 
-    /// Group and individual alike are known to the hub by their leaf's thumbprint, which each
-    /// registration refreshes (recorded; azure-iot-cli-extension's own checks).
     fn write(&self, chosen: &Assignment, twin: Option<Twin>) -> Result<(), StoreError> {
         let present = devices::get(self.db, &chosen.hub, &chosen.device)?;
         let (generation, status, status_reason, status_changed) = match present {
@@ -156,11 +151,8 @@ impl Writer<'_> {
                     status,
                     status_reason,
                     status_changed,
-                    authentication: Authentication::SelfSigned {
-                        primary: self.leaf.to_owned(),
-                        secondary: self.leaf.to_owned(),
-                    },
-                    iot_edge: self.terms.iot_edge(),
+                    authentication: self.admitted.authentication.clone(),
+                    iot_edge: self.admitted.terms.iot_edge(),
                 },
                 twin: twin.unwrap_or_else(|| self.initial_twin()),
                 connected: false,
@@ -171,7 +163,7 @@ impl Writer<'_> {
     }
 
     fn initial_twin(&self) -> Twin {
-        let initial = self.terms.initial_twin();
+        let initial = self.admitted.terms.initial_twin();
         Twin {
             tags: initial.tags(),
             desired: initial.desired(),

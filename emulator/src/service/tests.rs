@@ -1,5 +1,7 @@
 //! What devices are told, on chains in the tutorial's shape.
 
+mod symmetric_key;
+
 use serde_json::{Value, json};
 
 use super::hub::HubRefusal;
@@ -471,7 +473,7 @@ async fn a_hub_lets_in_only_whom_it_knows() {
         bench.service.hub_connect(hub, device, &peer, sas).await
     };
     let own = || with(&made.leaf.der);
-    assert_eq!(connect(HUB, "device-01", own(), None).await, Ok(()));
+    assert_eq!(connect(HUB, "device-01", own(), None).await, Ok(None));
     assert_eq!(
         connect("elsewhere.azure-devices.net", "device-01", own(), None).await,
         Err(HubRefusal::UnknownHub)
@@ -498,7 +500,8 @@ async fn a_hub_lets_in_only_whom_it_knows() {
     let sas = |resource: &str| crate::sas::testing::token(resource, &key, expiry, "");
     let good = sas(&format!("{HUB}/devices/meter"));
     let other = sas(&format!("{HUB}/devices/device-01"));
-    assert_eq!(connect(HUB, "meter", peer(Vec::new()), Some(&good)).await, Ok(()));
+    let until = OffsetDateTime::from_unix_timestamp(expiry).expect("time");
+    assert_eq!(connect(HUB, "meter", peer(Vec::new()), Some(&good)).await, Ok(Some(until)));
     for bad in [None, Some(other.as_str()), Some("SharedAccessSignature nonsense")] {
         assert_eq!(connect(HUB, "meter", peer(Vec::new()), bad).await, Err(HubRefusal::BadSas));
     }
@@ -550,7 +553,7 @@ async fn what_was_answered_survives_a_death_of_the_process() {
     assert_eq!(device["connectionState"], "Disconnected");
     bench.service.close().await;
 
-    let other = Settings { id_scope: "0ne00ANOTHER".to_owned(), ..settings };
+    let other = Settings { id_scope: Some("0ne00ANOTHER".to_owned()), ..settings };
     let refused = Service::open(&other).err().expect("refused");
     assert!(matches!(refused, EmulatorError::InvalidSetting(_)), "{refused}");
 }

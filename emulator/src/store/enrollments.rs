@@ -182,6 +182,19 @@ pub(crate) fn group_by_issuer(
         .optional()?)
 }
 
+/// The groups that attest by symmetric keys, in order of creation.
+pub(crate) fn keyed_groups(db: &Connection) -> Result<Vec<Enrollment>, StoreError> {
+    let found = db
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM enrollments e
+             WHERE e.kind = 'group' AND e.document ->> '$.attestation.type' = 'symmetricKey'
+             ORDER BY e.sequence"
+        ))?
+        .query_map([], Enrollment::from_row)?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(found)
+}
+
 /// Other entries of the kind that go by one of the same certificates, by name or by thumbprint.
 pub(crate) fn sharing(db: &Connection, kind: Kind, id: &str) -> Result<Vec<String>, StoreError> {
     let found = db

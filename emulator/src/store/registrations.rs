@@ -138,22 +138,49 @@ pub(crate) fn page(
 pub(crate) struct Operation {
     pub(crate) id: String,
     pub(crate) registration: String,
-    /// SHA-256 thumbprint of the leaf that started it, which alone may ask.
-    pub(crate) leaf: String,
+    /// Who started it, who alone may ask.
+    pub(crate) holder: Holder,
     /// Polls that are still to be answered, the one that tells the result included.
     pub(crate) polls_left: u32,
     pub(crate) record: Record,
 }
 
+/// Whom an operation belongs to.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// By the SHA-256 thumbprint of its leaf.
+    Leaf(String),
+    /// Whoever holds the symmetric key of the registration ID.
+    SymmetricKey,
+}
+
+/// Stored where a thumbprint is, which it cannot be taken for.
+const SYMMETRIC_KEY: &str = "symmetricKey";
+
+impl Holder {
+    fn text(&self) -> &str {
+        match self {
+            Self::Leaf(sha256) => sha256,
+            Self::SymmetricKey => SYMMETRIC_KEY,
+        }
+    }
+}
+
+impl From<String> for Holder {
+    fn from(text: String) -> Self {
+        if text == SYMMETRIC_KEY { Self::SymmetricKey } else { Self::Leaf(text) }
+    }
+}
+
 pub(crate) fn put_operation(db: &Connection, operation: &Operation) -> Result<(), StoreError> {
     db.prepare_cached(
-        "INSERT INTO operations (id, registration, leaf, polls_left, record)
+        "INSERT INTO operations (id, registration, holder, polls_left, record)
          VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
     .execute(params![
         operation.id,
         operation.registration,
-        operation.leaf,
+        operation.holder.text(),
         operation.polls_left,
         super::json(&operation.record)?,
     ])?;
@@ -169,13 +196,13 @@ pub(crate) fn put_operation(db: &Connection, operation: &Operation) -> Result<()
 pub(crate) fn operation(db: &Connection, id: &str) -> Result<Option<Operation>, StoreError> {
     Ok(db
         .prepare_cached(
-            "SELECT id, registration, leaf, polls_left, record FROM operations WHERE id = ?1",
+            "SELECT id, registration, holder, polls_left, record FROM operations WHERE id = ?1",
         )?
         .query_row([id], |row| {
             Ok(Operation {
                 id: row.get(0)?,
                 registration: row.get(1)?,
-                leaf: row.get(2)?,
+                holder: Holder::from(row.get::<_, String>(2)?),
                 polls_left: row.get(3)?,
                 record: record(row, 4)?,
             })

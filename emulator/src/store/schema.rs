@@ -11,7 +11,7 @@ use super::StoreError;
 const APPLICATION: i64 = 0x6470_7365;
 
 /// Raised with every change of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long a file that another emulator is still closing is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ CREATE TABLE operations (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     registration TEXT NOT NULL COLLATE NOCASE,
-    leaf TEXT NOT NULL,
+    holder TEXT NOT NULL,
     polls_left INTEGER NOT NULL,
     record TEXT NOT NULL
 );
@@ -104,10 +104,12 @@ CREATE TABLE messages (
 /// Opens the file, or makes it; `None` is a database in memory.
 pub(super) fn open(path: Option<&Path>) -> Result<Connection, StoreError> {
     let opened = match path {
-        None => Connection::open_in_memory(),
-        Some(path) => Connection::open(path),
+        None => Connection::open_in_memory().map_err(StoreError::from),
+        Some(path) => private_file(path)
+            .map_err(|error| StoreError::Database(format!("{}: {error}", path.display())))
+            .and_then(|()| Ok(Connection::open(path)?)),
     };
-    let ready = opened.map_err(StoreError::from).and_then(|db| {
+    let ready = opened.and_then(|db| {
         set_up(&db)?;
         Ok(db)
     });
@@ -115,6 +117,16 @@ pub(super) fn open(path: Option<&Path>) -> Result<Connection, StoreError> {
         Some(path) => StoreError::Database(format!("{}: {error}", path.display())),
         None => error,
     })
+}
+
+/// The file holds the owner's key and the server's: nobody else may read it. SQLite gives its
+/// side files the mode of the file itself.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn set_up(db: &Connection) -> Result<(), StoreError> {

@@ -5,4 +5,5 @@ mod faults;
 mod http;
 mod hub;
 mod registration;
+mod symmetric_key;
 mod tls;

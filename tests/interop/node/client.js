@@ -1,4 +1,5 @@
-// A device on Microsoft's Node SDK: the steps of its sample register_x509.js.
+// A device on Microsoft's Node SDK: the steps of its samples register_x509.js and, where
+// PROVISIONING_SYMMETRIC_KEY is set, register_symkey.js.
 //
 // Takes the environment variables of client.py beside it, and `parallel` or `one-by-one` for its
 // ten messages. Prints one line of JSON at the end: what the SDK told it.
@@ -10,6 +11,7 @@ const { Client, Message } = require('azure-iot-device');
 const { Mqtt } = require('azure-iot-device-mqtt');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
 const { Mqtt: ProvisioningMqtt } = require('azure-iot-provisioning-device-mqtt');
+const { SymmetricKeySecurityClient } = require('azure-iot-security-symmetric-key');
 const { X509Security } = require('azure-iot-security-x509');
 
 const DEADLINE = 50_000; // milliseconds
@@ -26,16 +28,23 @@ tls.connect = (...args) => {
 };
 
 async function main(order) {
-  const registrationId = env.DPS_X509_REGISTRATION_ID;
-  const x509 = {
-    cert: fs.readFileSync(env.X509_CERT_FILE, 'utf-8'),
-    key: fs.readFileSync(env.X509_KEY_FILE, 'utf-8'),
-  };
+  const symmetricKey = env.PROVISIONING_SYMMETRIC_KEY;
+  const registrationId = symmetricKey
+    ? env.PROVISIONING_REGISTRATION_ID
+    : env.DPS_X509_REGISTRATION_ID;
+  const x509 = symmetricKey
+    ? null
+    : {
+        cert: fs.readFileSync(env.X509_CERT_FILE, 'utf-8'),
+        key: fs.readFileSync(env.X509_KEY_FILE, 'utf-8'),
+      };
   const provisioning = ProvisioningDeviceClient.create(
     env.PROVISIONING_HOST,
     env.PROVISIONING_IDSCOPE,
     new ProvisioningMqtt(),
-    new X509Security(registrationId, x509),
+    symmetricKey
+      ? new SymmetricKeySecurityClient(registrationId, symmetricKey)
+      : new X509Security(registrationId, x509),
   );
   let result;
   try {
@@ -48,11 +57,12 @@ async function main(order) {
   outcome.registration = [result.deviceId, result.assignedHub, result.substatus, result.status];
 
   const { assignedHub, deviceId } = result;
+  const proof = symmetricKey ? `SharedAccessKey=${symmetricKey}` : 'x509=true';
   const hub = Client.fromConnectionString(
-    `HostName=${assignedHub};DeviceId=${deviceId};x509=true`,
+    `HostName=${assignedHub};DeviceId=${deviceId};${proof}`,
     Mqtt,
   );
-  await hub.setOptions(x509);
+  if (x509) await hub.setOptions(x509);
   await hub.open();
   const messages = Array.from({ length: 10 }, (_, i) => message(registrationId, i + 1));
   if (order === 'parallel') {

@@ -1,6 +1,7 @@
-"""A device on Microsoft's Python SDK: the steps of its sample provision_x509.py.
+"""A device on Microsoft's Python SDK: the steps of its samples provision_x509.py and, where
+PROVISIONING_SYMMETRIC_KEY is set, provision_symmetric_key.py.
 
-Takes the sample's environment variables, and `parallel` or `one-by-one` for its ten messages.
+Takes the samples' environment variables, and `parallel` or `one-by-one` for its ten messages.
 Prints one line of JSON at the end: what the SDK told it.
 """
 
@@ -27,14 +28,22 @@ class ObservedSocket(ssl.SSLSocket):
 
 
 async def main(order):
-    registration_id = os.environ["DPS_X509_REGISTRATION_ID"]
-    x509 = X509(cert_file=os.environ["X509_CERT_FILE"], key_file=os.environ["X509_KEY_FILE"])
-    provisioning = ProvisioningDeviceClient.create_from_x509_certificate(
-        provisioning_host=os.environ["PROVISIONING_HOST"],
-        registration_id=registration_id,
-        id_scope=os.environ["PROVISIONING_IDSCOPE"],
-        x509=x509,
-    )
+    service = {
+        "provisioning_host": os.environ["PROVISIONING_HOST"],
+        "id_scope": os.environ["PROVISIONING_IDSCOPE"],
+    }
+    if "PROVISIONING_SYMMETRIC_KEY" in os.environ:
+        registration_id = os.environ["PROVISIONING_REGISTRATION_ID"]
+        proof = {"symmetric_key": os.environ["PROVISIONING_SYMMETRIC_KEY"]}
+        create_provisioning = ProvisioningDeviceClient.create_from_symmetric_key
+        create_hub = IoTHubDeviceClient.create_from_symmetric_key
+    else:
+        registration_id = os.environ["DPS_X509_REGISTRATION_ID"]
+        x509 = X509(cert_file=os.environ["X509_CERT_FILE"], key_file=os.environ["X509_KEY_FILE"])
+        proof = {"x509": x509}
+        create_provisioning = ProvisioningDeviceClient.create_from_x509_certificate
+        create_hub = IoTHubDeviceClient.create_from_x509_certificate
+    provisioning = create_provisioning(registration_id=registration_id, **service, **proof)
     try:
         result = await provisioning.register()
     except Exception as error:
@@ -42,8 +51,8 @@ async def main(order):
         return
     outcome["registration"] = str(result).splitlines()
 
-    hub = IoTHubDeviceClient.create_from_x509_certificate(
-        x509=x509,
+    hub = create_hub(
+        **proof,
         hostname=result.registration_state.assigned_hub,
         device_id=result.registration_state.device_id,
     )

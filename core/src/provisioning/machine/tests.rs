@@ -124,7 +124,8 @@ fn throttled_for_ever_ends_at_the_deadline_with_the_services_words() {
         }
     }
     let error = run.error();
-    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert!(error.message().contains("given up"), "{error}");
     let service = error.service().unwrap();
     assert_eq!((service.status, service.error_code), (Some(429), Some(429_001)));
     assert_eq!(service.tracking_id.as_deref(), Some("t"));
@@ -135,7 +136,28 @@ fn a_pause_that_cannot_end_in_time_is_not_slept_through() {
     let mut run = Run::connected();
     run.answer(429, Some(86_400), "");
     assert_eq!(run.now, Duration::ZERO);
-    assert_eq!(run.error().kind(), ErrorKind::DeadlineExceeded);
+    let error = run.error();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert!(error.message().contains("another 86400 s"), "{error}");
+}
+
+#[test]
+fn absurd_times_neither_overflow_nor_end_early() {
+    for seed in 0..100 {
+        let mut machine = Machine::new(Duration::MAX, seed);
+        machine.start();
+        let mut step = machine.handle(Event::Connected, Duration::ZERO);
+        for retry_after in [None, Some(Duration::MAX)] {
+            let Action::Send(request) = &step.action else { panic!("{step:?}") };
+            let rid = request.rid.to_string();
+            let answer = Answer { rid, status: 429, retry_after, body: Vec::new() };
+            step = machine.handle(Event::Answer(answer), Duration::ZERO);
+            if matches!(step.action, Action::Pause) {
+                step = machine.handle(Event::TimeOver, step.until);
+            }
+        }
+        assert!(matches!(step.action, Action::Finish(Err(_))), "{step:?}");
+    }
 }
 
 #[test]
@@ -169,7 +191,7 @@ fn a_wrong_rid_is_ignored_and_explains_the_silence() {
         }
     }
     let error = run.error();
-    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(error.kind(), ErrorKind::ProtocolViolation);
     assert!(error.message().contains("\"77\""), "{error}");
 }
 
@@ -227,7 +249,10 @@ proptest! {
     #[test]
     fn any_sequence_of_events_ends_by_the_deadline(
         seed: u64,
-        events in prop::collection::vec((0_u8..7, 0_u16..600, 0_u64..200, ".{0,40}"), 0..200),
+        events in prop::collection::vec(
+            (0_u8..7, 0_u16..600, prop_oneof![0_u64..200, Just(u64::MAX)], ".{0,40}"),
+            0..200,
+        ),
     ) {
         let mut machine = Machine::new(DEADLINE, seed);
         let mut step = machine.start();

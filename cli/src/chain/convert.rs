@@ -1,0 +1,132 @@
+//! `dps chain convert`, `c-string` and `java-string`: the same certificates and keys in other forms.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use dps_core::{
+    CertificateChain, Error, ErrorKind,
+    chain::Folder,
+    key::{Passphrase, PrivateKey},
+};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::read_file;
+use crate::{
+    output::{self, Output},
+    passphrase::PassphraseSource,
+};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// A chain or a key, in PEM, DER or PKCS#12
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The leaf's private key, for a PKCS#12 file
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The form to write
+    #[arg(long)]
+    to: Form,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Overwrite an existing file
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// The chain, leaf first, and the key if the file holds one, in the clear
+    Pem,
+    /// The leaf certificate, or the key in the clear (PKCS#8)
+    Der,
+    /// The chain and its key under the passphrase (PFX)
+    Pkcs12,
+    /// The key under the passphrase (PKCS#8, PBES2)
+    EncryptedPem,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
+    let folder = Folder::new(".").overwrite(arguments.force);
+    folder.check_free(std::slice::from_ref(&arguments.out))?;
+    let bytes = read_file(&arguments.file)?;
+    let passphrase = arguments.passphrase(&bytes)?;
+    let passphrase = passphrase.as_ref();
+    let in_file = |error: Error| error.in_context(arguments.file.display());
+    let chain = CertificateChain::from_any_form(&bytes, passphrase);
+    let key = match &arguments.key {
+        Some(path) => PrivateKey::from_pem(&read_file(path)?, passphrase)
+            .map_err(|error| error.in_context(path.display())),
+        None => PrivateKey::from_pem(&bytes, passphrase).map_err(in_file),
+    };
+    let secret = passphrase.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, "this form needs a passphrase")
+            .with_hint("Give --passphrase-file, or set DPS_PASSPHRASE.")
+    });
+    let written: Zeroizing<Vec<u8>> = match arguments.to {
+        Form::Pkcs12 => chain.map_err(in_file)?.to_pkcs12(&key?, secret?)?,
+        Form::EncryptedPem => Zeroizing::new(key?.to_encrypted_pem(secret?)?.as_bytes().to_vec()),
+        Form::Der => match (chain, key) {
+            (Ok(chain), _) => Zeroizing::new(chain.leaf().der().to_vec()),
+            (Err(_), Ok(key)) => key.to_der()?,
+            (Err(error), Err(_)) => return Err(in_file(error)),
+        },
+        Form::Pem => {
+            let mut text = Zeroizing::new(String::new());
+            match (&chain, &key) {
+                (Err(_), Err(_)) => return Err(in_file(chain.err().unwrap_or_else(nothing))),
+                (Ok(chain), _) => text.push_str(&chain.to_pem()),
+                _ => {}
+            }
+            if let Ok(key) = key {
+                text.push_str(&key.to_pem()?);
+            }
+            Zeroizing::new(text.as_bytes().to_vec())
+        }
+    };
+    // Whether it holds a key or not: what was secret stays so.
+    folder.write_private(&arguments.out, &*written)?;
+    output.line(format!("  {}", arguments.out.display()))?;
+    output.json(&json!({ "file": arguments.out }))
+}
+
+impl Arguments {
+    /// What was given, or what a person types where the input or the output needs it.
+    fn passphrase(&self, bytes: &[u8]) -> Result<Option<Passphrase>, Error> {
+        let encrypts = matches!(self.to, Form::Pkcs12 | Form::EncryptedPem);
+        let wanted = |result: Result<PrivateKey, Error>| {
+            result.is_err_and(|error| error.kind() == ErrorKind::PassphraseRequired)
+        };
+        let encrypted = wanted(PrivateKey::from_pem(bytes, None))
+            || match &self.key {
+                Some(key) => wanted(PrivateKey::from_pem(&read_file(key)?, None)),
+                None => false,
+            };
+        match encrypts || encrypted {
+            true => self.passphrase.read("Passphrase: ").map(Some),
+            false => Ok(None),
+        }
+    }
+}
+
+fn nothing() -> Error {
+    Error::new(ErrorKind::WrongFileContent, "it holds neither certificates nor a key")
+}
+
+/// Prints a file as a string constant.
+pub(super) fn string(
+    file: &Path,
+    constant: fn(&[u8]) -> Result<Zeroizing<String>, Error>,
+    output: &Output,
+) -> Result<(), Error> {
+    let text = constant(&read_file(file)?).map_err(|error| error.in_context(file.display()))?;
+    match output.is_json() {
+        true => output.json(&json!({ "constant": text.as_str() })),
+        // A line end stands at the end of the text already.
+        false => output::print(text.trim_end_matches('\n')),
+    }
+}

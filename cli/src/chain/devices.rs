@@ -1,0 +1,116 @@
+//! `dps chain device`: one, several, or a batch.
+
+use std::{
+    fs::File,
+    io::{BufReader, IsTerminal, stderr},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use dps_core::{
+    Error, ErrorKind, RegistrationId,
+    chain::{Batch, Outcome, RegistrationIdRange, registration_ids_from_csv},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{Common, ISSUER_PROMPT, IntermediateIssuer, Maker, report};
+use crate::output::Output;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The registration IDs, which become the certificates' common names
+    #[arg(value_name = "REGISTRATION_ID", required_unless_present_any = ["from", "range"])]
+    registration_ids: Vec<String>,
+    /// A CSV with the registration IDs: the column headed registrationId, else the first
+    #[arg(long, value_name = "CSV", conflicts_with_all = ["registration_ids", "range"])]
+    from: Option<PathBuf>,
+    /// Registration IDs that differ in their number, such as device-0001..device-1000
+    #[arg(long, value_name = "FIRST..LAST", conflicts_with = "registration_ids")]
+    range: Option<String>,
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    issuer: IntermediateIssuer,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
+    let issuer = &arguments.issuer.issuer;
+    if let Some(csv) = &arguments.from {
+        // All of it is read before anything is made: a bad row must not end a batch half-way.
+        let mut count = 0;
+        for id in ids_of(csv)? {
+            id.map_err(|error| error.in_context(csv.display()))?;
+            count += 1;
+        }
+        return batch(&arguments.common, issuer, count, ids_of(csv)?, output);
+    }
+    if let Some(range) = &arguments.range {
+        let range = RegistrationIdRange::parse(range)?;
+        return batch(&arguments.common, issuer, range.remaining(), range, output);
+    }
+    listed(arguments, output)
+}
+
+fn listed(arguments: &Arguments, output: &Output) -> Result<(), Error> {
+    let maker = Maker::new(&arguments.common);
+    let ids: Result<Vec<_>, _> =
+        arguments.registration_ids.iter().map(|id| RegistrationId::parse_common_name(id)).collect();
+    let ids = ids?;
+    for id in &ids {
+        maker.device_files(id.as_str())?;
+    }
+    let passphrase = arguments.common.passphrase.read(ISSUER_PROMPT)?;
+    let issuer = maker.issuer(&arguments.issuer.issuer, &passphrase)?;
+    let mut made = Vec::new();
+    for id in &ids {
+        made.push(maker.device(id, &issuer)?);
+    }
+    let made: Vec<_> = made.iter().map(|(certificate, files)| (certificate, files)).collect();
+    report(output, &made)
+}
+
+fn batch(
+    common: &Common,
+    issuer: &str,
+    count: u64,
+    ids: impl Iterator<Item = Result<RegistrationId, Error>>,
+    output: &Output,
+) -> Result<(), Error> {
+    let maker = Maker::new(common);
+    let passphrase = common.passphrase.read(ISSUER_PROMPT)?;
+    let issuer = maker.issuer(issuer, &passphrase)?;
+    let batch = Batch::new(&maker.folder, &issuer, maker.key_type, maker.validity)?;
+    let progress = progress_bar(count);
+    let (mut made, mut present) = (0_u64, 0_u64);
+    for id in ids {
+        match batch.device(&id?)? {
+            Outcome::Made => made += 1,
+            Outcome::Present => present += 1,
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let folder = common.dir.display();
+    output.line(format!("{made} devices made in {folder}, {present} were there already"))?;
+    output.json(&json!({ "made": made, "present": present, "dir": common.dir }))
+}
+
+fn ids_of(csv: &Path) -> Result<impl Iterator<Item = Result<RegistrationId, Error>>, Error> {
+    let file = File::open(csv).map_err(|error| {
+        Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", csv.display()))
+    })?;
+    Ok(registration_ids_from_csv(BufReader::new(file)))
+}
+
+fn progress_bar(count: u64) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} devices, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(count);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

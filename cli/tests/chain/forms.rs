@@ -1,0 +1,227 @@
+//! Single certificates: shown, verified, converted, requested, signed and renewed.
+
+use std::{fs, process::Command};
+
+use dps_core::{CertificateChain, Credential, chain::certificates_from_pem, key::Passphrase};
+
+use crate::Folder;
+
+const CHAIN: &str = "certs/device-01-full-chain.cert.pem";
+const KEY: &str = "private/device-01.key.pem";
+const ROOT: &str = "certs/azure-iot-test-only.root.ca.cert.pem";
+
+fn with_device() -> Folder {
+    let folder = Folder::new();
+    folder.run(&["chain", "device", "device-01", "--key-type", "ec-p256"]);
+    folder
+}
+
+fn openssl(folder: &Folder, arguments: &[&str]) -> String {
+    let output =
+        Command::new("openssl").args(arguments).current_dir(folder.path("")).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn inspect_shows_a_tree_from_root_to_leaf() {
+    let folder = with_device();
+    let tree = folder.run(&["chain", "inspect", CHAIN]);
+    let names = ["CN=Azure IoT Hub CA", "└─ CN=Azure IoT Hub Intermediate", "   └─ CN=device-01"];
+    let positions: Vec<_> = names.iter().map(|name| tree.find(name).unwrap()).collect();
+    assert!(positions.is_sorted(), "{tree}");
+    let leaf = &certificates_from_pem(folder.text(CHAIN).as_bytes()).unwrap()[0];
+    for words in [
+        "29 days left",
+        "EC P-256",
+        "clientAuth",
+        "verify it in DPS",
+        &leaf.sha1_thumbprint(),
+        &leaf.sha256_thumbprint(),
+    ] {
+        assert!(tree.contains(words), "{words:?} is missing in {tree}");
+    }
+    let json = folder.json(&["chain", "inspect", "certs/device-01.cert.pem", ROOT, CHAIN]);
+    let certificates = json["certificates"].as_array().unwrap();
+    assert_eq!(certificates.len(), 3, "each once");
+    assert_eq!(certificates[0]["sha1Thumbprint"], leaf.sha1_thumbprint());
+    assert_eq!((&certificates[0]["issuedBy"], &certificates[0]["ca"]), (&2.into(), &false.into()));
+}
+
+#[test]
+fn verify_and_doctor_end_with_their_codes() {
+    let folder = with_device();
+    folder.run(&["chain", "verify", CHAIN, "--ca", ROOT, "--key", KEY]);
+    let (code, words) =
+        folder.fails(&["chain", "verify", "certs/device-01.cert.pem", "--ca", ROOT]);
+    assert!(code == 1 && words.contains("DPS-C002"), "{code} {words}");
+
+    let doctor = |arguments: &[&str]| {
+        let (code, words) = folder.fails(&[&["doctor"], arguments].concat());
+        (code, words)
+    };
+    assert_eq!(doctor(&["--cert", CHAIN, "--key", KEY, "--ca", ROOT]).0, 0);
+    let (code, words) = doctor(&["--cert", "certs/device-01.cert.pem"]);
+    assert!(code == 1 && words.contains("DPS-C006"), "{words}");
+    let (code, words) =
+        doctor(&["--cert", CHAIN, "--key", "private/azure-iot-test-only.root.ca.key.pem"]);
+    assert!(code == 2 && words.contains("DPS-K006"), "{words}");
+    let (code, words) = doctor(&["--cert", CHAIN, "--ca", "nowhere.pem"]);
+    assert!(code == 3 && words.contains("nowhere.pem"), "{code} {words}");
+    assert_eq!(doctor(&[]).0, 64);
+    assert_eq!(doctor(&["--cert", CHAIN, "--register"]).0, 64, "--register needs --id-scope");
+    let (code, words) = doctor(&["--error", "401002 CA certificate not found", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&words).unwrap();
+    assert_eq!((code, &json["findings"][0]["id"]), (2, &"DPS-S001".into()));
+}
+
+#[test]
+fn conversions_are_read_by_openssl_and_by_us() {
+    let folder = with_device();
+    let to = |file: &str, form: &str, out: &str| {
+        folder.run(&["chain", "convert", file, "--to", form, "--out", out]);
+    };
+    folder.run(&["chain", "convert", CHAIN, "--key", KEY, "--to", "pkcs12", "--out", "d.pfx"]);
+    openssl(&folder, &["pkcs12", "-in", "d.pfx", "-passin", "pass:1234", "-nodes"]);
+    let opened = Credential::pkcs12_file(folder.path("d.pfx")).passphrase(Passphrase::new("1234"));
+    assert_eq!(opened.open().unwrap().registration_id().unwrap().as_str(), "device-01");
+    // The Windows store's root.pfx, from a key under the same passphrase.
+    let key = "private/azure-iot-test-only.root.ca.key.pem";
+    folder.run(&["chain", "convert", ROOT, "--key", key, "--to", "pkcs12", "--out", "root.pfx"]);
+    openssl(&folder, &["pkcs12", "-in", "root.pfx", "-passin", "pass:1234", "-nodes"]);
+    to("d.pfx", "pem", "all.pem");
+    let both = folder.text("all.pem");
+    Credential::pem(both.as_bytes(), both.as_bytes()).open().unwrap();
+    to(CHAIN, "der", "leaf.der");
+    openssl(&folder, &["x509", "-inform", "DER", "-in", "leaf.der", "-noout"]);
+    to("leaf.der", "pem", "leaf.pem");
+    assert_eq!(folder.text("leaf.pem"), folder.text("certs/device-01.cert.pem"));
+    to(KEY, "der", "key.der");
+    openssl(&folder, &["pkey", "-inform", "DER", "-in", "key.der", "-noout"]);
+    to(KEY, "encrypted-pem", "key.enc");
+    openssl(&folder, &["pkey", "-in", "key.enc", "-passin", "pass:1234", "-noout"]);
+    let (code, words) = folder.fails(&["chain", "convert", KEY, "--to", "der", "--out", "key.der"]);
+    assert!(code == 1 && words.contains("exists already"), "{words}");
+
+    for (name, script) in [
+        ("c-string", r#"s/^/"/;$ !s/$/""\\n"/;$ s/$/"/"#),
+        ("java-string", r#"s/^/"/;$ !s/$/\\n" +/;$ s/$/"/"#),
+    ] {
+        let sed =
+            Command::new("sed").args(["-e", script]).arg(folder.path(CHAIN)).output().unwrap();
+        assert_eq!(folder.run(&["chain", name, CHAIN]).as_bytes(), sed.stdout);
+    }
+}
+
+#[test]
+fn a_request_made_elsewhere_is_signed_under_our_profile() {
+    let folder = Folder::new();
+    fs::write(
+        folder.path("req.cnf"),
+        "[req]\ndistinguished_name=dn\nreq_extensions=ext\nattributes=attr\nprompt=no\n\
+         [dn]\nO=Contoso\nCN=device-07\n[attr]\nchallengePassword=secret\n\
+         [ext]\nbasicConstraints=critical,CA:TRUE\nsubjectAltName=DNS:evil.example\n",
+    )
+    .unwrap();
+    let mut arguments = vec!["req", "-new", "-nodes", "-config", "req.cnf", "-newkey", "ec"];
+    arguments.extend(["-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "k.pem", "-out", "r.pem"]);
+    openssl(&folder, &arguments);
+    let output = folder.output(&["chain", "sign", "r.pem", "--json"]);
+    let warnings = String::from_utf8(output.stderr).unwrap();
+    for words in [
+        "subject organizationName=Contoso",
+        "critical extension basicConstraints",
+        "subjectAltName",
+        "challengePassword",
+    ] {
+        assert!(warnings.contains(words), "{words} is missing in {warnings}");
+    }
+    let chain = folder.text("certs/device-07-full-chain.cert.pem");
+    let chain = CertificateChain::from_pem(chain.as_bytes()).unwrap();
+    assert_eq!((chain.leaf().subject(), chain.leaf().is_ca()), ("CN=device-07", false));
+    Credential::pem(chain.to_pem(), folder.text("k.pem")).open().unwrap();
+    let printed = openssl(&folder, &["x509", "-in", "certs/device-07.cert.pem", "-noout", "-text"]);
+    assert!(!printed.contains("evil.example"), "{printed}");
+
+    // A request whose signature is not its key's.
+    let damaged = openssl(&folder, &["req", "-in", "r.pem", "-outform", "DER", "-out", "r.der"]);
+    assert!(damaged.is_empty());
+    let mut der = fs::read(folder.path("r.der")).unwrap();
+    let last = der.len() - 1;
+    der[last] ^= 1;
+    fs::write(folder.path("r.der"), der).unwrap();
+    let (code, words) = folder.fails(&["chain", "sign", "r.der", "--force"]);
+    assert!(code == 1 && words.contains("r.der") && words.contains("signature"), "{words}");
+}
+
+#[test]
+fn our_own_requests_are_signed_and_certificates_renewed_with_the_same_or_a_new_key() {
+    let folder = Folder::new();
+    folder.run(&["chain", "request", "device-08", "--key-type", "ec-p384"]);
+    folder.run(&["chain", "sign", "csr/device-08.csr.pem"]);
+    let open = |stem: &str, key: &str| {
+        Credential::pem_files(
+            folder.path(&format!("certs/{stem}-full-chain.cert.pem")),
+            folder.path(&format!("private/{key}.key.pem")),
+        )
+        .open()
+        .unwrap()
+    };
+    open("device-08", "device-08");
+    folder.run(&["chain", "renew", "device-08"]);
+    let renewed = open("device-08-renewed", "device-08");
+    assert_eq!(renewed.registration_id().unwrap().as_str(), "device-08");
+    let (code, words) = folder.fails(&["chain", "renew", "device-08", "--new-key"]);
+    assert!(code == 1 && words.contains("exists already"), "{words}");
+    folder.run(&["chain", "renew", "device-08", "--new-key", "--force", "--key-type", "ec-p256"]);
+    open("device-08-renewed", "device-08-renewed");
+    open("device-08", "device-08");
+}
+
+#[test]
+fn path_lengths_are_kept_right() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    folder.run(&["chain", "root", "--key-type", "ec-p256", "--path-length", "1"]);
+    folder.run(&["chain", "intermediate", "--key-type", "ec-p256"]);
+    let text = openssl(
+        &folder,
+        &["x509", "-in", "certs/azure-iot-test-only.intermediate.cert.pem", "-noout", "-text"],
+    );
+    assert!(text.contains("CA:TRUE, pathlen:0"), "{text}");
+    let below = [
+        "chain",
+        "intermediate",
+        "--issuer",
+        "azure-iot-test-only.intermediate",
+        "--stem",
+        "line-1",
+        "--key-type",
+        "ec-p256",
+    ];
+    let (code, words) = folder.fails(&below);
+    assert!(code == 64 && words.contains("pathlen:0"), "{code} {words}");
+    assert!(!folder.path("certs/line-1.cert.pem").exists());
+    folder.run(&["chain", "device", "device-01", "--key-type", "ec-p256"]);
+    folder.run(&["chain", "verify", CHAIN, "--ca", ROOT, "--key", KEY]);
+    // Possession of an intermediate is proved like that of a root.
+    let arguments = [
+        "chain",
+        "verification",
+        "CODE-1",
+        "--key-type",
+        "ec-p256",
+        "--issuer",
+        "azure-iot-test-only.intermediate",
+    ];
+    folder.run(&arguments);
+    openssl(
+        &folder,
+        &[
+            "verify",
+            "-partial_chain",
+            "-CAfile",
+            "certs/azure-iot-test-only.intermediate.cert.pem",
+            "certs/verification-code.cert.pem",
+        ],
+    );
+}

@@ -1,0 +1,201 @@
+//! The registration IDs of a batch: from a CSV, or a range.
+
+use std::io::Read;
+
+use csv::{ReaderBuilder, StringRecord, Trim};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    registration_id::RegistrationId,
+};
+
+/// The registration IDs of a CSV, one a row, in the order of the rows.
+///
+/// The column is the one headed `registrationId` (or `deviceId`, in any spelling of case, `_` and
+/// `-`); without a header it is the first. Empty rows and rows that begin with `#` are skipped.
+pub fn registration_ids_from_csv(
+    reader: impl Read,
+) -> impl Iterator<Item = Result<RegistrationId>> {
+    let rows = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(reader)
+        .into_records();
+    let mut column = None;
+    let mut failed = false;
+    rows.filter_map(move |row| {
+        if failed {
+            return None;
+        }
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                // What follows an unreadable row may be anything.
+                failed = true;
+                return Some(Err(Error::new(
+                    ErrorKind::WrongFileContent,
+                    format!("the CSV cannot be read: {error}"),
+                )));
+            }
+        };
+        let at = match column {
+            Some(at) => at,
+            None => match row.iter().position(is_heading) {
+                Some(at) => {
+                    column = Some(at);
+                    return None;
+                }
+                None => *column.insert(0),
+            },
+        };
+        if row.iter().all(str::is_empty) {
+            return None;
+        }
+        let id = RegistrationId::parse_common_name(row.get(at).unwrap_or_default());
+        Some(id.map_err(|error| error.in_context(format_args!("line {}", line(&row)))))
+    })
+}
+
+fn is_heading(field: &str) -> bool {
+    let letters: String = field.chars().filter(char::is_ascii_alphanumeric).collect();
+    letters.eq_ignore_ascii_case("registrationid") || letters.eq_ignore_ascii_case("deviceid")
+}
+
+fn line(row: &StringRecord) -> u64 {
+    row.position().map_or(0, csv::Position::line)
+}
+
+/// Registration IDs that differ in a number: `device-0001..device-1000`.
+#[derive(Clone, Debug)]
+pub struct RegistrationIdRange {
+    prefix: String,
+    width: usize,
+    next: u64,
+    last: u64,
+}
+
+impl RegistrationIdRange {
+    /// Reads `FIRST..LAST`, both included. Both end in a number; what stands before it is the
+    /// same, and a number that begins with a zero keeps its width.
+    pub fn parse(text: &str) -> Result<Self> {
+        let malformed = |reason: &str| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{text:?} is no range of registration IDs: {reason}"),
+            )
+            .with_hint("Write it like device-0001..device-1000.")
+        };
+        let (first, last) =
+            text.split_once("..").ok_or_else(|| malformed("it has no two dots in it"))?;
+        let (prefix, first_number) = split(first);
+        let (last_prefix, last_number) = split(last);
+        if prefix != last_prefix {
+            return Err(malformed("its two ends differ in more than their number"));
+        }
+        if first_number.len() > last_number.len()
+            || (first_number.starts_with('0') && first_number.len() != last_number.len())
+        {
+            return Err(malformed("the numbers of its two ends differ in width"));
+        }
+        let number = |text: &str| -> Result<u64> {
+            text.parse().map_err(|_| malformed("an end of it has no number, or too large a one"))
+        };
+        let (next, end) = (number(first_number)?, number(last_number)?);
+        if next > end {
+            return Err(malformed("it ends before it begins"));
+        }
+        // The longest; the others differ from it in their digits only.
+        RegistrationId::parse_common_name(last)?;
+        RegistrationId::parse_common_name(first)?;
+        Ok(Self { prefix: prefix.to_owned(), width: first_number.len(), next, last: end })
+    }
+
+    /// How many are still to come.
+    pub fn remaining(&self) -> u64 {
+        (self.last - self.next).saturating_add(1)
+    }
+}
+
+impl Iterator for RegistrationIdRange {
+    type Item = Result<RegistrationId>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next > self.last {
+            return None;
+        }
+        let id = format!("{}{:0width$}", self.prefix, self.next, width = self.width);
+        // Leaves the range behind at its end, even where that is the largest number.
+        match self.next.checked_add(1) {
+            Some(next) => self.next = next,
+            None => (self.next, self.last) = (1, 0),
+        }
+        Some(RegistrationId::parse_common_name(&id))
+    }
+}
+
+/// What stands before the number at the end, and the number.
+fn split(text: &str) -> (&str, &str) {
+    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
+    text.split_at(text.len() - digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn csv(text: &str) -> Result<Vec<String>> {
+        registration_ids_from_csv(text.as_bytes()).map(|id| id.map(|id| id.to_string())).collect()
+    }
+
+    #[test]
+    fn a_csv_with_and_without_a_header() {
+        for text in [
+            "a\nb\n",
+            "\u{feff}a\r\n\r\nb",
+            "registrationId\na\nb\n",
+            "line,Device_ID,note\n1,a,x\n2,b,\"y, z\"\n",
+            "# made by hand\n a , x\nb\n",
+        ] {
+            assert_eq!(csv(text).unwrap(), ["a", "b"], "{text:?}");
+        }
+        assert!(csv("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_bad_row_is_named_by_its_line() {
+        for (text, words) in [
+            ("a\nb c\n", ["line 2", "' '"]),
+            ("note,registrationId\nx,a\ny\n", ["line 3", "empty"]),
+            ("a;b\n", ["line 1", "';'"]),
+        ] {
+            let error = csv(text).unwrap_err();
+            assert!(words.iter().all(|word| error.message().contains(word)), "{error}");
+        }
+        let mut rows = registration_ids_from_csv(&b"a\n\xff\xfe\nb\n"[..]);
+        assert!(rows.next().unwrap().is_ok());
+        assert_eq!(rows.next().unwrap().unwrap_err().kind(), ErrorKind::WrongFileContent);
+        assert!(rows.next().is_none(), "what follows may be anything");
+    }
+
+    #[test]
+    fn a_range_keeps_its_width() {
+        let all = |text: &str| -> Vec<String> {
+            let range = RegistrationIdRange::parse(text).unwrap();
+            let count = range.remaining();
+            let ids: Vec<_> = range.map(|id| id.unwrap().to_string()).collect();
+            assert_eq!(ids.len() as u64, count);
+            ids
+        };
+        assert_eq!(all("d-008..d-011"), ["d-008", "d-009", "d-010", "d-011"]);
+        assert_eq!(all("9..11"), ["9", "10", "11"]);
+        assert_eq!(all("x18446744073709551615..x18446744073709551615").len(), 1);
+        for bad in ["a..b", "a1..b2", "a2..a1", "a01..a100", "a1", "a1..a99999999999999999999"] {
+            let error = RegistrationIdRange::parse(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad}");
+        }
+        let error = RegistrationIdRange::parse("a 1..a 2").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RegistrationIdInvalid);
+    }
+}

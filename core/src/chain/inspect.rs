@@ -1,0 +1,185 @@
+//! What a file of certificates holds, as far as it matters to DPS.
+
+use std::{
+    fmt::{self, Write as _},
+    time::SystemTime,
+};
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::{Certificate, Issues, PublicKeyType, check::text as date, read_any};
+use crate::{error::Result, key::Passphrase};
+
+/// The certificates of a file, with what each may be used for.
+///
+/// `Display` gives the tree from the root to the leaf.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    certificates: Vec<Certificate>,
+    notes: Vec<String>,
+    now: OffsetDateTime,
+}
+
+impl Inspection {
+    /// Reads PEM, DER or PKCS#12, of which a chain need not hold.
+    pub fn new(bytes: &[u8], passphrase: Option<&Passphrase>, now: SystemTime) -> Result<Self> {
+        let (certificates, notes) = read_any(bytes, passphrase)?;
+        Ok(Self { certificates, notes, now: now.into() })
+    }
+
+    /// The certificates of several files as one tree.
+    pub fn of(certificates: Vec<Certificate>, now: SystemTime) -> Self {
+        Self { certificates, notes: Vec::new(), now: now.into() }
+    }
+
+    /// The certificates, in the order of the file.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// What was tolerated while reading, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The certificates as JSON, in the order of the file; `issuedBy` is the position of the
+    /// issuer among them, or null.
+    pub fn to_json(&self) -> Value {
+        let parents = self.parents();
+        let certificates = self.certificates.iter().zip(&parents).map(|(certificate, parent)| {
+            json!({
+                "subject": certificate.subject(),
+                "commonName": certificate.common_name(),
+                "issuer": certificate.issuer(),
+                "issuedBy": parent,
+                "selfSigned": certificate.is_self_signed(),
+                "serial": hex(certificate.serial()),
+                "notBefore": date(certificate.not_before()),
+                "notAfter": date(certificate.not_after()),
+                "daysLeft": self.days_left(certificate),
+                "key": key(certificate),
+                "signature": certificate.signature_algorithm(),
+                "version": certificate.version(),
+                "ca": certificate.is_ca(),
+                "pathLength": certificate.path_length(),
+                "keyUsage": certificate.key_usage(),
+                "extendedKeyUsage": certificate.extended_key_usage(),
+                "sha1Thumbprint": certificate.sha1_thumbprint(),
+                "sha256Thumbprint": certificate.sha256_thumbprint(),
+                "use": use_in_dps(certificate),
+            })
+        });
+        json!({ "certificates": certificates.collect::<Vec<_>>(), "notes": self.notes })
+    }
+
+    /// For each certificate, which of the others issued it.
+    fn parents(&self) -> Vec<Option<usize>> {
+        let issuer_of = |(index, certificate): (usize, &Certificate)| {
+            let issued_by = |(other, candidate): (usize, &Certificate)| {
+                (other != index
+                    && candidate != certificate
+                    && candidate.issues(certificate) == Issues::Yes)
+                    .then_some(other)
+            };
+            match certificate.is_self_signed() {
+                true => None,
+                false => self.certificates.iter().enumerate().find_map(issued_by),
+            }
+        };
+        self.certificates.iter().enumerate().map(issuer_of).collect()
+    }
+
+    fn days_left(&self, certificate: &Certificate) -> i64 {
+        (certificate.not_after() - self.now).whole_days()
+    }
+
+    fn write_tree(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        parents: &[Option<usize>],
+        index: usize,
+        depth: usize,
+    ) -> fmt::Result {
+        let certificate = &self.certificates[index];
+        let margin = "   ".repeat(depth);
+        match depth.checked_sub(1) {
+            None => writeln!(f, "{}", certificate.subject())?,
+            Some(above) => {
+                writeln!(f, "{}└─ {}", "   ".repeat(above), certificate.subject())?;
+            }
+        }
+        let mut line = |name: &str, value: String| writeln!(f, "{margin}   {name:<9} {value}");
+        if parents[index].is_none() && !certificate.is_self_signed() {
+            line("issuer", format!("{} (not in the file)", certificate.issuer()))?;
+        }
+        line("use", use_in_dps(certificate).into())?;
+        let mut validity =
+            format!("{} to {}, ", date(certificate.not_before()), date(certificate.not_after()));
+        let days = self.days_left(certificate);
+        let _ = match (self.now < certificate.not_before(), self.now > certificate.not_after()) {
+            (true, _) => write!(validity, "NOT VALID YET"),
+            (_, true) => write!(validity, "EXPIRED {} days ago", -days),
+            _ => write!(validity, "{days} days left"),
+        };
+        line("valid", validity)?;
+        line(
+            "key",
+            format!("{}, signed by {}", key(certificate), certificate.signature_algorithm()),
+        )?;
+        let mut usage = certificate.key_usage().unwrap_or_default().join(", ");
+        if let Some(purposes) = certificate.extended_key_usage() {
+            let _ = write!(usage, "; {}", purposes.join(", "));
+        }
+        if let Some(length) = certificate.path_length() {
+            let _ = write!(usage, "; pathlen:{length}");
+        }
+        if !usage.is_empty() {
+            line("key usage", usage)?;
+        }
+        line("SHA-1", certificate.sha1_thumbprint())?;
+        line("SHA-256", certificate.sha256_thumbprint())?;
+        for (child, parent) in parents.iter().enumerate() {
+            if *parent == Some(index) {
+                self.write_tree(f, parents, child, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parents = self.parents();
+        for (index, _) in parents.iter().enumerate().filter(|(_, parent)| parent.is_none()) {
+            self.write_tree(f, &parents, index, 0)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "Note: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where in DPS a certificate of this kind belongs.
+fn use_in_dps(certificate: &Certificate) -> &'static str {
+    match (certificate.is_ca(), certificate.is_self_issued()) {
+        (true, true) => "root CA: upload and verify it in DPS, or list it in an enrollment group",
+        (true, false) => "intermediate CA: list it in an enrollment group",
+        (false, true) => "self-signed device: belongs into an individual enrollment",
+        (false, false) => {
+            "device: registers through its CA's enrollment group, or an individual enrollment"
+        }
+    }
+}
+
+fn key(certificate: &Certificate) -> String {
+    match certificate.public_key_type() {
+        PublicKeyType::Supported(key_type) => key_type.to_string(),
+        PublicKeyType::Other(name) => name.clone(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}

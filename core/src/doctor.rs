@@ -1,0 +1,298 @@
+//! What is wrong with a device's credential, clock, network or enrollment, said before dialling.
+//!
+//! ```no_run
+//! # fn main() -> dps_core::Result<()> {
+//! use dps_core::doctor::Doctor;
+//!
+//! let report = Doctor::new()
+//!     .certificate_file("device-01-full-chain.cert.pem")
+//!     .key_file("device-01.key.pem")
+//!     .authorities_file("azure-iot-test-only.root.ca.cert.pem")
+//!     .offline()?;
+//! for finding in report.findings() {
+//!     println!("{finding}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod check;
+mod finding;
+mod offline;
+mod report;
+mod service;
+mod wire;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use zeroize::Zeroizing;
+
+use self::offline::Reach;
+pub(crate) use self::service::{Shown, with_finding};
+pub use self::{
+    check::{Check, Severity},
+    finding::Finding,
+    report::Report,
+    service::decode,
+};
+use crate::{
+    chain,
+    error::{Error, ErrorKind, Result},
+    key::{Passphrase, PrivateKey},
+    pem,
+    provisioning::GLOBAL_HOST,
+    signer::Signer,
+};
+
+/// Examines a device's credential and what surrounds it.
+///
+/// Give what there is; what is not given is not examined.
+pub struct Doctor {
+    chain: Option<Input>,
+    key: Option<Input>,
+    signer: Option<Arc<dyn Signer>>,
+    passphrase: Option<Passphrase>,
+    authorities: Option<Input>,
+    group: Option<Input>,
+    individual: Option<Input>,
+    registration_id: Option<String>,
+    id_scope: Option<String>,
+    host: String,
+    connect_to: Option<String>,
+    roots: Option<PathBuf>,
+    clock: Option<SystemTime>,
+}
+
+impl Default for Doctor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Doctor {
+    /// A doctor that has been given nothing yet.
+    pub fn new() -> Self {
+        Self {
+            chain: None,
+            key: None,
+            signer: None,
+            passphrase: None,
+            authorities: None,
+            group: None,
+            individual: None,
+            registration_id: None,
+            id_scope: None,
+            host: GLOBAL_HOST.into(),
+            connect_to: None,
+            roots: None,
+            clock: None,
+        }
+    }
+
+    /// The file with the device's chain: PEM, DER or PKCS#12.
+    pub fn certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.chain = Some(Input::File(path.into()));
+        self
+    }
+
+    /// As [`certificate_file`](Self::certificate_file), from memory.
+    pub fn certificate(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.chain = Some(Input::memory("the certificate chain", bytes));
+        self
+    }
+
+    /// The file with the leaf's private key: PEM, DER or PKCS#12.
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key = Some(Input::File(path.into()));
+        self
+    }
+
+    /// As [`key_file`](Self::key_file), from memory.
+    pub fn key(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.key = Some(Input::memory("the private key", bytes));
+        self
+    }
+
+    /// What signs in place of a private key that can be read.
+    pub fn signer(mut self, signer: Arc<dyn Signer>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// The passphrase of an encrypted key or PKCS#12 file.
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(passphrase);
+        self
+    }
+
+    /// The file with the CA certificates that are verified in DPS.
+    pub fn authorities_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(Input::File(path.into()));
+        self
+    }
+
+    /// As [`authorities_file`](Self::authorities_file), from memory.
+    pub fn authorities(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.authorities = Some(Input::memory("the known CAs", bytes));
+        self
+    }
+
+    /// The file with the certificate that the enrollment group lists.
+    pub fn group_certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.group = Some(Input::File(path.into()));
+        self
+    }
+
+    /// As [`group_certificate_file`](Self::group_certificate_file), from memory.
+    pub fn group_certificate(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.group = Some(Input::memory("the enrollment group's certificate", bytes));
+        self
+    }
+
+    /// The file with the certificate that the device's individual enrollment holds.
+    pub fn individual_certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.individual = Some(Input::File(path.into()));
+        self
+    }
+
+    /// As [`individual_certificate_file`](Self::individual_certificate_file), from memory.
+    pub fn individual_certificate(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.individual = Some(Input::memory("the individual enrollment's certificate", bytes));
+        self
+    }
+
+    /// The registration ID that the device uses, where it is not taken from its certificate.
+    pub fn registration_id(mut self, registration_id: impl Into<String>) -> Self {
+        self.registration_id = Some(registration_id.into());
+        self
+    }
+
+    /// The ID scope, for [`service`](Self::service).
+    pub fn id_scope(mut self, id_scope: impl Into<String>) -> Self {
+        self.id_scope = Some(id_scope.into());
+        self
+    }
+
+    /// The DPS endpoint, where it is not [`GLOBAL_HOST`].
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Where to connect to instead, as `HOST:PORT`, while the names stay the real ones.
+    pub fn connect_to(mut self, host_and_port: impl Into<String>) -> Self {
+        self.connect_to = Some(host_and_port.into());
+        self
+    }
+
+    /// The file with the roots that the server's certificate must lead to.
+    pub fn roots_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.roots = Some(path.into());
+        self
+    }
+
+    /// The time to judge by, where it is not this device's clock.
+    pub fn clock(mut self, now: SystemTime) -> Self {
+        self.clock = Some(now);
+        self
+    }
+
+    /// Whether a file turns out to be encrypted, and no passphrase was given.
+    pub fn needs_passphrase(&self) -> bool {
+        let encrypted = |result: Result<()>| {
+            result.is_err_and(|error| error.kind() == ErrorKind::PassphraseRequired)
+        };
+        let reads = |input: &Option<Input>, read: fn(&[u8]) -> Result<()>| {
+            input
+                .as_ref()
+                .is_some_and(|input| encrypted(input.read().and_then(|bytes| read(&bytes))))
+        };
+        self.passphrase.is_none()
+            && (reads(&self.key, |bytes| PrivateKey::from_pem(bytes, None).map(drop))
+                || reads(&self.chain, |bytes| chain::read_any(bytes, None).map(drop)))
+    }
+
+    /// Examines the files, the names and the clock.
+    ///
+    /// Fails only where an examination cannot be made: nothing was given, or a file that is to
+    /// be compared with cannot be read.
+    pub fn offline(&self) -> Result<Report> {
+        let files = [&self.chain, &self.key, &self.group, &self.individual];
+        if files.iter().all(|input| input.is_none()) {
+            return Err(cannot_run("no certificate and no key was given to examine"));
+        }
+        offline::examine(self, Reach::Files).map(|examined| examined.report)
+    }
+
+    /// As [`offline`](Self::offline), and then looks up the host, connects to ports 8883 and 443,
+    /// performs the TLS handshake and the WebSocket upgrade, and compares the clocks.
+    pub async fn wire(&self) -> Result<Report> {
+        let mut examined = offline::examine(self, Reach::Network)?;
+        wire::examine(self, &mut examined).await?;
+        Ok(examined.report)
+    }
+
+    /// As [`wire`](Self::wire), and then registers the device.
+    pub async fn service(&self) -> Result<Report> {
+        let mut examined = offline::examine(self, Reach::Network)?;
+        if wire::examine(self, &mut examined).await? {
+            service::examine(self, &mut examined).await?;
+        }
+        Ok(examined.report)
+    }
+
+    fn now(&self) -> SystemTime {
+        self.clock.unwrap_or_else(SystemTime::now)
+    }
+}
+
+impl fmt::Debug for Doctor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Doctor")
+            .field("host", &self.host)
+            .field("id_scope", &self.id_scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something to examine.
+enum Input {
+    File(PathBuf),
+    Memory(&'static str, Zeroizing<Vec<u8>>),
+}
+
+impl Input {
+    fn memory(what: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Memory(what, Zeroizing::new(bytes.into()))
+    }
+
+    fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::File(path) => pem::read(path),
+            Self::Memory(_, bytes) => Ok(bytes.clone()),
+        }
+    }
+
+    /// A file that is compared with; without it there is nothing to say.
+    fn certificates(&self) -> Result<Vec<chain::Certificate>> {
+        chain::certificates_from_pem(&self.read()?).map_err(|error| error.in_context(self))
+    }
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => Path::display(path).fmt(f),
+            Self::Memory(what, _) => f.write_str(what),
+        }
+    }
+}
+
+fn cannot_run(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidArgument, message)
+}

@@ -1,0 +1,447 @@
+//! What files, names and the clock tell by themselves.
+
+use std::{env, path::PathBuf, sync::Arc};
+
+use time::{OffsetDateTime, macros::datetime};
+use zeroize::Zeroizing;
+
+use super::{Check, Doctor, Finding, Input, Report};
+use crate::{
+    chain::{self, Certificate, CertificateChain, Issues, PublicKeyType, date},
+    error::{Error, ErrorKind, Result},
+    identity,
+    key::{KeyType, PrivateKey},
+    pem::{self, Der},
+    provisioning::GLOBAL_HOST,
+    registration_id::RegistrationId,
+    signer::Signer,
+    transport::Host,
+};
+
+/// When this program was made, at the earliest: no clock that is right shows less.
+const MADE: OffsetDateTime = datetime!(2026-11-01 0:00 UTC);
+
+/// What the later examinations need of the first.
+pub(super) struct Examined {
+    pub(super) report: Report,
+    /// The chain and what signs for it, where both are usable.
+    pub(super) credential: Option<(CertificateChain, Arc<dyn Signer>)>,
+    pub(super) host: Option<Host>,
+}
+
+/// How far the examination is to go; roots matter only to who connects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    Files,
+    Network,
+}
+
+pub(super) fn examine(doctor: &Doctor, reach: Reach) -> Result<Examined> {
+    let mut report = Report::default();
+    let now = OffsetDateTime::from(doctor.now());
+    if now < MADE {
+        report.found(Finding::new(
+            Check::ClockBeforeBuild,
+            format!(
+                "This device's clock shows {}, and this program was made after {}.",
+                date(now),
+                date(MADE)
+            ),
+            "Set the clock, for example: timedatectl set-ntp true",
+        ));
+    }
+    let host = examine_host(doctor, &mut report);
+    examine_roots(doctor, reach, &mut report)?;
+    let files = Files::read(doctor, &mut report);
+    let certificates = examine_chain(doctor, files.chain.as_ref(), &mut report)?;
+    let leaf = certificates.first();
+    examine_registration_id(doctor, leaf, &mut report);
+    let signer = examine_key(doctor, files.key.as_ref(), leaf, &mut report);
+    let chain = CertificateChain::from_der(
+        certificates.iter().map(|certificate| certificate.der().to_vec()),
+    );
+    let credential = match (chain, signer) {
+        (Ok(chain), Some(signer)) => Some((chain, signer)),
+        _ => None,
+    };
+    Ok(Examined { report, credential, host })
+}
+
+fn examine_host(doctor: &Doctor, report: &mut Report) -> Option<Host> {
+    match Host::parse(&doctor.host) {
+        Ok(host) => Some(host),
+        Err(error) => {
+            let fix = error.hint().unwrap_or("Write the host name alone.").to_owned();
+            report.found(Finding::new(Check::HostInvalid, sentence(&error), fix));
+            None
+        }
+    }
+}
+
+/// Microsoft, "TLS certificate updates for Azure IoT": devices should trust both DigiCert Global
+/// Root G2 and Microsoft RSA Root Certificate Authority 2017; Baltimore CyberTrust Root expired in
+/// May 2025.
+fn examine_roots(doctor: &Doctor, reach: Reach, report: &mut Report) -> Result<()> {
+    const NEEDED: [&str; 2] =
+        ["DigiCert Global Root G2", "Microsoft RSA Root Certificate Authority 2017"];
+    const OUTDATED: &str = "Baltimore CyberTrust Root";
+    /// A file with more roots is a system's store, and what is in there is the system's business.
+    const MOST_PINNED: usize = 20;
+
+    let path = match &doctor.roots {
+        Some(path) => path.clone(),
+        None => match env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+            Some(path) if reach == Reach::Network => PathBuf::from(path),
+            _ => return Ok(()),
+        },
+    };
+    let roots = chain::certificates_from_pem(&pem::read(&path)?)
+        .map_err(|error| error.in_context(path.display()))?;
+    let elsewhere = doctor.connect_to.is_some()
+        || env::var_os("DPS_CONNECT_TO").is_some_and(|target| !target.is_empty());
+    if elsewhere || doctor.host != GLOBAL_HOST {
+        return Ok(());
+    }
+    let holds = |name: &str| roots.iter().any(|root| root.common_name() == Some(name));
+    let lacking: Vec<_> = NEEDED.into_iter().filter(|name| !holds(name)).collect();
+    if !lacking.is_empty() {
+        report.found(Finding::new(
+            Check::TrustIncomplete,
+            format!("The trust roots of {} lack {}.", path.display(), lacking.join(" and ")),
+            "Add them to the file, or leave it out and use the system's store: unset SSL_CERT_FILE",
+        ));
+    }
+    if holds(OUTDATED) && roots.len() <= MOST_PINNED {
+        report.found(Finding::new(
+            Check::TrustOutdated,
+            format!(
+                "The trust roots of {} hold {OUTDATED}, which expired in May 2025.",
+                path.display()
+            ),
+            "Remove it from the file: no server of Azure uses it any more.",
+        ));
+    }
+    Ok(())
+}
+
+/// The two files of a credential, as far as they can be read.
+struct Files<'a> {
+    chain: Option<(&'a Input, Zeroizing<Vec<u8>>)>,
+    key: Option<(&'a Input, Zeroizing<Vec<u8>>)>,
+}
+
+impl<'a> Files<'a> {
+    fn read(doctor: &'a Doctor, report: &mut Report) -> Self {
+        let mut read = |input: &'a Option<Input>, check: Check| {
+            let input = input.as_ref()?;
+            match input.read() {
+                Ok(bytes) => Some((input, bytes)),
+                Err(error) => {
+                    let fix = "Check the path, and that this user may read the file: ls -l FILE";
+                    report.found(Finding::new(check, sentence(&error), fix));
+                    None
+                }
+            }
+        };
+        let mut chain = read(&doctor.chain, Check::ChainUnreadable);
+        let mut key = read(&doctor.key, Check::KeyWrongContent);
+        if let (Some((chain_input, chain_bytes)), Some((key_input, key_bytes))) = (&chain, &key)
+            && swapped(chain_bytes, key_bytes)
+        {
+            report.found(Finding::new(
+                Check::KeyWrongContent,
+                format!(
+                    "{chain_input} holds the private key and {key_input} the certificates: they \
+                     are swapped."
+                ),
+                "Give each as the other.",
+            ));
+            std::mem::swap(&mut chain, &mut key);
+        } else if key.is_none() && doctor.key.is_none() && doctor.signer.is_none() {
+            // A PKCS#12 file holds both.
+            key = chain
+                .as_ref()
+                .filter(|(_, bytes)| Der::detect(bytes) == Some(Der::Pkcs12))
+                .map(|(input, bytes)| (*input, bytes.clone()));
+        }
+        Self { chain, key }
+    }
+}
+
+fn swapped(chain: &[u8], key: &[u8]) -> bool {
+    let is_key = |bytes: &[u8]| {
+        !matches!(PrivateKey::from_pem(bytes, None), Err(error) if matches!(error.kind(),
+            ErrorKind::WrongFileContent | ErrorKind::KeyMalformed))
+    };
+    let holds_certificates = |bytes: &[u8]| chain::certificates_from_pem(bytes).is_ok();
+    !holds_certificates(chain) && is_key(chain) && holds_certificates(key) && !is_key(key)
+}
+
+/// The certificates from the leaf upward, as far as the path goes.
+fn examine_chain(
+    doctor: &Doctor,
+    file: Option<&(&Input, Zeroizing<Vec<u8>>)>,
+    report: &mut Report,
+) -> Result<Vec<Certificate>> {
+    let read = |input: &Option<Input>| input.as_ref().map_or(Ok(Vec::new()), Input::certificates);
+    let known = read(&doctor.authorities)?;
+    let (group, individual) = (read(&doctor.group)?, read(&doctor.individual)?);
+    let mut certificates = Vec::new();
+    if let Some((input, bytes)) = file {
+        match chain::read_any(bytes, doctor.passphrase.as_ref()) {
+            Ok((found, notes)) => {
+                for note in notes {
+                    report.found(pasted(input, &note));
+                }
+                certificates = found;
+            }
+            Err(error) => report.found(unreadable(input, &error, Check::ChainUnreadable)),
+        }
+    }
+    let mut path = Vec::new();
+    if !certificates.is_empty() {
+        let verification = chain::verify(&certificates, &known, doctor.now());
+        let clock_is_wrong = OffsetDateTime::from(doctor.now()) < MADE;
+        for finding in verification.findings() {
+            // A clock that is wrong is said once, and dates are not judged by it.
+            if !(clock_is_wrong && finding.check() == Check::NotYetValid) {
+                report.found(finding.clone());
+            }
+        }
+        path = verification.path().to_vec();
+        if verification.holds() {
+            let names: Vec<_> = path.iter().map(Certificate::subject).collect();
+            report.saw(format!("the chain {}", names.join(" <- ")));
+        }
+    }
+    examine_enrollment(&group, &individual, &path, report);
+    Ok(path)
+}
+
+fn examine_enrollment(
+    group: &[Certificate],
+    individual: &[Certificate],
+    path: &[Certificate],
+    report: &mut Report,
+) {
+    if let Some(end_entity) = group.iter().find(|certificate| !certificate.is_ca()) {
+        report.found(Finding::new(
+            Check::WrongEnrollment,
+            format!(
+                "{:?} is a device's certificate, and an enrollment group lists a CA's.",
+                end_entity.subject()
+            ),
+            "Put it into an individual enrollment, or list its issuer in the group: az iot dps \
+             enrollment-group create --certificate-path intermediate.cert.pem …",
+        ));
+    } else if let Some(top) = path.last()
+        && !group.is_empty()
+    {
+        let listed = |certificate: &Certificate| {
+            group.iter().any(|ca| {
+                ca.subject() == certificate.subject()
+                    && ca.public_key_info() == certificate.public_key_info()
+            })
+        };
+        let issued_by_listed = group.iter().any(|ca| ca.issues(top) == Issues::Yes);
+        if !issued_by_listed && !path.iter().skip(1).any(listed) {
+            let names: Vec<_> = group.iter().map(|ca| format!("{:?}", ca.subject())).collect();
+            let same_name = path
+                .iter()
+                .any(|certificate| group.iter().any(|ca| ca.subject() == certificate.subject()));
+            let why = match same_name {
+                true => "one of that name has another key: it was made anew",
+                false => "none bears that name",
+            };
+            report.found(Finding::new(
+                Check::NotEnrolled,
+                format!(
+                    "The enrollment group lists {}, and the chain does not pass it: {why}.",
+                    names.join(", ")
+                ),
+                "List the chain's own CA in the group: az iot dps enrollment-group update \
+                 --certificate-path intermediate.cert.pem …",
+            ));
+        }
+    }
+    if let Some(ca) = individual.iter().find(|certificate| certificate.is_ca()) {
+        report.found(Finding::new(
+            Check::WrongEnrollment,
+            format!(
+                "{:?} is a CA's certificate, and an individual enrollment holds the device's own.",
+                ca.subject()
+            ),
+            "Put it into an enrollment group, or the device's own into the individual enrollment: \
+             az iot dps enrollment create --certificate-path device.cert.pem …",
+        ));
+    } else if let Some(leaf) = path.first()
+        && !individual.is_empty()
+        && !individual.contains(leaf)
+    {
+        report.found(Finding::new(
+            Check::EnrolledDiffers,
+            format!(
+                "The individual enrollment holds the certificate with the SHA-1 thumbprint {}, and \
+                 the device has {}.",
+                individual[0].sha1_thumbprint(),
+                leaf.sha1_thumbprint()
+            ),
+            "Put the device's certificate into the enrollment: az iot dps enrollment update \
+             --certificate-path device.cert.pem …",
+        ));
+    }
+}
+
+fn examine_registration_id(doctor: &Doctor, leaf: Option<&Certificate>, report: &mut Report) {
+    let Some(asked_for) = &doctor.registration_id else { return };
+    let common_name = leaf.and_then(Certificate::common_name);
+    let fix = "Leave the registration ID out, and it is taken from the certificate; or issue the \
+               certificate for it: dps chain device REGISTRATION_ID";
+    match common_name {
+        Some(common_name) if common_name == asked_for => {}
+        Some(common_name) if common_name.eq_ignore_ascii_case(asked_for) => {
+            report.found(Finding::new(
+                Check::RegistrationIdCase,
+                format!(
+                    "The registration ID is {asked_for:?} and the common name is {common_name:?}; \
+                     DPS compares them without regard to case, other programs may not."
+                ),
+                fix,
+            ));
+        }
+        Some(common_name) => report.found(Finding::new(
+            Check::RegistrationIdDiffers,
+            format!("The registration ID is {asked_for:?} and the common name is {common_name:?}."),
+            fix,
+        )),
+        None => {
+            if let Err(error) = RegistrationId::parse_common_name(asked_for) {
+                report.found(Finding::new(Check::NoRegistrationId, sentence(&error), fix));
+            }
+        }
+    }
+}
+
+/// What signs for the leaf, where it does.
+fn examine_key(
+    doctor: &Doctor,
+    file: Option<&(&Input, Zeroizing<Vec<u8>>)>,
+    leaf: Option<&Certificate>,
+    report: &mut Report,
+) -> Option<Arc<dyn Signer>> {
+    if let Some(leaf) = leaf
+        && let Some(kind) = unusable(leaf)
+    {
+        report.found(Finding::new(
+            Check::KeyUnsupported,
+            format!("The key of {:?} is {kind}.", leaf.subject()),
+            "Make one that every service takes: dps chain device REGISTRATION_ID --key-type ec-p256",
+        ));
+        return None;
+    }
+    if let Some(signer) = &doctor.signer {
+        let proof = identity::prove(leaf?, signer.as_ref());
+        return match proof {
+            Ok(()) => Some(Arc::clone(signer)),
+            Err(error) => {
+                let check = match error.kind() {
+                    ErrorKind::Signer => Check::SignerFailed,
+                    _ => Check::KeyMismatch,
+                };
+                let fix =
+                    "Look at the signer's own messages, and at the key that it was told to use.";
+                report.found(Finding::new(check, sentence(&error), fix));
+                None
+            }
+        };
+    }
+    let (input, bytes) = file?;
+    if let Ok(parsed) = pem::parse(bytes) {
+        for what in parsed.pasted {
+            report.found(pasted(input, &what.to_string()));
+        }
+    }
+    let key = match PrivateKey::from_pem(bytes, doctor.passphrase.as_ref()) {
+        Ok(key) => key,
+        Err(error) => {
+            report.found(unreadable(input, &error, Check::KeyWrongContent));
+            return None;
+        }
+    };
+    if let Some(leaf) = leaf
+        && leaf.public_key_info() != key.public_key_info()
+    {
+        report.found(Finding::new(
+            Check::KeyMismatch,
+            format!(
+                "{input} holds a key of the type {}, which is not the key of {:?}.",
+                key.key_type(),
+                leaf.subject()
+            ),
+            "Give the key that the certificate was issued for; compare: openssl x509 -in CERT \
+             -noout -pubkey, openssl pkey -in KEY -pubout",
+        ));
+        return None;
+    }
+    report.saw(format!("the private key, {}", key.key_type()));
+    Some(Arc::new(key))
+}
+
+/// What the leaf's key is, where a device cannot use it.
+fn unusable(leaf: &Certificate) -> Option<String> {
+    match leaf.public_key_type() {
+        PublicKeyType::Supported(KeyType::Rsa(bits)) if *bits < 2048 => {
+            Some(format!("RSA of {bits} bits; at least 2048 are needed"))
+        }
+        PublicKeyType::Supported(_) => None,
+        PublicKeyType::Other(name) => {
+            Some(format!("{name}; RSA, EC P-256 and EC P-384 are supported"))
+        }
+    }
+}
+
+/// A file of the credential that cannot be used, and why.
+fn unreadable(input: &Input, error: &Error, otherwise: Check) -> Finding {
+    let (check, fix) = match error.kind() {
+        ErrorKind::PassphraseRequired => {
+            (Check::PassphraseMissing, "Give the passphrase: --passphrase-file FILE")
+        }
+        ErrorKind::PassphraseWrong => (
+            Check::PassphraseWrong,
+            "Give the passphrase that the file was encrypted with; mind a line end at its end.",
+        ),
+        ErrorKind::KeyMalformed => {
+            (Check::KeyDamaged, "Copy the file again from where it was made, as a whole.")
+        }
+        ErrorKind::KeyUnsupported => {
+            (Check::KeyUnsupported, "Convert it: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW")
+        }
+        _ if otherwise == Check::KeyWrongContent => {
+            (otherwise, "Give the file that holds the leaf's private key.")
+        }
+        _ => (
+            otherwise,
+            "Give the file that holds the chain as PEM: cat device.cert.pem intermediate.cert.pem \
+             root.cert.pem > full-chain.cert.pem",
+        ),
+    };
+    let fix = error.hint().unwrap_or(fix).to_owned();
+    Finding::new(check, format!("{input}: {}", error.message()), fix)
+}
+
+fn pasted(input: &Input, what: &str) -> Finding {
+    Finding::new(
+        Check::Pasted,
+        format!("{input} is not PEM as other programs expect it: {what}."),
+        "Write it anew: dps chain convert FILE --to pem --out NEW",
+    )
+}
+
+/// An error's message as a sentence of its own.
+pub(super) fn sentence(error: &Error) -> String {
+    let mut letters = error.message().chars();
+    match letters.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        None => error.kind().sentence().to_owned(),
+    }
+}

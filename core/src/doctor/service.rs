@@ -1,0 +1,352 @@
+//! What the service tells: by registering the device, or from an error that the user has already.
+
+use std::time::Duration;
+
+use super::{
+    Check, Doctor, Finding, Report, cannot_run,
+    offline::{Examined, sentence},
+};
+use crate::{
+    chain::CertificateChain,
+    error::{Error, ErrorKind, Result},
+    identity::Identity,
+    provisioning::ProvisioningClient,
+};
+
+/// Whoever waits for a diagnosis wants to know sooner than a device that has to get through.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined) -> Result<()> {
+    let Some(id_scope) = &doctor.id_scope else {
+        return Err(cannot_run("a registration needs the ID scope"));
+    };
+    let Some((chain, signer)) = examined.credential.clone() else {
+        // The report says already why there is none.
+        return match examined.report.findings().is_empty() {
+            true => Err(cannot_run("a registration needs a certificate and a private key")),
+            false => Ok(()),
+        };
+    };
+    let identity = Identity::from_signer(chain, signer)?;
+    let mut client = ProvisioningClient::new(id_scope, &identity)
+        .host(&doctor.host)
+        .deadline(DEADLINE)
+        .network(doctor.network());
+    if let Some(registration_id) = &doctor.registration_id {
+        client = client.registration_id(registration_id);
+    }
+    match client.register().await {
+        Ok(assignment) => examined.report.saw(format!(
+            "the registration: assigned to {} as {}",
+            assignment.assigned_hub(),
+            assignment.device_id()
+        )),
+        Err(error) => examined.report.found(
+            explain(&error, Shown::by(&identity), Some(id_scope)).unwrap_or_else(|| {
+                let fix = "Look the words up, or ask Microsoft support with the tracking ID.";
+                Finding::new(Check::UnknownRefusal, sentence(&error), fix)
+            }),
+        ),
+    }
+    Ok(())
+}
+
+/// What the device showed to be let in, as far as it is known.
+#[derive(Clone, Copy)]
+pub(crate) enum Shown<'a> {
+    Unknown,
+    Chain(&'a CertificateChain),
+    SymmetricKey,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn by(identity: &'a Identity) -> Self {
+        identity.chain().map_or(Self::SymmetricKey, Self::Chain)
+    }
+}
+
+/// What an error of the service means that the user has already, such as `401002 CA certificate
+/// not found.`; `DPS_UNAUTHORIZED` and JSON are understood too.
+pub fn decode(text: &str) -> Report {
+    let mut numbers =
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u32>().ok());
+    let code = numbers.clone().find(|number| (400_000..600_000).contains(number));
+    let status = code.map(|code| code / 1000).or_else(|| numbers.find(|n| (400..600).contains(n)));
+    let status = status.or_else(|| {
+        let kind = ErrorKind::ALL.iter().find(|kind| text.contains(kind.name()))?;
+        (400..450).contains(&kind.code()).then_some(kind.code())
+    });
+    let mut report = Report::default();
+    report.found(meaning(status, code, text).finding(Shown::Unknown, None));
+    report
+}
+
+/// The error with the finding that explains it as its hint.
+pub(crate) fn with_finding(error: Error, shown: Shown<'_>, id_scope: &str) -> Error {
+    let Some(finding) = explain(&error, shown, Some(id_scope)) else { return error };
+    let id = finding.check().id();
+    let hint = match finding.evidence() == sentence(&error) {
+        true => format!("{id}: {}", finding.fix()),
+        false => format!("{id}: {} {}", finding.evidence(), finding.fix()),
+    };
+    error.with_hint(hint)
+}
+
+/// The finding that explains a failed registration. `None` where the error says it all.
+fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Finding> {
+    let check = match error.kind() {
+        ErrorKind::CertificateExpired => Check::Expired,
+        ErrorKind::CertificateNotYetValid => Check::NotYetValid,
+        ErrorKind::RegistrationIdInvalid => Check::NoRegistrationId,
+        ErrorKind::RegistrationIdMismatch => Check::RegistrationIdDiffers,
+        ErrorKind::Signer => Check::SignerFailed,
+        ErrorKind::KeyUnsupported => Check::KeyUnsupported,
+        ErrorKind::ServerNotTrusted => Check::ServerNotTrusted,
+        ErrorKind::ServerNameMismatch | ErrorKind::ServerCertificateInvalid => {
+            Check::ServerCertificateInvalid
+        }
+        ErrorKind::TlsRefused => Check::TlsFailed,
+        ErrorKind::HostInvalid => Check::HostInvalid,
+        ErrorKind::HostNotFound => Check::HostNotFound,
+        ErrorKind::ConnectionFailed => Check::MqttPortClosed,
+        ErrorKind::ConnectionLost | ErrorKind::RequestTimeout | ErrorKind::DeadlineExceeded => {
+            Check::NoAnswer
+        }
+        ErrorKind::EnrollmentDisabled => Check::EnrollmentDisabled,
+        _ => {
+            let service = error.service()?;
+            let words = service.message.as_deref().unwrap_or_default();
+            let status = service.status.map(u32::from);
+            let meaning = match meaning(status, service.error_code, words) {
+                // A refusal of the allocation keeps its kind where its words are new.
+                Meaning(Check::UnknownRefusal) if error.kind() == ErrorKind::AllocationFailed => {
+                    Meaning(Check::HubLinkBroken)
+                }
+                meaning => meaning,
+            };
+            return Some(meaning.finding(shown, id_scope));
+        }
+    };
+    match error.hint() {
+        Some(hint) => Some(Finding::new(check, sentence(error), hint)),
+        None if check == Check::NoAnswer || check == Check::EnrollmentDisabled => {
+            Some(Meaning(check).finding(shown, id_scope))
+        }
+        None => Some(Finding::new(check, sentence(error), check.sentence())),
+    }
+}
+
+/// What a refusal of the service is about.
+struct Meaning(Check);
+
+/// Tells refusals apart by what they say, then by their code, then by their status.
+///
+/// Sources: Microsoft, "Troubleshooting with Azure IoT Hub Device Provisioning Service"; the
+/// messages as users of the SDKs report them, listed with docs/findings.
+fn meaning(status: Option<u32>, code: Option<u32>, words: &str) -> Meaning {
+    let words = words.to_ascii_lowercase();
+    let says = |text: &str| words.contains(text);
+    Meaning(if says("ca certificate not found") {
+        Check::CaNotFound
+    } else if says("signing certificate info did not match") {
+        Check::NotEnrolled
+    } else if says("invalid certificate") {
+        Check::CertificateRefused
+    } else if says("iothubunauthorizedaccess") {
+        Check::HubLinkBroken
+    } else if says("custom allocation failed") || code == Some(400_207) {
+        Check::AllocationRejected
+    } else if code == Some(400_208) {
+        Check::NoHub
+    } else if code == Some(400_004)
+        || says("invalid registrationid")
+        || says("link address did not match")
+    {
+        Check::RegistrationIdRefused
+    } else if says("connack 5") || says("devicenotfound") || says("hub refused") {
+        Check::HubRefused
+    } else if says("disabled") {
+        Check::EnrollmentDisabled
+    } else {
+        match status {
+            Some(401) => Check::Unauthorized,
+            Some(404) => Check::EnrollmentNotFound,
+            Some(429) => Check::Throttled,
+            Some(500..=599) => Check::ServiceFault,
+            _ => Check::UnknownRefusal,
+        }
+    })
+}
+
+impl Meaning {
+    /// What was refused, told by what the device sent, where that is known.
+    fn finding(&self, shown: Shown<'_>, id_scope: Option<&str>) -> Finding {
+        let chain = match shown {
+            Shown::Chain(chain) => Some(chain),
+            Shown::Unknown | Shown::SymmetricKey => None,
+        };
+        let fine = match shown {
+            Shown::SymmetricKey => "The device's symmetric key is fine",
+            Shown::Unknown | Shown::Chain(_) => "The device's certificate is fine",
+        };
+        let top = chain.map(CertificateChain::top);
+        let sent = match (chain, top) {
+            (Some(chain), Some(top)) => match chain.certificates().len() {
+                1 => format!("The device sent only its leaf {:?}", top.subject()),
+                n => format!("The device sent {n} certificates, up to {:?}", top.subject()),
+            },
+            _ => "The device sent its chain".to_owned(),
+        };
+        let root = match top {
+            Some(top) if top.is_self_signed() => format!("{:?}", top.subject()),
+            Some(top) => format!("{:?}", top.issuer()),
+            None => "of the chain".to_owned(),
+        };
+        let scope = id_scope.map(|scope| format!(" {scope}")).unwrap_or_default();
+        let incomplete = top.is_some_and(|top| !top.is_self_signed());
+        let (evidence, fix) = match self.0 {
+            Check::CaNotFound if incomplete => (
+                format!("{sent}; the certificate of {root}, which issued it, is missing."),
+                "Send the full chain, up to a certificate that is verified in DPS: cat \
+                 device.cert.pem intermediate.cert.pem root.cert.pem > full-chain.cert.pem"
+                    .to_owned(),
+            ),
+            Check::CaNotFound => (
+                format!("{sent}, and none of their issuers is in the DPS instance{scope}."),
+                format!(
+                    "Send the full chain, and upload and verify the root {root}: az iot dps \
+                     certificate create --verified true --path root.cert.pem …"
+                ),
+            ),
+            Check::CertificateRefused => (
+                format!("{sent}, and DPS does not accept a link of it, or its root."),
+                format!(
+                    "Upload the root {root} to the DPS instance and verify it, and enroll a \
+                     certificate of this chain; check the chain itself: dps chain verify FILE"
+                ),
+            ),
+            Check::NotEnrolled => (
+                format!(
+                    "{sent}. None of them is the certificate that the enrollment holds: the \
+                     intermediate was made anew, or another one was enrolled."
+                ),
+                "List the chain's own intermediate in the group: az iot dps enrollment-group \
+                 update --certificate-path intermediate.cert.pem …"
+                    .to_owned(),
+            ),
+            // The service says the same of all of these.
+            Check::Unauthorized if matches!(shown, Shown::SymmetricKey) => (
+                "DPS says no more than that the key is not accepted.".to_owned(),
+                format!(
+                    "Check the ID scope{scope}, the registration ID, this machine's clock, and the \
+                     key: it must be that of the device's individual enrollment, or the one derived \
+                     for the registration ID, in this letter case, from its enrollment group's key. \
+                     The group's key itself is not accepted."
+                ),
+            ),
+            Check::Unauthorized => (
+                "DPS says no more than that the credential is not accepted.".to_owned(),
+                format!(
+                    "Check the ID scope{scope}, that a certificate of this chain is enrolled (a CA \
+                     in a group, the device's own in an individual enrollment), and that the \
+                     registration ID is the common name of the leaf."
+                ),
+            ),
+            Check::RegistrationIdRefused => (
+                "The registration ID breaks the naming rule, or is not the common name of the \
+                 leaf."
+                    .to_owned(),
+                "Use letters, digits and '-' '.' '_' ':', the last a letter, a digit or '-', at \
+                 most 64; leave the registration ID out, and it is taken from the certificate."
+                    .to_owned(),
+            ),
+            Check::EnrollmentNotFound => (
+                "DPS has no enrollment or registration of that name.".to_owned(),
+                format!("Check the ID scope{scope} and the enrollment: dps enrollment-group list"),
+            ),
+            Check::EnrollmentDisabled if matches!(shown, Shown::SymmetricKey) => (
+                "The enrollment that decides about this device is disabled.".to_owned(),
+                "Enable the device's individual enrollment, which decides even when it is \
+                 disabled, or its enrollment group."
+                    .to_owned(),
+            ),
+            Check::EnrollmentDisabled => (
+                "The enrollment that decides about this device is disabled.".to_owned(),
+                "Enable the device's individual enrollment or its enrollment group; the lowest \
+                 enrolled certificate of the chain decides, even when it is disabled."
+                    .to_owned(),
+            ),
+            Check::HubLinkBroken => (
+                format!(
+                    "{fine}: DPS has authenticated the device, and could not register it with the \
+                     hub."
+                ),
+                "Look at the enrollment's allocation policy and at the link between the DPS \
+                 instance and its hubs: unlink and link the hub again after its keys have changed: \
+                 az iot dps linked-hub create …"
+                    .to_owned(),
+            ),
+            Check::AllocationRejected => (
+                format!(
+                    "{fine}: the function behind the custom allocation policy has refused the \
+                     device, or failed."
+                ),
+                "Read the function's own log, and look at the enrollment's allocation policy."
+                    .to_owned(),
+            ),
+            Check::NoHub => (
+                format!("{fine}: there is no hub to assign the device to."),
+                "link an IoT hub to the DPS instance, or to the enrollment: az iot dps linked-hub \
+                 create …"
+                    .to_owned(),
+            ),
+            Check::Throttled => (
+                "The service takes no more requests for now.".to_owned(),
+                "Try again later; spread the first boots of a fleet.".to_owned(),
+            ),
+            Check::ServiceFault => (
+                "The service has failed by itself.".to_owned(),
+                "Try again later; where it lasts, look at the status of Azure.".to_owned(),
+            ),
+            Check::NoAnswer => (
+                "The server was reached, and did not answer in time or hung up.".to_owned(),
+                "Examine the way to it: dps doctor --wire".to_owned(),
+            ),
+            Check::HubRefused => (
+                "The hub knows the device by another certificate, or not at all.".to_owned(),
+                "Register the device again: the hub keeps the thumbprint of the certificate it \
+                 was registered with."
+                    .to_owned(),
+            ),
+            _ => (
+                "These words are not known here.".to_owned(),
+                "Look the words up, or ask Microsoft support with the tracking ID.".to_owned(),
+            ),
+        };
+        Finding::new(self.0, evidence, fix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stage_of_a_failed_registration_has_its_finding() {
+        for (kind, check) in [
+            (ErrorKind::CertificateExpired, Check::Expired),
+            (ErrorKind::RegistrationIdMismatch, Check::RegistrationIdDiffers),
+            (ErrorKind::HostNotFound, Check::HostNotFound),
+            (ErrorKind::ConnectionFailed, Check::MqttPortClosed),
+            (ErrorKind::TlsRefused, Check::TlsFailed),
+            (ErrorKind::DeadlineExceeded, Check::NoAnswer),
+            (ErrorKind::EnrollmentDisabled, Check::EnrollmentDisabled),
+        ] {
+            let finding = explain(&Error::new(kind, "it failed"), Shown::Unknown, None).unwrap();
+            assert_eq!(finding.check(), check);
+            assert!(!finding.fix().is_empty());
+        }
+        let own = Error::new(ErrorKind::Internal, "a mistake of ours");
+        assert_eq!(explain(&own, Shown::Unknown, None), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! PEM text that went through a clipboard, an environment variable or a source file on its way.
+
+use std::{borrow::Cow, fmt};
+
+use zeroize::Zeroizing;
+
+/// What was done to a text on its way here, and undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pasted {
+    Utf16,
+    ByteOrderMark,
+    LiteralNewlines,
+    Quotes,
+    LostLineEnds,
+}
+
+impl fmt::Display for Pasted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Utf16 => "it is UTF-16, as PowerShell's > writes it",
+            Self::ByteOrderMark => "it begins with a byte order mark",
+            Self::LiteralNewlines => "its line ends are written as the two characters \\n",
+            Self::Quotes => "it stands in quotation marks",
+            Self::LostLineEnds => "its line ends are lost",
+        })
+    }
+}
+
+/// The text as PEM should be, with what had to be undone.
+pub(super) fn clean(bytes: &[u8]) -> (Zeroizing<String>, Vec<Pasted>) {
+    let mut notes = Vec::new();
+    let mut text = Zeroizing::new(decode(bytes, &mut notes));
+    if !text.contains(BEGIN) {
+        return (text, notes);
+    }
+    // Neither a backslash nor a quotation mark belongs to PEM, so that undoing them harms nothing
+    // but comments between the blocks.
+    if text.contains("\\n") {
+        notes.push(Pasted::LiteralNewlines);
+        text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+    }
+    if ["\"-----BEGIN ", "'-----BEGIN "].iter().any(|quoted| text.contains(quoted)) {
+        notes.push(Pasted::Quotes);
+        text = Zeroizing::new(without_quotes(&text));
+    }
+    if text.lines().any(has_company) {
+        notes.push(Pasted::LostLineEnds);
+        text = Zeroizing::new(with_boundary_lines(&text));
+    }
+    (text, notes)
+}
+
+const BEGIN: &str = "-----BEGIN ";
+const DASHES: &str = "-----";
+
+fn decode(bytes: &[u8], notes: &mut Vec<Pasted>) -> String {
+    let utf16 = |read: fn([u8; 2]) -> u16| {
+        let units = bytes[2..].as_chunks().0.iter().map(|unit| read(*unit));
+        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => {
+            notes.push(Pasted::Utf16);
+            utf16(u16::from_le_bytes)
+        }
+        [0xfe, 0xff, ..] => {
+            notes.push(Pasted::Utf16);
+            utf16(u16::from_be_bytes)
+        }
+        _ => match String::from_utf8_lossy(bytes) {
+            Cow::Borrowed(text) => match text.strip_prefix('\u{feff}') {
+                Some(rest) => {
+                    notes.push(Pasted::ByteOrderMark);
+                    rest.to_owned()
+                }
+                None => text.to_owned(),
+            },
+            Cow::Owned(text) => text,
+        },
+    }
+}
+
+/// The value of a C, Java, Python or JSON string constant, of one line or of many.
+fn without_quotes(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for line in text.lines() {
+        let line = line.replace(['"', '\''], "");
+        let line = line.trim().trim_end_matches([';', ',', '\\', ')', '(']).trim_end();
+        // What joins the lines of a Java constant. No line of base64 is a single character.
+        if line != "+" {
+            clean.push_str(line.strip_suffix(" +").unwrap_or(line));
+            clean.push('\n');
+        }
+    }
+    clean
+}
+
+/// Whether a BEGIN or END line holds more than itself.
+fn has_company(line: &str) -> bool {
+    let line = line.trim();
+    boundaries(line).next().is_some_and(|(at, length)| at > 0 || length < line.len())
+}
+
+fn with_boundary_lines(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len() + 64);
+    let mut done = 0;
+    for (at, length) in boundaries(text) {
+        clean.push_str(&text[done..at]);
+        clean.push('\n');
+        clean.push_str(&text[at..at + length]);
+        clean.push('\n');
+        done = at + length;
+    }
+    clean.push_str(&text[done..]);
+    clean
+}
+
+/// Where each `-----BEGIN X-----` and `-----END X-----` of the text stands, and how long it is.
+fn boundaries(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let at = from + text[from..].find(DASHES)?;
+            let label = at + DASHES.len();
+            let kind = ["BEGIN ", "END "].iter().find(|kind| text[label..].starts_with(**kind));
+            let end = kind.and_then(|kind| {
+                let label = label + kind.len();
+                // A label is short and stands on one line; dashes far away are not its own.
+                let length = text[label..].find(DASHES).filter(|length| *length <= 40)?;
+                Some(label + length + DASHES.len())
+            });
+            match end {
+                Some(end) if !text[at..end].contains('\n') => {
+                    from = end;
+                    return Some((at, end - at));
+                }
+                _ => from = at + 1,
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nAQ+D\nBAU+\n-----END CERTIFICATE-----\n";
+
+    fn cleaned(text: &[u8]) -> (Vec<Vec<u8>>, Vec<Pasted>) {
+        let parsed = crate::pem::parse(text).unwrap();
+        (parsed.blocks.iter().map(|block| block.der.to_vec()).collect(), parsed.pasted)
+    }
+
+    #[test]
+    fn what_was_pasted_is_understood_and_named() {
+        let (expected, none) = cleaned(PEM.as_bytes());
+        assert_eq!((expected.len(), none), (1, vec![]));
+        let one_line = PEM.trim_end().replace('\n', "\\n");
+        let c: String = PEM.lines().map(|line| format!("\"{line}\"\"\\n\"\n")).collect();
+        let java = PEM.trim_end().replace('\n', "\\n\" +\n\"");
+        let utf16: Vec<u8> =
+            format!("\u{feff}{PEM}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        use Pasted::*;
+        for (text, notes) in [
+            (PEM.replace('\n', "\r\n").into_bytes(), vec![]),
+            (format!("\u{feff}{PEM}").into_bytes(), vec![ByteOrderMark]),
+            (utf16, vec![Utf16]),
+            (one_line.clone().into_bytes(), vec![LiteralNewlines]),
+            (format!("\"{one_line}\"").into_bytes(), vec![LiteralNewlines, Quotes]),
+            (format!("'{}'", PEM.trim_end()).into_bytes(), vec![Quotes]),
+            (c.into_bytes(), vec![LiteralNewlines, Quotes]),
+            (format!("\"{java}\";").into_bytes(), vec![LiteralNewlines, Quotes]),
+            (PEM.trim_end().replace('\n', " ").into_bytes(), vec![LostLineEnds]),
+            (PEM.replace('\n', "").into_bytes(), vec![LostLineEnds]),
+        ] {
+            let found = cleaned(&text);
+            assert_eq!(found, (expected.clone(), notes), "{}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    #[test]
+    fn comments_with_dashes_and_quotes_are_no_pasting() {
+        let text = format!("Bag \"Attributes\" ---------- x\n{PEM}-----BEGINNING\n");
+        let parsed = crate::pem::parse(text.as_bytes()).unwrap();
+        assert_eq!((parsed.blocks.len(), parsed.pasted), (1, vec![]));
+    }
+}

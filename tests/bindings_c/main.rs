@@ -1,0 +1,7 @@
+//! The C library, used by programs of C: what they do is in `programs/`, what surrounds them here.
+
+mod library;
+mod programs;
+mod samples;
+mod symbols;
+mod world;

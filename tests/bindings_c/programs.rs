@@ -1,0 +1,237 @@
+//! The test programs, each under the address and leak sanitizers.
+
+use std::{fs, path::Path, process::Command};
+
+use dps_core::ErrorKind;
+use dps_tests::{assert_success, text};
+
+use crate::{
+    library::{Link, NATIVE, compile, folder, prefix, root, source},
+    world::{World, edited_hsm},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_of_the_core_is_in_the_catalogue() {
+    let world = World::new().await;
+    let program = compile("catalogue", &[source("catalogue.c")], Link::Static, &[]);
+    let printed = world.run(&program, &[]).await;
+    let kinds = ErrorKind::ALL.iter().map(|kind| {
+        let retryable = u8::from(kind.retryable());
+        format!("{} {} {retryable} {}", kind.code(), kind.name(), kind.sentence())
+    });
+    let expected: Vec<_> =
+        std::iter::once("0 DPS_OK 0 Everything went well.".to_owned()).chain(kinds).collect();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocking_calls_register_and_deliver_in_order() {
+    let world = World::new().await;
+    let program = compile("blocking", &[source("blocking.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+
+    let hub = &world.cloud.emulator().hubs()[0];
+    let feed = world.cloud.feed(hub, "device-01").await;
+    // One with properties, 300 in order, ten from each of two threads, and the last.
+    assert_eq!(feed.len(), 1 + 300 + 20 + 1, "{:?}", feed.first());
+    let first = feed[0].to_string();
+    assert!(first.contains("\"alert\"") && first.contains("no/yes"), "{first}");
+    assert!(first.contains("application/json") && first.contains("m-1"), "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polling_takes_no_thread_and_callbacks_may_call_back_in() {
+    let world = World::new().await;
+    let program = compile("polling", &[source("polling.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_behind_the_sign_hook_serves_every_algorithm() {
+    let world = World::new().await;
+    let program = compile("signer", &[source("signer.c")], Link::Static, &["-Wno-unused-function"]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_hsms_plug_in_at_run_time_and_by_linking() {
+    let world = World::new().await;
+    for (name, link) in [("hsm_static", Link::Static), ("hsm_shared", Link::Shared)] {
+        let edited = tempfile::tempdir().expect("a folder");
+        let (chain, key) = (world.get("SECOND_CHAIN"), world.get("SECOND_KEY"));
+        let hsm = edited_hsm(edited.path(), "device-02", Path::new(chain), Path::new(key));
+        let program = compile(name, &[source("hsm.c"), hsm], link, &[]);
+        assert_eq!(world.run(&program, &[]).await, "done\n", "{name}");
+    }
+}
+
+/// Archives, shared objects, and either before or after this library.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_linked_hsm_is_found_however_it_is_linked() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (chain, key) = (world.get("SECOND_CHAIN"), world.get("SECOND_KEY"));
+    let hsm = edited_hsm(folder.path(), "device-02", Path::new(chain), Path::new(key));
+    let (object, archive) = (folder.path().join("hsm.o"), folder.path().join("libhsm.a"));
+    let shared = folder.path().join("libhsm.so");
+    let include = format!("-I{}", prefix().join("include").display());
+    let step = |program: &str, arguments: &[&str]| {
+        let made = Command::new(program).args(arguments).output().expect("the compiler runs");
+        assert_success(program, &made);
+    };
+    step("cc", &["-fPIC", &include, "-c", text(&hsm), "-o", text(&object)]);
+    step("ar", &["crs", text(&archive), text(&object)]);
+    step("cc", &["-shared", text(&object), "-o", text(&shared)]);
+    let ours = prefix().join("lib/libdps_core.a");
+    let our_shared = prefix().join("lib/libdps_core.so");
+    for (index, libraries) in [
+        [&archive, &ours],
+        [&ours, &archive],
+        [&shared, &ours],
+        [&ours, &shared],
+        [&archive, &our_shared],
+        [&our_shared, &archive],
+        [&shared, &our_shared],
+        [&our_shared, &shared],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let program = folder.path().join(format!("linked-{index}"));
+        let mut arguments = vec![text(&program), "-O1", "-std=c99", &include];
+        let source = source("linked.c");
+        arguments.insert(0, "-o");
+        arguments.push(text(&source));
+        arguments.extend(libraries.map(|library| text(library)));
+        arguments.extend(NATIVE);
+        step("cc", &arguments);
+        let search = format!("{}:{}", folder.path().display(), prefix().join("lib").display());
+        let ran = Command::new(&program).env("LD_LIBRARY_PATH", search).output().expect("it runs");
+        assert_success(text(&program), &ran);
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "device-02\n", "{libraries:?}");
+    }
+
+    let program = compile("without_hsm", &[source("without_hsm.c")], Link::Static, &["-O0"]);
+    assert_eq!(world.run(&program, &[]).await, "DPS_SIGNER\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn misuse_is_an_error_and_leaks_nothing() {
+    let world = World::new().await;
+    let program = compile("misuse", &[source("misuse.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forked_child_leaves_its_parents_connection_alone() {
+    let world = World::new().await;
+    let program = compile("fork", &[source("fork.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_comes_back_as_a_status() {
+    let world = World::new().await;
+    let program = compile("panic", &[source("panic.c")], Link::Panicking, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+/// Each function of the header with nothing but zeros, and each that fails says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_function_is_safe_on_null() {
+    let header = fs::read_to_string(prefix().join("include/dps_core.h")).expect("the header");
+    let functions = functions(&header);
+    assert!(functions.len() > 80, "{} functions were found", functions.len());
+    let mut calls = String::new();
+    for Function { name, parameters, fallible, makes_options } in &functions {
+        let zeros = vec!["0"; *parameters].join(", ");
+        calls += &match () {
+            () if *fallible => {
+                format!("    if ({name}({zeros}) == DPS_OK) return fail(\"{name}\");\n")
+            }
+            () if *makes_options => format!("    dps_options_free({name}());\n"),
+            () => format!("    (void){name}({zeros});\n"),
+        };
+    }
+    let program = format!(
+        "#include <stdio.h>\n#include \"dps_core.h\"\n\
+         static int fail(const char *name) {{ (void)printf(\"%s\\n\", name); return 1; }}\n\
+         int main(void) {{\n{calls}    (void)printf(\"done\\n\");\n    return 0;\n}}\n"
+    );
+    let path = folder().join("zeros.c");
+    fs::write(&path, program).expect("a program is written");
+    let world = World::new().await;
+    let program = compile("zeros", &[path], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[test]
+fn the_headers_are_c99_and_cpp17() {
+    let folder = folder();
+    let all = "#include \"hsm_client_data.h\"\n#include \"dps_core.h\"\n#include \"dps_hsm_link.h\"\n\
+               int main(void) { return 0; }\n";
+    for (compiler, standard, file) in
+        [("cc", "-std=c99", "all.c"), ("c++", "-std=c++17", "all.cpp")]
+    {
+        let path = folder.join(file);
+        fs::write(&path, all).expect("a program is written");
+        let compiled = Command::new(compiler)
+            .args([standard, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"])
+            .arg("-I")
+            .arg(prefix().join("include"))
+            .arg(&path)
+            .output()
+            .expect("the compiler is installed");
+        assert_success(text(&path), &compiled);
+    }
+    // An HSM written for Microsoft's header compiles unchanged, as C and as C++.
+    for (compiler, language, source) in [
+        ("cc", "c", source("old_hsm.c")),
+        ("c++", "c++", source("old_hsm.c")),
+        ("c++", "c++", root().join("samples/c/custom_hsm_example.c")),
+    ] {
+        let compiled = Command::new(compiler)
+            .args(["-Wall", "-Werror", "-x", language, "-fsyntax-only"])
+            .arg("-I")
+            .arg(prefix().join("include"))
+            .arg(&source)
+            .output()
+            .expect("the compiler is installed");
+        assert_success(text(&source), &compiled);
+    }
+}
+
+struct Function {
+    name: String,
+    parameters: usize,
+    /// It has a place for an error.
+    fallible: bool,
+    makes_options: bool,
+}
+
+/// The prototypes of the header: what ends in `);` and begins at the margin.
+fn functions(header: &str) -> Vec<Function> {
+    let code: String = header
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    code.split(';')
+        .filter_map(|statement| {
+            let statement = statement.rsplit("\n\n").next()?.trim();
+            let (head, rest) = statement.split_once('(')?;
+            let at = head.find("dps_").and_then(|_| head.rfind("dps_"))?;
+            let (returns, name) = head.split_at(at);
+            let known = !returns.trim().is_empty() && !returns.contains("typedef");
+            (known && !name.contains([' ', '*', ')']) && rest.ends_with(')')).then(|| Function {
+                name: name.to_owned(),
+                fallible: rest.contains("dps_error **error"),
+                makes_options: returns.contains("dps_options *"),
+                parameters: match rest.trim_end_matches(')') {
+                    "void" => 0,
+                    parameters => parameters.split(',').count(),
+                },
+            })
+        })
+        .collect()
+}
