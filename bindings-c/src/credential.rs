@@ -1,0 +1,228 @@
+//! `dps_identity`: a credential that was opened and proven.
+#![expect(unsafe_code, reason = "exported symbols")]
+
+use std::{
+    ffi::{CString, c_char},
+    ptr,
+    sync::Arc,
+};
+
+use dps_core::{
+    Credential, Identity, RegistrationId, Result,
+    key::Passphrase,
+    symmetric_key::{SymmetricKey, derive_device_key},
+};
+
+use crate::{
+    error::{dps_error, dps_status},
+    ffi::{self, Handle, Out},
+    hsm::{self, Session, dps_hsm_source},
+    panic::{call, guard},
+    signer::{ForeignSigner, dps_signer},
+};
+
+/// Who the device is: a certificate chain and a key that belong together, or a symmetric key.
+///
+/// Registrations and hub connections keep what they need of it: it may be freed while they last.
+pub struct dps_identity {
+    _private: [u8; 0],
+}
+
+impl Handle for dps_identity {
+    type Target = Device;
+}
+
+/// An identity and what it came from.
+pub(crate) struct Device {
+    pub(crate) identity: Identity,
+    registration_id: Option<CString>,
+    /// Destroyed when the identity is freed.
+    _session: Option<Session>,
+}
+
+impl Device {
+    fn new(identity: Identity, session: Option<Session>) -> Self {
+        let registration_id = identity.registration_id().ok().map(|id| ffi::c_string(id.as_str()));
+        Self { identity, registration_id, _session: session }
+    }
+}
+
+/// Opens two PEM files: the full chain, and the leaf's private key (PKCS#8, PKCS#1 or SEC1), which
+/// may be encrypted. passphrase may be NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_pem_files(
+    chain_path: *const c_char,
+    key_path: *const c_char,
+    passphrase: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let chain = ffi::text(chain_path, "chain_path")?;
+        let key = ffi::text(key_path, "key_path")?;
+        let credential = Credential::pem_files(chain, key);
+        Ok(Device::new(with_passphrase(credential, passphrase)?.open()?, None))
+    })
+}
+
+/// As dps_identity_from_pem_files, from PEM text.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_pem(
+    chain: *const u8,
+    chain_len: usize,
+    key: *const u8,
+    key_len: usize,
+    passphrase: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let chain = ffi::bytes(chain, chain_len, "chain")?;
+        let key = ffi::bytes(key, key_len, "key")?;
+        let credential = Credential::pem(chain, key);
+        Ok(Device::new(with_passphrase(credential, passphrase)?.open()?, None))
+    })
+}
+
+/// Takes a key that signs and stays where it is. Makes one test signature, on this thread, which
+/// proves that the key is the leaf's.
+///
+/// The structure and its chain are copied; userdata is the signer's until its drop is called,
+/// which also happens when this call fails, except where signer itself is refused (NULL, an
+/// unknown version, no sign).
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_signer(
+    signer: *const dps_signer,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let (chain, signer) = ForeignSigner::new(signer)?;
+        Ok(Device::new(Credential::signer(chain, Arc::new(signer)).open()?, None))
+    })
+}
+
+/// A symmetric key of an individual enrollment, or one derived for this device, in base64.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_symmetric_key(
+    registration_id: *const c_char,
+    key: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let id = ffi::text(registration_id, "registration_id")?;
+        let key = ffi::text(key, "key")?;
+        Ok(Device::new(Credential::symmetric_key(id, key).open()?, None))
+    })
+}
+
+/// Derives the device's key from the key of its enrollment group, in base64. Whoever holds the
+/// group's key can take the part of every device of the group: it belongs where devices are made.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_group_key(
+    registration_id: *const c_char,
+    group_key: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let id = ffi::text(registration_id, "registration_id")?;
+        let key = ffi::text(group_key, "group_key")?;
+        Ok(Device::new(Credential::group_key(id, key).open()?, None))
+    })
+}
+
+/// The key of one device of an enrollment group, in base64, to be freed by dps_string_free.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_derive_device_key(
+    group_key: *const c_char,
+    registration_id: *const c_char,
+    device_key: *mut *mut c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(device_key, "device_key")?;
+        let group_key = SymmetricKey::from_base64(ffi::text(group_key, "group_key")?)?;
+        let id = RegistrationId::parse(ffi::text(registration_id, "registration_id")?)?;
+        place.set(ffi::give_text(&derive_device_key(&group_key, &id).to_base64()));
+        Ok(())
+    })
+}
+
+/// Asks a custom HSM for its X.509 certificate and key, in the order of Microsoft's client: the
+/// common name, the chain, the key. The HSM's functions are called on this thread, and its destroy
+/// and deinit on the one that frees the identity.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_hsm_x509(
+    source: *const dps_hsm_source,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let (opened, session) = hsm::open_x509(source)?;
+        Ok(Device::new(opened, Some(session)))
+    })
+}
+
+/// Asks a custom HSM for its symmetric key, in the order of Microsoft's client. registration_id and
+/// key are given to the HSM first (hsm_client_set_symm_key_info); NULL for both asks it for what it
+/// holds already. Threads as in dps_identity_from_hsm_x509.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_hsm_symmetric_key(
+    source: *const dps_hsm_source,
+    registration_id: *const c_char,
+    key: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let (opened, session) = hsm::open_symmetric_key(source, registration_id, key)?;
+        Ok(Device::new(opened, Some(session)))
+    })
+}
+
+/// A TPM behind the custom-HSM interface: not supported by this version, and said so.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_hsm_tpm(
+    source: *const dps_hsm_source,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || Err(hsm::open_tpm(source)))
+}
+
+/// The registration ID that the identity stands for; NULL if it stands for none. Lives as long as
+/// the identity.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_registration_id(identity: *const dps_identity) -> *const c_char {
+    guard(ptr::null(), || {
+        ffi::peek(identity, |device| ffi::borrowed(device.registration_id.as_ref()))
+            .unwrap_or(ptr::null())
+    })
+}
+
+/// Frees an identity.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_free(identity: *mut dps_identity) {
+    guard((), || ffi::release(identity));
+}
+
+fn open(
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+    open: impl FnOnce() -> Result<Device>,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(identity, "identity")?;
+        place.set(ffi::give(open()?));
+        Ok(())
+    })
+}
+
+fn with_passphrase(credential: Credential, passphrase: *const c_char) -> Result<Credential> {
+    Ok(match ffi::optional_text(passphrase, "passphrase")? {
+        Some(passphrase) => credential.passphrase(Passphrase::new(passphrase)),
+        None => credential,
+    })
+}

@@ -1,0 +1,429 @@
+//! `dps_hub`: telemetry to the assigned hub, blocking and polled.
+#![expect(unsafe_code, reason = "exported symbols")]
+
+use std::{
+    ffi::{c_char, c_void},
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use dps_core::{Error, ErrorKind, HubClient, Result, hub::ConnectionState};
+use tokio::sync::mpsc;
+
+use crate::{
+    credential::dps_identity,
+    error::{DPS_OK, Failure, KnownError, dps_error, dps_status},
+    ffi::{self, Handle, Out, UserData},
+    message::{Draft, dps_message},
+    options::{Settings, dps_options},
+    panic::{call, guard},
+    pump::{Addressee, Letter, Mailbox, Order, Receipt, pump},
+    registration::{ATTENTIVE_MS, DPS_NEVER},
+    runtime::{self, Birthplace, OwnRuntime},
+};
+
+/// No deadline at all.
+pub const DPS_NO_DEADLINE: u32 = u32::MAX;
+
+/// Whether a hub is connected: one of DPS_HUB_...
+pub type dps_hub_state = u32;
+/// The first connection is being made.
+pub const DPS_HUB_CONNECTING: dps_hub_state = 1;
+/// The hub has accepted the connection.
+pub const DPS_HUB_CONNECTED: dps_hub_state = 2;
+/// The connection was lost and comes back by itself.
+pub const DPS_HUB_RECONNECTING: dps_hub_state = 3;
+/// The hub was closed, or it has refused the device for good.
+pub const DPS_HUB_CLOSED: dps_hub_state = 4;
+
+/// Called once for each message of dps_hub_submit, in their order, in dps_hub_do_work, dps_hub_flush or
+/// dps_hub_close, on their thread. error is NULL for DPS_OK, and lives for the call only. It may
+/// call anything of this library.
+pub type dps_hub_callback =
+    Option<extern "C" fn(userdata: *mut c_void, status: dps_status, error: *const dps_error)>;
+
+/// A device's connection to its hub; comes back by itself when it is lost.
+///
+/// A message is kept until the hub has acknowledged it. After a lost connection what was not
+/// acknowledged is sent again, in order: a message may arrive twice, but first deliveries are in
+/// the order of sending.
+pub struct dps_hub {
+    _private: [u8; 0],
+}
+
+impl Handle for dps_hub {
+    type Target = Hub;
+}
+
+pub(crate) struct Hub {
+    birthplace: Birthplace,
+    orders: mpsc::UnboundedSender<Order>,
+    mailbox: Arc<Mailbox>,
+    /// `None`: the shared runtime works while the caller waits.
+    runtime: Option<OwnRuntime>,
+}
+
+/// The most that may wait for its acknowledgement, in KiB: the room of the core, so that a message
+/// that is let in here never waits there.
+const ROOM: usize = 8 * 1024;
+
+/// How long a program may do other things while only the connection is to be kept.
+const IDLE_MS: u32 = 100;
+
+/// Connects and waits for it, until the deadline of the options, which may be NULL. hub_host and
+/// device_id are those of the assignment. Blocks the calling thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_connect(
+    hub_host: *const c_char,
+    device_id: *const c_char,
+    identity: *const dps_identity,
+    options: *const dps_options,
+    hub: *mut *mut dps_hub,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(hub, "hub")?;
+        let settings = Settings::of(options);
+        let network = settings.network();
+        let connect = connection(hub_host, device_id, identity, settings, network)?;
+        let hub = Hub::start(connect, None)?;
+        hub.work_until(None, |mailbox| {
+            let state = mailbox.state();
+            state.client.is_some() || state.refused.is_some() || state.closed.is_some()
+        })?;
+        if let Some(refused) = &hub.mailbox.state().refused {
+            return Err(Arc::clone(refused).into());
+        }
+        place.set(ffi::give(hub));
+        Ok(())
+    })
+}
+
+/// Prepares a connection that is made and kept only inside the calls on the hub: no thread of this
+/// library's own. Does not block. Messages may be submitted at once.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_start(
+    hub_host: *const c_char,
+    device_id: *const c_char,
+    identity: *const dps_identity,
+    options: *const dps_options,
+    hub: *mut *mut dps_hub,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(hub, "hub")?;
+        let settings = Settings::of(options);
+        let network = settings.polled_network();
+        let connect = connection(hub_host, device_id, identity, settings, network)?;
+        place.set(ffi::give(Hub::start(connect, Some(OwnRuntime::new()?))?));
+        Ok(())
+    })
+}
+
+/// Sends a message and waits until the hub has acknowledged it. When the deadline passes, the
+/// message is still the hub's: it may be delivered later.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_send(
+    hub: *mut dps_hub,
+    message: *const dps_message,
+    deadline_ms: u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let hub = held(hub)?;
+        let slot = Arc::new(OnceLock::new());
+        hub.admit(Draft::of(message)?, Addressee::Call(Arc::clone(&slot)))?;
+        let done = |mailbox: &Mailbox| slot.get().is_some() || mailbox.state().closed.is_some();
+        let in_time = hub.work_until(deadline(deadline_ms), done)?;
+        match slot.get() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(known)) => Err(Failure::Known(Arc::clone(known))),
+            None if in_time => Err(is_closed().into()),
+            None => Err(too_late("the message was not acknowledged", deadline_ms).into()),
+        }
+    })
+}
+
+/// Hands a message over without waiting; callback, which may be NULL, learns what became of it.
+///
+/// At most 8 MiB wait for their acknowledgement, those included whose callback has not run. When
+/// they are used up, the call fails with DPS_DEADLINE_EXCEEDED and takes nothing: let
+/// dps_hub_do_work or dps_hub_flush make room.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_submit(
+    hub: *mut dps_hub,
+    message: *const dps_message,
+    callback: dps_hub_callback,
+    userdata: *mut c_void,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let addressee = match callback {
+            Some(callback) => Addressee::Callback(callback, UserData(userdata)),
+            None => Addressee::Nobody,
+        };
+        held(hub)?.admit(Draft::of(message)?, addressee)?;
+        Ok(())
+    })
+}
+
+/// Runs the callbacks that are due, and, on a hub of dps_hub_start, does what can be done now.
+/// *wait_ms is within how many milliseconds to call again, DPS_NEVER once the hub is closed;
+/// wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to.
+///
+/// On a hub of dps_hub_start it blocks as dps_registration_do_work does: for a name lookup and for
+/// a signature, each time a connection is made.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_do_work(
+    hub: *mut dps_hub,
+    wait_ms: *mut u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let hub = held(hub)?;
+        if let Some(runtime) = &hub.runtime {
+            runtime.turn()?;
+        }
+        let delivered = hub.deliver();
+        let state = hub.mailbox.state();
+        if let Some(refused) = &state.refused {
+            return Err(Arc::clone(refused).into());
+        }
+        let wait = match () {
+            () if delivered > 0 => 0,
+            () if state.closed.is_some() => DPS_NEVER,
+            () if state.pending > 0 || state.client.is_none() => ATTENTIVE_MS,
+            () => IDLE_MS,
+        };
+        ffi::set_optional(wait_ms, wait);
+        Ok(())
+    })
+}
+
+/// Waits until every message that was submitted has met its fate and its callback has run, or runs:
+/// in a call of another thread, or around this call.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_flush(
+    hub: *mut dps_hub,
+    deadline_ms: u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let hub = held(hub)?;
+        let in_time = hub.work_until(deadline(deadline_ms), |mailbox| {
+            let state = mailbox.state();
+            state.pending == 0 || state.closed.is_some() && state.letters.is_empty()
+        })?;
+        match hub.mailbox.state().pending {
+            0 => Ok(()),
+            _ if in_time => Err(is_closed().into()),
+            left => {
+                let message = format!("{left} messages were not acknowledged");
+                Err(too_late(&message, deadline_ms).into())
+            }
+        }
+    })
+}
+
+/// Whether the hub is connected. DPS_HUB_CLOSED for NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_get_state(hub: *const dps_hub) -> dps_hub_state {
+    guard(DPS_HUB_CLOSED, || {
+        ffi::peek(hub, |hub| {
+            let state = hub.mailbox.state();
+            match &state.client {
+                _ if state.closed.is_some() || state.refused.is_some() => DPS_HUB_CLOSED,
+                None => DPS_HUB_CONNECTING,
+                Some(client) => match client.state() {
+                    ConnectionState::Connected => DPS_HUB_CONNECTED,
+                    ConnectionState::Reconnecting { .. } => DPS_HUB_RECONNECTING,
+                    _ => DPS_HUB_CLOSED,
+                },
+            }
+        })
+        .unwrap_or(DPS_HUB_CLOSED)
+    })
+}
+
+/// Takes no more messages, waits until the hub has acknowledged all that it took, runs their
+/// callbacks, and disconnects. After the deadline it disconnects all the same and returns
+/// DPS_NOT_DELIVERED with how many were not acknowledged. The hub still has to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_close(
+    hub: *mut dps_hub,
+    deadline_ms: u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let hub = held(hub)?;
+        hub.mailbox.state().closing = true;
+        // Where there is no deadline, it is farther away than any clock can count.
+        let limit = match deadline_ms {
+            DPS_NO_DEADLINE => Duration::MAX,
+            _ => Duration::from_millis(deadline_ms.into()),
+        };
+        // The pump is gone only after it has said so.
+        let _ = hub.orders.send(Order::Close(limit));
+        hub.work_until(None, |mailbox| {
+            let state = mailbox.state();
+            state.closed.is_some() && state.letters.is_empty()
+        })?;
+        match &hub.mailbox.state().closed {
+            Some(Err(known)) => Err(Failure::Known(Arc::clone(known))),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Frees a hub. Without dps_hub_close before, what was not acknowledged may be lost, and callbacks
+/// that have not run never do. In a callback it is freed when the call that runs the callback
+/// returns.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_free(hub: *mut dps_hub) {
+    guard((), || {
+        // What a forked child inherited is leaked.
+        if ffi::peek(hub, |hub| hub.birthplace.is_elsewhere()) != Some(true) {
+            ffi::release(hub);
+        }
+    });
+}
+
+impl Hub {
+    fn start(
+        connect: impl Future<Output = Result<HubClient>> + Send + 'static,
+        runtime: Option<OwnRuntime>,
+    ) -> Result<Self> {
+        let (orders, taken) = mpsc::unbounded_channel();
+        let mailbox = Arc::new(Mailbox::default());
+        let work = pump(connect, taken, Arc::clone(&mailbox));
+        match &runtime {
+            Some(runtime) => runtime.spawn(work),
+            None => drop(runtime::shared()?.spawn(work)),
+        }
+        Ok(Self { birthplace: Birthplace::here(), orders, mailbox, runtime })
+    }
+
+    fn admit(&self, draft: Draft, addressee: Addressee) -> Result<()> {
+        let room = 1 + draft.size / 1024;
+        let mut state = self.mailbox.state();
+        if state.closing {
+            return Err(is_closed());
+        }
+        // A message that is too large for any queue gets the core's own words for it.
+        if state.pending > 0 && state.room + room > ROOM {
+            return Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                format!(
+                    "{} messages wait for the hub, which is all there is room for",
+                    state.pending
+                ),
+            )
+            .with_hint("Call dps_hub_do_work or dps_hub_flush, then try again.")
+            .during("send"));
+        }
+        state.pending += 1;
+        state.room += room;
+        // With the lock held, so that two threads' messages keep the order of their admission.
+        let order = Order::Send(Box::new(draft.message), Receipt { addressee, room });
+        if self.orders.send(order).is_err() {
+            state.pending -= 1;
+            state.room -= room;
+            return Err(is_closed());
+        }
+        Ok(())
+    }
+
+    /// Works and delivers until it is `done`; `false` if the time came first.
+    fn work_until(&self, until: Option<Instant>, done: impl Fn(&Mailbox) -> bool) -> Result<bool> {
+        // An hour is as good as for ever: the loop looks again.
+        const LONG: Duration = Duration::from_secs(3600);
+
+        loop {
+            let seen = self.mailbox.state().version;
+            self.deliver();
+            if done(&self.mailbox) {
+                return Ok(true);
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(false);
+            }
+            match &self.runtime {
+                Some(runtime) => {
+                    let until = until.unwrap_or_else(|| Instant::now() + LONG);
+                    runtime.run_until(until, self.mailbox.rung())?;
+                }
+                None => self.mailbox.wait(seen, until),
+            }
+        }
+    }
+
+    /// Runs the callbacks that are due, with no lock held, since they may call back in.
+    fn deliver(&self) -> usize {
+        let mut delivered = 0;
+        // Each counts as told before its callback, which may want to wait for all the others.
+        while let Some(Letter { receipt, outcome }) = self.mailbox.next_letter() {
+            if let Addressee::Callback(callback, userdata) = &receipt.addressee {
+                match &outcome {
+                    Ok(()) => callback(userdata.0, DPS_OK, std::ptr::null()),
+                    Err(known) => tell_failure(*callback, *userdata, known),
+                }
+            }
+            delivered += 1;
+        }
+        delivered
+    }
+}
+
+fn tell_failure(
+    callback: extern "C" fn(*mut c_void, dps_status, *const dps_error),
+    userdata: UserData,
+    known: &Arc<KnownError>,
+) {
+    let error: *mut dps_error = ffi::share(Arc::clone(known));
+    callback(userdata.0, known.status(), error);
+    ffi::release(error);
+}
+
+fn held(hub: *const dps_hub) -> Result<Arc<Hub>> {
+    let hub = ffi::hold(hub, "hub")?;
+    hub.birthplace.check()?;
+    Ok(hub)
+}
+
+fn connection(
+    hub_host: *const c_char,
+    device_id: *const c_char,
+    identity: *const dps_identity,
+    settings: Settings,
+    network: dps_core::transport::Network,
+) -> Result<impl Future<Output = Result<HubClient>> + Send + 'static> {
+    let hub_host = ffi::text(hub_host, "hub_host")?.to_owned();
+    let device_id = ffi::text(device_id, "device_id")?.to_owned();
+    let device = ffi::hold(identity, "identity")?;
+    // The core's own part: the HSM session of the device ends with its handle.
+    let identity = device.identity.clone();
+    Ok(async move {
+        let mut builder = HubClient::builder(&hub_host, &device_id, &identity).network(network);
+        if let Some(port) = settings.port {
+            builder = builder.port(port);
+        }
+        if let Some(deadline) = settings.deadline {
+            builder = builder.deadline(deadline);
+        }
+        builder.connect().await
+    })
+}
+
+fn deadline(deadline_ms: u32) -> Option<Instant> {
+    (deadline_ms != DPS_NO_DEADLINE)
+        .then(|| Instant::now() + Duration::from_millis(deadline_ms.into()))
+}
+
+fn is_closed() -> Error {
+    Error::new(ErrorKind::Closed, "the hub is closed").during("send")
+}
+
+fn too_late(what: &str, deadline_ms: u32) -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, format!("{what} within {deadline_ms} ms"))
+}

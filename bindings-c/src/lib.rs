@@ -1,0 +1,32 @@
+//! The C library of dps-core.
+//!
+//! Everything that a C program sees is in `include/dps_core.h`, which is generated from the files
+//! below; its first page states the conventions. Logic lives in the core crate: these files
+//! translate.
+//!
+//! - [`ffi`]: every cast between C's pointers and Rust's references, and who owns what.
+//! - [`panic`]: no panic leaves this library; every exported body runs in a boundary.
+//! - [`runtime`]: who runs the futures: the process for blocking calls, the caller for polled ones.
+//!
+//! Unsafe code is in `ffi`, `hsm` and `signer` alone; the other files say `unsafe` only to export
+//! a symbol.
+#![expect(
+    non_camel_case_types,
+    reason = "the types are named as the C header shows them, in snake case"
+)]
+
+pub mod assignment;
+pub mod chain;
+pub mod credential;
+pub mod error;
+mod ffi;
+pub mod hsm;
+pub mod hub;
+pub mod log;
+pub mod message;
+pub mod options;
+mod panic;
+mod pump;
+pub mod registration;
+mod runtime;
+pub mod signer;

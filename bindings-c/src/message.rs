@@ -1,0 +1,150 @@
+//! `dps_message`: one message from a device to the cloud.
+#![expect(unsafe_code, reason = "exported symbols")]
+
+use std::{
+    ffi::c_char,
+    sync::{Mutex, PoisonError},
+};
+
+use dps_core::Message;
+
+use crate::{
+    error::{dps_error, dps_status},
+    ffi::{self, Handle, Out},
+    panic::{call, guard},
+};
+
+/// A message. Sending copies it: one message may be sent several times, changed between.
+pub struct dps_message {
+    _private: [u8; 0],
+}
+
+impl Handle for dps_message {
+    type Target = Mutex<Draft>;
+}
+
+/// A message and an upper bound of what it takes on the wire, in bytes.
+#[derive(Clone)]
+pub(crate) struct Draft {
+    pub(crate) message: Message,
+    pub(crate) size: usize,
+}
+
+impl Draft {
+    pub(crate) fn of(message: *const dps_message) -> dps_core::Result<Self> {
+        let message = ffi::hold(message, "message")?;
+        Ok(message.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// A new message; the payload is copied. NULL is a payload of no bytes if payload_len is 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_new(
+    payload: *const u8,
+    payload_len: usize,
+    message: *mut *mut dps_message,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    // The topic with the longest device ID, percent-encoded.
+    const TOPIC: usize = 512;
+
+    call(error, || {
+        let place = Out::new(message, "message")?;
+        let payload = ffi::bytes(payload, payload_len, "payload")?;
+        let draft = Draft { message: Message::new(payload.to_vec()), size: TOPIC + payload.len() };
+        place.set(ffi::give(Mutex::new(draft)));
+        Ok(())
+    })
+}
+
+/// Sets an application property, in place of an earlier one of the same name.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_property(
+    message: *mut dps_message,
+    name: *const c_char,
+    value: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let (name, value) = (ffi::text(name, "name")?, ffi::text(value, "value")?);
+        Ok((message.property(name, value), name.len() + value.len()))
+    })
+}
+
+/// Sets the ID by which the receiver tells messages apart.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_message_id(
+    message: *mut dps_message,
+    id: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let id = ffi::text(id, "id")?;
+        Ok((message.message_id(id), id.len()))
+    })
+}
+
+/// Sets the ID of the message that this one belongs to.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_correlation_id(
+    message: *mut dps_message,
+    id: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let id = ffi::text(id, "id")?;
+        Ok((message.correlation_id(id), id.len()))
+    })
+}
+
+/// Sets the content type, such as "application/json"; routing by the body needs it.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_content_type(
+    message: *mut dps_message,
+    content_type: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let content_type = ffi::text(content_type, "content_type")?;
+        Ok((message.content_type(content_type), content_type.len()))
+    })
+}
+
+/// Sets the content encoding, such as "utf-8"; routing by the body needs it.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_content_encoding(
+    message: *mut dps_message,
+    content_encoding: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let content_encoding = ffi::text(content_encoding, "content_encoding")?;
+        Ok((message.content_encoding(content_encoding), content_encoding.len()))
+    })
+}
+
+/// Frees a message.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_free(message: *mut dps_message) {
+    guard((), || ffi::release(message));
+}
+
+/// Changes the message; `change` also says how many bytes came to it.
+fn change(
+    message: *mut dps_message,
+    error: *mut *mut dps_error,
+    change: impl FnOnce(Message) -> dps_core::Result<(Message, usize)>,
+) -> dps_status {
+    // Each byte of a property is percent-encoded at worst; a name of the system takes some too.
+    const ENCODED: usize = 3;
+    const NAME: usize = 16;
+
+    call(error, || {
+        let draft = ffi::hold(message, "message")?;
+        let mut draft = draft.lock().unwrap_or_else(PoisonError::into_inner);
+        let (message, added) = change(draft.message.clone())?;
+        draft.message = message;
+        draft.size += ENCODED * added + NAME;
+        Ok(())
+    })
+}
