@@ -1,0 +1,54 @@
+"""Device SDK for the Azure IoT Hub Device Provisioning Service.
+
+The clients of this module block; those of ``dps_core.aio`` are for asyncio.
+"""
+
+from __future__ import annotations
+
+import sys as _sys
+
+if not getattr(_sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError("dps_core does not support the free-threaded build of Python")
+
+from . import chain, exceptions
+from ._blocking import IoTHubDeviceClient, ProvisioningDeviceClient
+from ._dps_core import (
+    X509,
+    Message,
+    RegistrationResult,
+    RegistrationState,
+    SignRequest,
+    after_fork_in_child,
+    at_exit,
+    derive_device_key,
+    error_catalogue,
+)
+from .exceptions import DpsError, ServiceDetails, SignerError
+
+
+def _outlive() -> None:
+    import atexit
+    import os
+
+    atexit.register(at_exit)
+    os.register_at_fork(after_in_child=after_fork_in_child)
+
+
+_outlive()
+
+__all__ = [
+    "X509",
+    "DpsError",
+    "IoTHubDeviceClient",
+    "Message",
+    "ProvisioningDeviceClient",
+    "RegistrationResult",
+    "RegistrationState",
+    "ServiceDetails",
+    "SignRequest",
+    "SignerError",
+    "chain",
+    "derive_device_key",
+    "error_catalogue",
+    "exceptions",
+]

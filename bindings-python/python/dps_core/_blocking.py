@@ -1,0 +1,72 @@
+"""The clients whose calls wait."""
+
+from __future__ import annotations
+
+from . import _clients
+from ._clients import FAREWELL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._dps_core import Message, RegistrationResult
+
+
+class ProvisioningDeviceClient(_clients.Provisioning):
+    """Registers a device with the Device Provisioning Service."""
+
+    def register(
+        self,
+        *,
+        deadline: float | None = None,
+        on_progress: Callable[[str], object] | None = None,
+    ) -> RegistrationResult:
+        """Registers the device, and waits for its assignment.
+
+        :param deadline: How many seconds it may take, retries included; None for two minutes.
+        :param on_progress: Called with ``connected``, ``registering``, ``assigning``, ``assigned``.
+        """
+        return self._native.register(self._json(), deadline, on_progress)
+
+
+class IoTHubDeviceClient(_clients.Hub):
+    """A device's connection to its IoT hub; comes back by itself when it is lost.
+
+    As a context manager it connects, and shuts down at the end.
+    """
+
+    def connect(self, *, deadline: float | None = None) -> None:
+        """Connects; retries, until the deadline in seconds, what may succeed later."""
+        self._native.connect(deadline)
+
+    def send_message(self, message: Message | str | bytes) -> None:
+        """Sends one message, and returns once the hub has acknowledged that very message."""
+        self._native.send(message)
+
+    def send_messages(self, messages: Iterable[Message | str | bytes]) -> None:
+        """Sends messages in their order, and returns once the hub has acknowledged them all."""
+        self._native.send_all(messages)
+
+    def disconnect(self, *, deadline: float = FAREWELL) -> None:
+        """Waits until the hub has acknowledged what was sent, and disconnects; at the deadline it
+        disconnects all the same, and raises NotDeliveredError."""
+        self._native.close(deadline, False)
+
+    def shutdown(self, *, deadline: float = FAREWELL) -> None:
+        """Disconnects for good."""
+        self._native.close(deadline, True)
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown()

@@ -1,0 +1,205 @@
+"""What the blocking and the asyncio clients share: how they are made."""
+
+from __future__ import annotations
+
+from . import _dps_core
+from ._credentials import refuse, registration_id, to_x509
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from typing import Any, Union
+
+    from typing_extensions import Self
+
+    from ._credentials import _Certificate
+
+    _Pem = Union[str, bytes]
+    _PemOrFile = Union[str, bytes, os.PathLike[str]]
+
+# How long a client waits, when it disconnects, for what is not acknowledged yet.
+FAREWELL = 10.0
+
+
+class Provisioning:
+    """Registers a device with the Device Provisioning Service."""
+
+    def __init__(self, native: _dps_core.Registration) -> None:
+        """Clients are made by the ``create_from_...`` methods."""
+        self._native = native
+        self._payload: Any = None
+
+    @classmethod
+    def create_from_x509_certificate(
+        cls,
+        provisioning_host: str | None,
+        registration_id: str | None,
+        id_scope: str,
+        x509: _Certificate,
+        *,
+        roots: _PemOrFile | None = None,
+        server_verification_cert: _Pem | None = None,
+        port: int | None = None,
+        connect_to: str | None = None,
+        api_version: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """A client for a device with a certificate.
+
+        :param provisioning_host: The DPS endpoint; None for the one of the public cloud.
+        :param registration_id: None to take it from the certificate, which it must equal.
+        :param x509: An X509, or a custom HSM with get_certificate, get_key and get_common_name.
+        :param roots: What the server's certificate must lead to, in place of the system's roots:
+            PEM, or the path object of a file. server_verification_cert is the same, as PEM.
+        :param connect_to: "HOST:PORT" where connections really go.
+        """
+        refuse(options)
+        return cls(
+            _dps_core.Registration(
+                provisioning_host,
+                id_scope,
+                _registration_id(x509, registration_id),
+                x509=to_x509(x509),
+                port=port,
+                roots=server_verification_cert if roots is None else roots,
+                connect_to=connect_to,
+                api_version=api_version,
+            )
+        )
+
+    @classmethod
+    def create_from_symmetric_key(
+        cls,
+        provisioning_host: str | None,
+        registration_id: str,
+        id_scope: str,
+        symmetric_key: str,
+        *,
+        roots: _PemOrFile | None = None,
+        server_verification_cert: _Pem | None = None,
+        port: int | None = None,
+        connect_to: str | None = None,
+        api_version: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """A client for a device with a symmetric key of its own, in base64.
+
+        Of an enrollment group, ``derive_device_key`` makes the device's key from the group's.
+        The other parameters are those of ``create_from_x509_certificate``.
+        """
+        refuse(options)
+        return cls(
+            _dps_core.Registration(
+                provisioning_host,
+                id_scope,
+                registration_id,
+                symmetric_key=symmetric_key,
+                port=port,
+                roots=server_verification_cert if roots is None else roots,
+                connect_to=connect_to,
+                api_version=api_version,
+            )
+        )
+
+    @property
+    def provisioning_payload(self) -> Any:
+        """What a custom allocation policy is to know: anything that ``json`` can write, or objects
+        with such attributes."""
+        return self._payload
+
+    @provisioning_payload.setter
+    def provisioning_payload(self, payload: Any) -> None:
+        self._payload = payload
+
+    def _json(self) -> str | None:
+        if self._payload is None:
+            return None
+        import json
+
+        return json.dumps(self._payload, default=lambda value: value.__dict__, sort_keys=True)
+
+
+class Hub:
+    """A device's connection to its IoT hub; comes back by itself when it is lost."""
+
+    def __init__(self, native: _dps_core.Hub) -> None:
+        """Clients are made by the ``create_from_...`` methods."""
+        self._native = native
+
+    @classmethod
+    def create_from_x509_certificate(
+        cls,
+        x509: _Certificate,
+        hostname: str,
+        device_id: str,
+        *,
+        roots: _PemOrFile | None = None,
+        server_verification_cert: _Pem | None = None,
+        port: int | None = None,
+        connect_to: str | None = None,
+        keep_alive: float | None = None,
+        **options: Any,
+    ) -> Self:
+        """A client for a device with a certificate.
+
+        :param x509: An X509, or a custom HSM with get_certificate and get_key.
+        :param roots: What the server's certificate must lead to, in place of the system's roots:
+            PEM, or the path object of a file. server_verification_cert is the same, as PEM.
+        :param connect_to: "HOST:PORT" where connections really go.
+        :param keep_alive: After so many idle seconds the hub is asked for a sign of life.
+        """
+        refuse(options)
+        return cls(
+            _dps_core.Hub(
+                hostname,
+                device_id,
+                x509=to_x509(x509),
+                port=port,
+                roots=server_verification_cert if roots is None else roots,
+                connect_to=connect_to,
+                keep_alive=keep_alive,
+            )
+        )
+
+    @classmethod
+    def create_from_symmetric_key(
+        cls,
+        symmetric_key: str,
+        hostname: str,
+        device_id: str,
+        *,
+        roots: _PemOrFile | None = None,
+        server_verification_cert: _Pem | None = None,
+        port: int | None = None,
+        connect_to: str | None = None,
+        keep_alive: float | None = None,
+        sastoken_ttl: float | None = None,
+        **options: Any,
+    ) -> Self:
+        """A client for a device with a symmetric key, in base64.
+
+        :param sastoken_ttl: How many seconds its tokens are valid; it renews them by itself.
+
+        The other parameters are those of ``create_from_x509_certificate``.
+        """
+        refuse(options)
+        return cls(
+            _dps_core.Hub(
+                hostname,
+                device_id,
+                symmetric_key=symmetric_key,
+                port=port,
+                roots=server_verification_cert if roots is None else roots,
+                connect_to=connect_to,
+                keep_alive=keep_alive,
+                token_lifetime=sastoken_ttl,
+            )
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether the hub has accepted the connection, and it has not been lost since."""
+        return self._native.connected
+
+
+_registration_id = registration_id

@@ -1,0 +1,514 @@
+from _typeshed import SupportsGetItem
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import Any, SupportsFloat, SupportsIndex, final
+from typing_extensions import disjoint_base
+
+__all__ = ["Authority", "Bridge", "Certificate", "CertificateChain", "Hub", "Message", "PrivateKey", "Registration", "RegistrationResult", "RegistrationState", "SignJob", "SignRequest", "X509", "after_fork_in_child", "at_exit", "certificates_from_pem", "derive_device_key", "error_catalogue", "next_log_records", "next_sign_job"]
+
+@final
+class Authority:
+    """
+    A CA certificate with its key: makes intermediates, device and verification certificates with
+    the extensions of the tutorial's OpenSSL profiles.
+    """
+    def __new__(cls, /, certificate: Certificate, key: PrivateKey) -> Authority:
+        """
+        A CA that exists already.
+        """
+    @property
+    def certificate(self, /) -> Certificate:
+        """
+        The CA's own certificate.
+        """
+    def create_intermediate(self, /, common_name: str, key: PrivateKey, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+        """
+        A new intermediate CA below this one.
+        """
+    @staticmethod
+    def create_root(common_name: str, key: PrivateKey, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+        """
+        A new root, signed by itself.
+        """
+    def issue_device(self, /, registration_id: str, key: "PrivateKey | bytes", *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+        """
+        A device certificate whose common name is the registration ID. The key is the device's own,
+        or its public part as DER SubjectPublicKeyInfo.
+        """
+    def issue_verification(self, /, verification_code: str, key: "PrivateKey | bytes", *, days: SupportsIndex | None = None) -> Certificate:
+        """
+        A certificate that proves possession of this CA's key: its common name is the verification
+        code that DPS gave.
+        """
+
+@final
+class Bridge:
+    """
+    What one event loop waits for. Made once for each loop, and kept by it.
+    """
+    def __new__(cls, /) -> Bridge: ...
+    def cancel(self, /, ticket: SupportsIndex) -> None:
+        """
+        Ends the work whose future is not waited for any more.
+        """
+    def drain(self, /) -> None:
+        """
+        Resolves the futures whose work is done; called by the event loop.
+        """
+    def fileno(self, /) -> int:
+        """
+        What the event loop is to watch for reading.
+        """
+    @property
+    def pending(self, /) -> int:
+        """
+        How many futures are waited for.
+        """
+
+@final
+class Certificate:
+    """
+    One certificate.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def common_name(self, /) -> str | None:
+        """
+        The common name of the subject.
+        """
+    @property
+    def der(self, /) -> bytes:
+        """
+        The certificate in DER.
+        """
+    @staticmethod
+    def from_der(der: bytes) -> Certificate:
+        """
+        Reads a DER certificate.
+        """
+    @property
+    def is_ca(self, /) -> bool:
+        """
+        Whether the certificate may issue others.
+        """
+    @property
+    def is_self_signed(self, /) -> bool:
+        """
+        Whether the certificate was issued by itself.
+        """
+    @property
+    def issuer(self, /) -> str:
+        """
+        The issuer's name.
+        """
+    @property
+    def not_after(self, /) -> datetime:
+        """
+        The last moment at which the certificate is valid.
+        """
+    @property
+    def not_before(self, /) -> datetime:
+        """
+        The first moment at which the certificate is valid.
+        """
+    @property
+    def sha1_thumbprint(self, /) -> str:
+        """
+        The SHA-1 thumbprint, as the Azure portal shows it.
+        """
+    @property
+    def sha256_thumbprint(self, /) -> str:
+        """
+        The SHA-256 thumbprint in upper-case hexadecimal.
+        """
+    @property
+    def subject(self, /) -> str:
+        """
+        The subject, such as `CN=device-01`.
+        """
+    def to_pem(self, /) -> str:
+        """
+        The certificate in PEM.
+        """
+
+@final
+class CertificateChain:
+    """
+    A device's certificates, leaf first, each followed by its issuer.
+    """
+    @property
+    def certificates(self, /) -> list[Certificate]:
+        """
+        The certificates, leaf first.
+        """
+    def check_reaches(self, /, authorities: SupportsGetItem[int, Certificate]) -> None:
+        """
+        Raises unless the chain reaches one of the CA certificates that DPS knows.
+        """
+    def check_validity(self, /, at: datetime | None = None) -> None:
+        """
+        Raises for the first certificate that is not valid now, or at the given moment.
+        """
+    @staticmethod
+    def from_pem(pem: "str | bytes | PathLike[str]") -> CertificateChain:
+        """
+        Reads PEM text or a file: one certificate or more, in any order.
+        """
+    @property
+    def leaf(self, /) -> Certificate:
+        """
+        The device's own certificate.
+        """
+    def to_pem(self, /) -> str:
+        """
+        The chain as PEM, leaf first.
+        """
+    @property
+    def warnings(self, /) -> list[str]:
+        """
+        What was tolerated while reading, one sentence each.
+        """
+
+@final
+class Hub:
+    """
+    What the hub clients in Python are made of.
+    """
+    def __new__(cls, /, host: str, device_id: str, *, x509: X509 | None = None, symmetric_key: str | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, keep_alive: SupportsFloat | SupportsIndex | None = None, token_lifetime: SupportsFloat | SupportsIndex | None = None) -> Hub: ...
+    def close(self, /, deadline: SupportsFloat | SupportsIndex, for_good: bool) -> "None":
+        """
+        Disconnects, and waits on this thread for what has not been acknowledged.
+        """
+    def connect(self, /, deadline: SupportsFloat | SupportsIndex | None = None) -> "None":
+        """
+        Connects, and waits on this thread.
+        """
+    @property
+    def connected(self, /) -> bool:
+        """
+        Whether the hub has accepted the connection, and it has not been lost since.
+        """
+    def send(self, /, message: Any) -> "None":
+        """
+        Sends one message, and waits on this thread for its acknowledgement.
+        """
+    def send_all(self, /, messages: Any) -> "None":
+        """
+        Sends messages in their order, and waits on this thread for every acknowledgement.
+        """
+    def start_close(self, /, bridge: Bridge, future: Any, deadline: SupportsFloat | SupportsIndex, for_good: bool) -> int:
+        """
+        Disconnects; the event loop's future is resolved.
+        """
+    def start_connect(self, /, bridge: Bridge, event_loop: Any, future: Any, deadline: SupportsFloat | SupportsIndex | None = None) -> int:
+        """
+        Connects; the event loop's future is resolved.
+        """
+    def start_send(self, /, bridge: Bridge, event_loop: Any, future: Any, message: Any) -> int:
+        """
+        Sends one message; the event loop's future is resolved.
+        """
+    def start_send_all(self, /, bridge: Bridge, event_loop: Any, future: Any, messages: Any) -> int:
+        """
+        Sends messages in their order; the event loop's future is resolved.
+        """
+
+@disjoint_base
+class Message:
+    """
+    A message to the hub.
+
+    `data` is `str` (sent as UTF-8), bytes, or a number (sent as text).
+    """
+    def __new__(cls, /, data: Any, message_id: Any | None = None, content_encoding: Any | None = None, content_type: Any | None = None) -> Message: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def content_encoding(self, /) -> Any | None:
+        """
+        Such as `utf-8`; routing by the body needs it.
+        """
+    @content_encoding.setter
+    def content_encoding(self, /, value: Any | None) -> None:
+        """
+        Such as `utf-8`; routing by the body needs it.
+        """
+    @property
+    def content_type(self, /) -> Any | None:
+        """
+        Such as `application/json`; routing by the body needs it.
+        """
+    @content_type.setter
+    def content_type(self, /, value: Any | None) -> None:
+        """
+        Such as `application/json`; routing by the body needs it.
+        """
+    @property
+    def correlation_id(self, /) -> Any | None:
+        """
+        The ID of the message that this one belongs to.
+        """
+    @correlation_id.setter
+    def correlation_id(self, /, value: Any | None) -> None:
+        """
+        The ID of the message that this one belongs to.
+        """
+    @property
+    def custom_properties(self, /) -> dict:
+        """
+        Application properties, sent beside the data.
+        """
+    @custom_properties.setter
+    def custom_properties(self, /, properties: dict) -> None: ...
+    @property
+    def data(self, /) -> Any: ...
+    @data.setter
+    def data(self, /, value: Any) -> None: ...
+    def get_size(self, /) -> int:
+        """
+        How many bytes the hub counts: the data and the properties.
+        """
+    @property
+    def message_id(self, /) -> Any | None:
+        """
+        The ID by which the receiver tells messages apart.
+        """
+    @message_id.setter
+    def message_id(self, /, value: Any | None) -> None:
+        """
+        The ID by which the receiver tells messages apart.
+        """
+    @property
+    def user_id(self, /) -> Any | None:
+        """
+        The ID of the user that this message comes from.
+        """
+    @user_id.setter
+    def user_id(self, /, value: Any | None) -> None:
+        """
+        The ID of the user that this message comes from.
+        """
+
+@final
+class PrivateKey:
+    """
+    A private key in this process's memory.
+    """
+    def __repr__(self, /) -> str: ...
+    def certificate_request(self, /, common_name: str) -> str:
+        """
+        A certificate request in PEM with this common name.
+        """
+    @staticmethod
+    def from_pem(pem: "str | bytes | PathLike[str]", pass_phrase: str | None = None) -> PrivateKey:
+        """
+        Reads a key from PEM.
+        """
+    @staticmethod
+    def generate(key_type: str | None = None) -> PrivateKey:
+        """
+        Makes a new key: `rsa-4096` as in the tutorial, `rsa-2048`, `rsa-3072`, `ec-p256` or
+        `ec-p384`.
+        """
+    @property
+    def key_type(self, /) -> str:
+        """
+        The type, such as `EC P-256`.
+        """
+    @property
+    def public_key_info(self, /) -> bytes:
+        """
+        The public key as DER SubjectPublicKeyInfo.
+        """
+    def to_pem(self, /, pass_phrase: str | None = None) -> str:
+        """
+        The key as PEM (PKCS#8), encrypted if there is a pass phrase.
+        """
+
+@final
+class Registration:
+    """
+    What the provisioning clients in Python are made of.
+    """
+    def __new__(cls, /, host: str | None, id_scope: str, registration_id: str | None, *, x509: X509 | None = None, symmetric_key: str | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, api_version: str | None = None) -> Registration: ...
+    def register(self, /, payload: str | None = None, deadline: SupportsFloat | SupportsIndex | None = None, on_progress: Any | None = None) -> "RegistrationResult":
+        """
+        Registers, and waits on this thread.
+        """
+    def start(self, /, bridge: Bridge, event_loop: Any, future: Any, payload: str | None = None, deadline: SupportsFloat | SupportsIndex | None = None, on_progress: Any | None = None) -> int:
+        """
+        Registers; the event loop's future is resolved.
+        """
+
+@final
+class RegistrationResult:
+    """
+    The end of a registration.
+    """
+    def __str__(self, /) -> str: ...
+    @property
+    def operation_id(self, /) -> str:
+        """
+        The ID of the operation that made the assignment.
+        """
+    @property
+    def registration_state(self, /) -> RegistrationState:
+        """
+        Where the device was assigned to.
+        """
+    @property
+    def status(self, /) -> str:
+        """
+        `assigned`: any other end of a registration is an exception.
+        """
+
+@final
+class RegistrationState:
+    """
+    Where a device was assigned to.
+    """
+    def __str__(self, /) -> str: ...
+    @property
+    def assigned_hub(self, /) -> str:
+        """
+        The host name of the hub.
+        """
+    @property
+    def created_date_time(self, /) -> str | None:
+        """
+        When the registration was made, as the service writes it.
+        """
+    @property
+    def device_id(self, /) -> str:
+        """
+        The device's ID in the hub.
+        """
+    @property
+    def etag(self, /) -> str | None:
+        """
+        The entity tag of the registration record.
+        """
+    @property
+    def last_update_date_time(self, /) -> str | None:
+        """
+        When the registration last changed, as the service writes it.
+        """
+    @property
+    def response_payload(self, /) -> str:
+        """
+        What a custom allocation policy returned for the device, as JSON; `null` if nothing.
+        """
+    @property
+    def sub_status(self, /) -> str | None:
+        """
+        How the assignment came about, such as `initialAssignment`.
+        """
+
+@final
+class SignJob:
+    """
+    One signature to be made.
+    """
+    def answer(self, /, signature: bytes) -> None: ...
+    @property
+    def event_loop(self, /) -> Any | None: ...
+    def fail(self, /, description: str, exception: Any) -> None: ...
+    @property
+    def request(self, /) -> SignRequest: ...
+    @property
+    def signer(self, /) -> Any: ...
+
+@final
+class SignRequest:
+    """
+    What a signer is asked to sign.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def algorithm(self, /) -> str:
+        """
+        The algorithm, by its name in TLS, such as `ecdsa_secp256r1_sha256`.
+        """
+    @property
+    def digest(self, /) -> bytes:
+        """
+        The message's hash, for a signer that takes digests.
+        """
+    @property
+    def hash(self, /) -> str:
+        """
+        The hash of the algorithm, by its name in `hashlib`.
+        """
+    @property
+    def message(self, /) -> bytes:
+        """
+        The whole message, for a signer that hashes by itself.
+        """
+
+@final
+class X509:
+    """
+    A device's certificate chain and its private key.
+
+    X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made.
+    """
+    def __new__(cls, /, cert_file: str | PathLike[str], key_file: str | PathLike[str], pass_phrase: str | None = None) -> X509: ...
+    @property
+    def certificate_file(self, /) -> Path | None:
+        """
+        The file with the chain, where there is one.
+        """
+    @staticmethod
+    def from_pem(chain: "str | bytes", key: "str | bytes", pass_phrase: str | None = None) -> X509:
+        """
+        The full chain and the leaf's private key as PEM.
+        """
+    @staticmethod
+    def from_signer(chain: "str | bytes | PathLike[str]", signer: Any) -> X509:
+        """
+        The full chain, as PEM or as the path object of a file, with a key that stays where it is:
+        `signer` is any object with `sign(request)`, plain or async, which returns the signature.
+
+        Whether the signer holds the leaf's key is proven by one test signature, when the first
+        client that uses it registers or connects.
+        """
+    @property
+    def key_file(self, /) -> Path | None:
+        """
+        The file with the key, where there is one.
+        """
+
+def after_fork_in_child() -> None:
+    """
+    For `os.register_at_fork`.
+    """
+
+def at_exit() -> None:
+    """
+    For `atexit`: ends the runtime while the interpreter is still whole.
+    """
+
+def certificates_from_pem(pem: "str | bytes | PathLike[str]") -> list[Certificate]:
+    """
+    Reads every certificate of a PEM text or file.
+    """
+
+def derive_device_key(group_key: str, registration_id: str) -> str:
+    """
+    The key of one device of an enrollment group, in base64.
+    """
+
+def error_catalogue() -> "list[tuple[int, str, bool, str]]":
+    """
+    Every kind of error: code, name, whether a retry may help, and what it means.
+    """
+
+def next_log_records() -> "list[tuple[int, str, str, float]]":
+    """
+    Waits for records and returns them: level, logger, message, time.
+    """
+
+def next_sign_job() -> SignJob | None:
+    """
+    Waits for a signature to make; `None` ends the thread.
+    """

@@ -1,0 +1,26 @@
+"""Hands the core's diagnostics to ``logging``, on a thread of its own."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    _Record = tuple[int, str, str, float]
+
+
+def serve(next_records: Callable[[], list[_Record]]) -> None:
+    while True:
+        emit(next_records())
+
+
+def emit(records: Iterable[_Record]) -> None:
+    import logging
+
+    for level, name, message, created in records:
+        logger = logging.getLogger(name)
+        if logger.isEnabledFor(level):
+            record = logger.makeRecord(name, level, "", 0, message, (), None)
+            record.created = created
+            record.msecs = (created - int(created)) * 1000
+            logger.handle(record)

@@ -1,0 +1,144 @@
+"""The clients for asyncio."""
+
+from __future__ import annotations
+
+from asyncio import get_running_loop
+
+from . import _clients
+from ._clients import FAREWELL
+from ._dps_core import Bridge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from ._dps_core import Message, RegistrationResult
+
+# The attribute of an event loop that holds its bridge. Kept by the loop, it goes with it.
+_BRIDGE = "_dps_core_bridge"
+
+
+def _bridge(loop: AbstractEventLoop) -> Bridge:
+    bridge: Bridge | None = getattr(loop, _BRIDGE, None)
+    if bridge is None:
+        bridge = Bridge()
+        loop.add_reader(bridge.fileno(), bridge.drain)
+        setattr(loop, _BRIDGE, bridge)
+    return bridge
+
+
+class ProvisioningDeviceClient(_clients.Provisioning):
+    """Registers a device with the Device Provisioning Service."""
+
+    async def register(
+        self,
+        *,
+        deadline: float | None = None,
+        on_progress: Callable[[str], object] | None = None,
+    ) -> RegistrationResult:
+        """Registers the device, and waits for its assignment. Cancelling it ends the registration.
+
+        :param deadline: How many seconds it may take, retries included; None for two minutes.
+        :param on_progress: Called with ``connected``, ``registering``, ``assigning``, ``assigned``.
+        """
+        loop = get_running_loop()
+        bridge = _bridge(loop)
+        future: Future[RegistrationResult] = loop.create_future()
+        ticket = self._native.start(bridge, loop, future, self._json(), deadline, on_progress)
+        try:
+            return await future
+        except BaseException:
+            bridge.cancel(ticket)
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """There is nothing to close: a registration ends with its call."""
+
+
+class IoTHubDeviceClient(_clients.Hub):
+    """A device's connection to its IoT hub; comes back by itself when it is lost.
+
+    As an async context manager it connects, and shuts down at the end.
+    """
+
+    async def connect(self, *, deadline: float | None = None) -> None:
+        """Connects; retries, until the deadline in seconds, what may succeed later."""
+        loop = get_running_loop()
+        bridge = _bridge(loop)
+        future = loop.create_future()
+        await _end(bridge, future, self._native.start_connect(bridge, loop, future, deadline))
+
+    async def send_message(self, message: Message | str | bytes) -> None:
+        """Sends one message, and returns once the hub has acknowledged that very message.
+
+        Cancelling it ends the wait; what has been written may still arrive.
+        """
+        # Not by way of _end: this one is called a thousand times a second.
+        loop = get_running_loop()
+        bridge = _bridge(loop)
+        future = loop.create_future()
+        ticket = self._native.start_send(bridge, loop, future, message)
+        try:
+            await future
+        except BaseException:
+            bridge.cancel(ticket)
+            raise
+
+    async def send_messages(self, messages: Iterable[Message | str | bytes]) -> None:
+        """Sends messages in their order, and returns once the hub has acknowledged them all."""
+        loop = get_running_loop()
+        bridge = _bridge(loop)
+        future = loop.create_future()
+        await _end(bridge, future, self._native.start_send_all(bridge, loop, future, messages))
+
+    async def disconnect(self, *, deadline: float = FAREWELL) -> None:
+        """Waits until the hub has acknowledged what was sent, and disconnects; at the deadline it
+        disconnects all the same, and raises NotDeliveredError."""
+        await self._close(deadline, False)
+
+    async def shutdown(self, *, deadline: float = FAREWELL) -> None:
+        """Disconnects for good."""
+        await self._close(deadline, True)
+
+    async def _close(self, deadline: float, for_good: bool) -> None:
+        loop = get_running_loop()
+        bridge = _bridge(loop)
+        future = loop.create_future()
+        await _end(bridge, future, self._native.start_close(bridge, future, deadline, for_good))
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.shutdown()
+
+
+async def _end(bridge: Bridge, future: Future[Any], ticket: int) -> None:
+    """Waits for the future; cancelling it ends its work."""
+    try:
+        await future
+    except BaseException:
+        bridge.cancel(ticket)
+        raise
+
+
+__all__ = ["IoTHubDeviceClient", "ProvisioningDeviceClient"]

@@ -1,0 +1,214 @@
+"""The exceptions: one class for each kind of error that the core knows.
+
+The classes are made from the core's own table, so that there is none too few and none too many.
+"""
+
+from __future__ import annotations
+
+import builtins as _builtins
+
+from ._dps_core import error_catalogue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ServiceDetails:
+    """What the service said when it refused."""
+
+    __slots__ = ("error_code", "message", "retry_after", "status", "tracking_id")
+
+    def __init__(
+        self,
+        status: int | None = None,
+        error_code: int | None = None,
+        message: str | None = None,
+        tracking_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.status = status
+        self.error_code = error_code
+        self.message = message
+        self.tracking_id = tracking_id
+        self.retry_after = retry_after
+
+    def __repr__(self) -> str:
+        values = ((name, getattr(self, name)) for name in _SERVICE)
+        shown = ", ".join(f"{name}={value!r}" for name, value in values if value is not None)
+        return f"ServiceDetails({shown})"
+
+
+_SERVICE = ("status", "error_code", "message", "tracking_id", "retry_after")
+
+
+class DpsError(Exception):
+    """Any error of this package.
+
+    ``str()`` is one line: what was being done, what happened, what the service said, and what to
+    do about it.
+    """
+
+    code: int = 0
+    name: str = ""
+    retryable: bool = False
+
+    operation: str = ""
+    hint: str | None = None
+    service: ServiceDetails | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restore, (type(self), self.args, self.__dict__))
+
+
+class CredentialError(DpsError):
+    """The device's certificate or key is not usable."""
+
+
+class TlsError(DpsError):
+    """The server, or this device, did not accept the other in the TLS handshake."""
+
+
+class TransportError(DpsError):
+    """The connection could not be opened, or did not hold."""
+
+
+class ServiceError(DpsError):
+    """The service refused the request."""
+
+
+class RegistrationError(DpsError):
+    """The registration did not end in an assignment."""
+
+
+class HubError(DpsError):
+    """The hub client could not do its work."""
+
+
+class ClientError(DpsError):
+    """A fault of this package or of its caller."""
+
+
+# By the stage, which is the code's hundreds.
+_STAGES: dict[int, type[DpsError]] = {
+    1: CredentialError,
+    2: TlsError,
+    3: TransportError,
+    4: ServiceError,
+    5: RegistrationError,
+    6: HubError,
+    9: ClientError,
+}
+
+# The kinds for which Python has a word of its own.
+_WORDS: dict[str, type[Exception]] = {
+    "DPS_FILE_NOT_READABLE": OSError,
+    "DPS_FILE_NOT_WRITABLE": OSError,
+    "DPS_CERTIFICATE_MALFORMED": ValueError,
+    "DPS_KEY_MALFORMED": ValueError,
+    "DPS_WRONG_FILE_CONTENT": ValueError,
+    "DPS_PASSPHRASE_REQUIRED": ValueError,
+    "DPS_PASSPHRASE_WRONG": ValueError,
+    "DPS_KEY_MISMATCH": ValueError,
+    "DPS_REGISTRATION_ID_INVALID": ValueError,
+    "DPS_REGISTRATION_ID_MISMATCH": ValueError,
+    "DPS_SERVER_NOT_TRUSTED": ConnectionError,
+    "DPS_SERVER_NAME_MISMATCH": ConnectionError,
+    "DPS_SERVER_CERTIFICATE_INVALID": ConnectionError,
+    "DPS_TLS_REFUSED": ConnectionError,
+    "DPS_HOST_INVALID": ValueError,
+    "DPS_HOST_NOT_FOUND": ConnectionError,
+    "DPS_CONNECTION_FAILED": ConnectionError,
+    "DPS_CONNECTION_LOST": ConnectionError,
+    "DPS_PROXY_FAILED": ConnectionError,
+    "DPS_REQUEST_TIMEOUT": TimeoutError,
+    "DPS_UNAUTHORIZED": PermissionError,
+    "DPS_FORBIDDEN": PermissionError,
+    "DPS_ENROLLMENT_DISABLED": PermissionError,
+    "DPS_DEADLINE_EXCEEDED": TimeoutError,
+    "DPS_MESSAGE_TOO_LARGE": ValueError,
+    "DPS_MESSAGE_INVALID": ValueError,
+    "DPS_INVALID_ARGUMENT": ValueError,
+}
+
+
+def _class_name(name: str) -> str:
+    words = name.removeprefix("DPS_").split("_")
+    return "".join(word.capitalize() for word in words) + "Error"
+
+
+def _make_classes() -> dict[int, type[DpsError]]:
+    classes = {}
+    for code, name, retryable, sentence in error_catalogue():
+        stage = _STAGES.get(code // 100, DpsError)
+        bases = (stage, _WORDS[name]) if name in _WORDS else (stage,)
+        members = {
+            "__doc__": sentence,
+            "__module__": __name__,
+            "code": code,
+            "name": name,
+            "retryable": retryable,
+        }
+        classes[code] = type(_class_name(name), bases, members)
+    return classes
+
+
+_CLASSES = _make_classes()
+globals().update((made.__name__, made) for made in _CLASSES.values())
+
+# Read but not there, or not allowed: the system's word for it decides.
+_FILE_NOT_READABLE = globals()["FileNotReadableError"]
+
+
+class MissingFileError(_FILE_NOT_READABLE, _builtins.FileNotFoundError):  # type: ignore[misc,valid-type]
+    """A file does not exist."""
+
+
+class FileNotPermittedError(_FILE_NOT_READABLE, _builtins.PermissionError):  # type: ignore[misc,valid-type]
+    """A file may not be read."""
+
+
+def by_code(code: int) -> type[DpsError]:
+    """The class of the errors with this code; the common base for a code that is not known."""
+    return _CLASSES.get(code, DpsError)
+
+
+def _from_core(
+    code: int,
+    text: str,
+    operation: str,
+    hint: str | None,
+    service: tuple[Any, ...] | None,
+    system: str | None,
+) -> DpsError:
+    made = by_code(code)
+    if made is _FILE_NOT_READABLE and system is not None:
+        made = MissingFileError if system == "not found" else FileNotPermittedError
+    error = made(text)
+    error.operation = operation
+    error.hint = hint
+    error.service = None if service is None else ServiceDetails(*service)
+    return error
+
+
+def _restore(kind: type[DpsError], arguments: tuple[Any, ...], members: dict[str, Any]) -> DpsError:
+    error = kind(*arguments)
+    error.__dict__.update(members)
+    return error
+
+
+__all__ = [
+    "ClientError",
+    "CredentialError",
+    "DpsError",
+    "FileNotPermittedError",
+    "HubError",
+    "MissingFileError",
+    "RegistrationError",
+    "ServiceDetails",
+    "ServiceError",
+    "TlsError",
+    "TransportError",
+    "by_code",
+    *(made.__name__ for made in _CLASSES.values()),
+]

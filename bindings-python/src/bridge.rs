@@ -1,0 +1,199 @@
+//! From the runtime to an asyncio event loop: a queue and a doorbell.
+//!
+//! The doorbell is a socket that the event loop watches like any other, so ringing it takes no
+//! GIL, and one ring serves however many events have come since.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::{AsRawFd as _, RawFd},
+        unix::net::UnixStream,
+    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use dps_core::Error;
+use futures_util::future::AbortHandle;
+use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
+
+use crate::{
+    errors, process,
+    registration::progress_name,
+    work::{Asker, Event},
+};
+
+/// What the runtime has to tell one event loop.
+pub(crate) struct Inbox {
+    events: Mutex<Vec<(u64, Event)>>,
+    bell: UnixStream,
+}
+
+impl Inbox {
+    /// Adds events; rings if there were none, since otherwise the bell has been rung already.
+    pub(crate) fn put(&self, events: impl IntoIterator<Item = (u64, Event)>) {
+        let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = waiting.is_empty();
+        waiting.extend(events);
+        let ring = was_empty && !waiting.is_empty();
+        drop(waiting);
+        if ring {
+            // It fails only where the event loop and its end of the bell are gone.
+            let _ = (&self.bell).write(&[1]);
+        }
+    }
+
+    fn take(&self) -> Vec<(u64, Event)> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What one event loop waits for. Made once for each loop, and kept by it.
+#[pyclass(frozen, module = "dps_core._dps_core")]
+pub(crate) struct Bridge {
+    inbox: Arc<Inbox>,
+    ear: UnixStream,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last: u64,
+    waiters: HashMap<u64, Waiter>,
+}
+
+/// An asyncio future and the work it is for.
+struct Waiter {
+    future: Py<PyAny>,
+    on_progress: Option<Py<PyAny>>,
+    abort: AbortHandle,
+}
+
+#[pymethods]
+impl Bridge {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let (bell, ear) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        ear.set_nonblocking(true)?;
+        let inbox = Arc::new(Inbox { events: Mutex::default(), bell });
+        Ok(Self { inbox, ear, waiting: Mutex::default() })
+    }
+
+    /// What the event loop is to watch for reading.
+    fn fileno(&self) -> RawFd {
+        self.ear.as_raw_fd()
+    }
+
+    /// How many futures are waited for.
+    #[getter]
+    fn pending(&self) -> usize {
+        self.waiting().waiters.len()
+    }
+
+    /// Resolves the futures whose work is done; called by the event loop.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        let _visit = process::current().enter(py);
+        // First the bell, then the events: what comes between rings again.
+        match (&self.ear).read(&mut [0; 64]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        for (ticket, event) in self.inbox.take() {
+            match event {
+                Event::Progress(progress) => self.report(py, ticket, progress_name(progress))?,
+                Event::Done(result) => {
+                    // Whoever was cancelled has been removed.
+                    let Some(waiter) = self.waiting().waiters.remove(&ticket) else { continue };
+                    let value = match result {
+                        Ok(outcome) => outcome.into_python(py),
+                        Err(error) => Err(errors::raise(py, &error)),
+                    };
+                    waiter.settle(py, value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the work whose future is not waited for any more.
+    fn cancel(&self, ticket: u64) {
+        let waiter = self.waiting().waiters.remove(&ticket);
+        if let Some(waiter) = waiter {
+            waiter.abort.abort();
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Locked only by threads that hold the GIL, as the collector does.
+        if let Ok(waiting) = self.waiting.try_lock() {
+            for waiter in waiting.waiters.values() {
+                visit.call(&waiter.future)?;
+                visit.call(&waiter.on_progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let waiters = std::mem::take(&mut self.waiting().waiters);
+        for waiter in waiters.values() {
+            waiter.abort.abort();
+        }
+    }
+}
+
+impl Bridge {
+    /// Starts work that ends in `future`; the answer is the ticket by which it is cancelled.
+    pub(crate) fn start(
+        &self,
+        py: Python<'_>,
+        future: Py<PyAny>,
+        on_progress: Option<Py<PyAny>>,
+        start: impl FnOnce(Asker) -> Result<AbortHandle, Error>,
+    ) -> PyResult<u64> {
+        let mut waiting = self.waiting();
+        waiting.last += 1;
+        let ticket = waiting.last;
+        let asker = Asker::Loop(Arc::clone(&self.inbox), ticket);
+        let abort = start(asker).map_err(|error| errors::raise(py, &error))?;
+        waiting.waiters.insert(ticket, Waiter { future, on_progress, abort });
+        Ok(ticket)
+    }
+
+    fn report(&self, py: Python<'_>, ticket: u64, progress: &'static str) -> PyResult<()> {
+        let on_progress = match self.waiting().waiters.get(&ticket) {
+            Some(Waiter { on_progress: Some(callback), .. }) => callback.clone_ref(py),
+            _ => return Ok(()),
+        };
+        // Not under the lock: it may ask for more work, or cancel this.
+        match on_progress.call1(py, (progress,)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let waiter = self.waiting().waiters.remove(&ticket);
+                let Some(waiter) = waiter else { return Ok(()) };
+                waiter.abort.abort();
+                waiter.settle(py, Err(error))
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiter {
+    fn settle(&self, py: Python<'_>, value: PyResult<Py<PyAny>>) -> PyResult<()> {
+        let future = self.future.bind(py);
+        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+            return Ok(());
+        }
+        match value {
+            Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
+            Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
+        }?;
+        Ok(())
+    }
+}

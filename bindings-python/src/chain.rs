@@ -1,0 +1,379 @@
+//! Certificate chains: made, read and checked.
+
+use std::sync::Arc;
+
+use dps_core::{
+    CertificateChain as CoreChain, Error, ErrorKind, RegistrationId,
+    chain::{
+        Authority as CoreAuthority, Certificate as CoreCertificate, SubjectKey, Validity,
+        certificates_from_pem as core_certificates_from_pem,
+    },
+    key::{KeyType, Passphrase, PrivateKey as CoreKey},
+};
+use pyo3::{exceptions::PyTypeError, prelude::*, types::PyBytes};
+use time::OffsetDateTime;
+
+use crate::{errors::OrRaise as _, options::TextOrFile, process};
+
+const KEY_TYPES: [(&str, KeyType); 5] = [
+    ("rsa-2048", KeyType::Rsa(2048)),
+    ("rsa-3072", KeyType::Rsa(3072)),
+    ("rsa-4096", KeyType::Rsa(4096)),
+    ("ec-p256", KeyType::EcP256),
+    ("ec-p384", KeyType::EcP384),
+];
+
+/// A private key in this process's memory.
+#[pyclass(frozen, module = "dps_core.chain")]
+pub(crate) struct PrivateKey(Arc<CoreKey>);
+
+#[pymethods]
+impl PrivateKey {
+    /// Makes a new key: `rsa-4096` as in the tutorial, `rsa-2048`, `rsa-3072`, `ec-p256` or
+    /// `ec-p384`.
+    #[staticmethod]
+    #[pyo3(signature = (key_type=None))]
+    fn generate(py: Python<'_>, key_type: Option<&str>) -> PyResult<Self> {
+        let key_type = match key_type {
+            None => KeyType::TUTORIAL,
+            Some(name) => KEY_TYPES
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, key_type)| *key_type)
+                .ok_or_else(|| {
+                    let known = KEY_TYPES.map(|(name, _)| name).join(", ");
+                    let message = format!("{name:?} is not one of the key types {known}");
+                    Error::new(ErrorKind::InvalidArgument, message)
+                })
+                .or_raise(py)?,
+        };
+        let made = process::current().detach(py, || CoreKey::generate(key_type));
+        made.map(|key| Self(Arc::new(key))).or_raise(py)
+    }
+
+    /// Reads a key from PEM.
+    #[staticmethod]
+    #[pyo3(signature = (pem: "str | bytes | PathLike[str]", pass_phrase=None))]
+    fn from_pem(
+        py: Python<'_>,
+        pem: &Bound<'_, PyAny>,
+        pass_phrase: Option<String>,
+    ) -> PyResult<Self> {
+        let pem = match TextOrFile::extract(pem, "pem")? {
+            TextOrFile::Text(text) => zeroize::Zeroizing::new(text),
+            TextOrFile::File(path) => zeroize::Zeroizing::new(std::fs::read(path)?),
+        };
+        let passphrase = pass_phrase.map(Passphrase::new);
+        let key = process::current().detach(py, || CoreKey::from_pem(&pem, passphrase.as_ref()));
+        key.map(|key| Self(Arc::new(key))).or_raise(py)
+    }
+
+    /// The key as PEM (PKCS#8), encrypted if there is a pass phrase.
+    #[pyo3(signature = (pass_phrase=None))]
+    fn to_pem(&self, py: Python<'_>, pass_phrase: Option<String>) -> PyResult<String> {
+        match pass_phrase.map(Passphrase::new) {
+            Some(passphrase) => {
+                process::current().detach(py, || self.0.to_encrypted_pem(&passphrase))
+            }
+            None => self.0.to_pem(),
+        }
+        .map(|pem| pem.to_string())
+        .or_raise(py)
+    }
+
+    /// A certificate request in PEM with this common name.
+    fn certificate_request(&self, py: Python<'_>, common_name: &str) -> PyResult<String> {
+        SubjectKey::from(Arc::clone(&self.0)).certificate_request(common_name).or_raise(py)
+    }
+
+    /// The public key as DER SubjectPublicKeyInfo.
+    #[getter]
+    fn public_key_info<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.public_key_info())
+    }
+
+    /// The type, such as `EC P-256`.
+    #[getter]
+    fn key_type(&self) -> String {
+        self.0.key_type().to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<PrivateKey {}>", self.0.key_type())
+    }
+}
+
+/// One certificate.
+#[pyclass(frozen, module = "dps_core.chain")]
+pub(crate) struct Certificate(CoreCertificate);
+
+#[pymethods]
+impl Certificate {
+    /// Reads a DER certificate.
+    #[staticmethod]
+    fn from_der(py: Python<'_>, der: &[u8]) -> PyResult<Self> {
+        CoreCertificate::from_der(der).map(Self).or_raise(py)
+    }
+
+    /// The certificate in DER.
+    #[getter]
+    fn der<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.der())
+    }
+
+    /// The certificate in PEM.
+    fn to_pem(&self) -> String {
+        self.0.to_pem()
+    }
+
+    /// The subject, such as `CN=device-01`.
+    #[getter]
+    fn subject(&self) -> &str {
+        self.0.subject()
+    }
+
+    /// The common name of the subject.
+    #[getter]
+    fn common_name(&self) -> Option<&str> {
+        self.0.common_name()
+    }
+
+    /// The issuer's name.
+    #[getter]
+    fn issuer(&self) -> &str {
+        self.0.issuer()
+    }
+
+    /// The first moment at which the certificate is valid.
+    #[getter]
+    fn not_before(&self) -> OffsetDateTime {
+        self.0.not_before()
+    }
+
+    /// The last moment at which the certificate is valid.
+    #[getter]
+    fn not_after(&self) -> OffsetDateTime {
+        self.0.not_after()
+    }
+
+    /// Whether the certificate may issue others.
+    #[getter]
+    fn is_ca(&self) -> bool {
+        self.0.is_ca()
+    }
+
+    /// Whether the certificate was issued by itself.
+    #[getter]
+    fn is_self_signed(&self) -> bool {
+        self.0.is_self_signed()
+    }
+
+    /// The SHA-1 thumbprint, as the Azure portal shows it.
+    #[getter]
+    fn sha1_thumbprint(&self) -> String {
+        self.0.sha1_thumbprint()
+    }
+
+    /// The SHA-256 thumbprint in upper-case hexadecimal.
+    #[getter]
+    fn sha256_thumbprint(&self) -> String {
+        self.0.sha256_thumbprint()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Certificate {}>", self.0.subject())
+    }
+}
+
+/// Reads every certificate of a PEM text or file.
+#[pyfunction]
+#[pyo3(signature = (pem: "str | bytes | PathLike[str]"))]
+pub(crate) fn certificates_from_pem(
+    py: Python<'_>,
+    pem: &Bound<'_, PyAny>,
+) -> PyResult<Vec<Certificate>> {
+    let pem = match TextOrFile::extract(pem, "pem")? {
+        TextOrFile::Text(text) => text,
+        TextOrFile::File(path) => std::fs::read(path)?,
+    };
+    Ok(core_certificates_from_pem(&pem).or_raise(py)?.into_iter().map(Certificate).collect())
+}
+
+/// A device's certificates, leaf first, each followed by its issuer.
+#[pyclass(frozen, module = "dps_core.chain")]
+pub(crate) struct CertificateChain(CoreChain);
+
+#[pymethods]
+impl CertificateChain {
+    /// Reads PEM text or a file: one certificate or more, in any order.
+    #[staticmethod]
+    #[pyo3(signature = (pem: "str | bytes | PathLike[str]"))]
+    fn from_pem(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match TextOrFile::extract(pem, "pem")? {
+            TextOrFile::Text(text) => CoreChain::from_pem(&text),
+            TextOrFile::File(path) => CoreChain::from_pem_file(path),
+        }
+        .map(Self)
+        .or_raise(py)
+    }
+
+    /// The certificates, leaf first.
+    #[getter]
+    fn certificates(&self) -> Vec<Certificate> {
+        self.0.certificates().iter().cloned().map(Certificate).collect()
+    }
+
+    /// The device's own certificate.
+    #[getter]
+    fn leaf(&self) -> Certificate {
+        Certificate(self.0.leaf().clone())
+    }
+
+    /// What was tolerated while reading, one sentence each.
+    #[getter]
+    fn warnings(&self) -> Vec<String> {
+        self.0.warnings().to_vec()
+    }
+
+    /// Raises for the first certificate that is not valid now, or at the given moment.
+    #[pyo3(signature = (at=None))]
+    fn check_validity(&self, py: Python<'_>, at: Option<OffsetDateTime>) -> PyResult<()> {
+        self.0.check_validity(at.unwrap_or_else(OffsetDateTime::now_utc).into()).or_raise(py)
+    }
+
+    /// Raises unless the chain reaches one of the CA certificates that DPS knows.
+    fn check_reaches(
+        &self,
+        py: Python<'_>,
+        authorities: Vec<PyRef<'_, Certificate>>,
+    ) -> PyResult<()> {
+        let authorities: Vec<_> = authorities.iter().map(|authority| authority.0.clone()).collect();
+        self.0.check_reaches(&authorities).or_raise(py)
+    }
+
+    /// The chain as PEM, leaf first.
+    fn to_pem(&self) -> String {
+        self.0.to_pem()
+    }
+}
+
+/// A CA certificate with its key: makes intermediates, device and verification certificates with
+/// the extensions of the tutorial's OpenSSL profiles.
+#[pyclass(frozen, module = "dps_core.chain")]
+pub(crate) struct Authority(CoreAuthority);
+
+#[pymethods]
+impl Authority {
+    /// A CA that exists already.
+    #[new]
+    fn new(py: Python<'_>, certificate: &Certificate, key: &PrivateKey) -> PyResult<Self> {
+        CoreAuthority::new(certificate.0.clone(), Arc::clone(&key.0) as _).map(Self).or_raise(py)
+    }
+
+    /// A new root, signed by itself.
+    #[staticmethod]
+    #[pyo3(signature = (common_name, key, *, days=None, not_before=None, not_after=None))]
+    fn create_root(
+        py: Python<'_>,
+        common_name: &str,
+        key: &PrivateKey,
+        days: Option<u32>,
+        not_before: Option<OffsetDateTime>,
+        not_after: Option<OffsetDateTime>,
+    ) -> PyResult<Self> {
+        let validity = validity(days, not_before, not_after).or_raise(py)?;
+        let key = Arc::clone(&key.0);
+        let made = process::current()
+            .detach(py, || CoreAuthority::create_root(common_name, key, validity));
+        made.map(Self).or_raise(py)
+    }
+
+    /// A new intermediate CA below this one.
+    #[pyo3(signature = (common_name, key, *, days=None, not_before=None, not_after=None))]
+    fn create_intermediate(
+        &self,
+        py: Python<'_>,
+        common_name: &str,
+        key: &PrivateKey,
+        days: Option<u32>,
+        not_before: Option<OffsetDateTime>,
+        not_after: Option<OffsetDateTime>,
+    ) -> PyResult<Self> {
+        let validity = validity(days, not_before, not_after).or_raise(py)?;
+        let key = Arc::clone(&key.0);
+        let made = process::current()
+            .detach(py, || self.0.create_intermediate(common_name, key, validity));
+        made.map(Self).or_raise(py)
+    }
+
+    /// A device certificate whose common name is the registration ID. The key is the device's own,
+    /// or its public part as DER SubjectPublicKeyInfo.
+    #[pyo3(signature = (registration_id, key: "PrivateKey | bytes", *, days=None, not_before=None, not_after=None))]
+    fn issue_device(
+        &self,
+        py: Python<'_>,
+        registration_id: &str,
+        key: &Bound<'_, PyAny>,
+        days: Option<u32>,
+        not_before: Option<OffsetDateTime>,
+        not_after: Option<OffsetDateTime>,
+    ) -> PyResult<Certificate> {
+        let validity = validity(days, not_before, not_after).or_raise(py)?;
+        let registration_id = RegistrationId::parse(registration_id).or_raise(py)?;
+        let key = public_key(key)?;
+        let made =
+            process::current().detach(py, || self.0.issue_device(&registration_id, &key, validity));
+        made.map(Certificate).or_raise(py)
+    }
+
+    /// A certificate that proves possession of this CA's key: its common name is the verification
+    /// code that DPS gave.
+    #[pyo3(signature = (verification_code, key: "PrivateKey | bytes", *, days=None))]
+    fn issue_verification(
+        &self,
+        py: Python<'_>,
+        verification_code: &str,
+        key: &Bound<'_, PyAny>,
+        days: Option<u32>,
+    ) -> PyResult<Certificate> {
+        let validity = validity(days, None, None).or_raise(py)?;
+        let key = public_key(key)?;
+        let made = process::current()
+            .detach(py, || self.0.issue_verification(verification_code, &key, validity));
+        made.map(Certificate).or_raise(py)
+    }
+
+    /// The CA's own certificate.
+    #[getter]
+    fn certificate(&self) -> Certificate {
+        Certificate(self.0.certificate().clone())
+    }
+}
+
+fn public_key(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    if let Ok(key) = key.cast::<PrivateKey>() {
+        return Ok(key.get().0.public_key_info().to_vec());
+    }
+    match key.cast::<PyBytes>() {
+        Ok(info) => Ok(info.as_bytes().to_vec()),
+        Err(_) => Err(PyTypeError::new_err("the key must be a PrivateKey or a public key in DER")),
+    }
+}
+
+/// Days from now, or two moments; the tutorial's validity where neither is given.
+fn validity(
+    days: Option<u32>,
+    not_before: Option<OffsetDateTime>,
+    not_after: Option<OffsetDateTime>,
+) -> dps_core::Result<Validity> {
+    match (days, not_before, not_after) {
+        (days, None, None) => Ok(Validity::days(days.unwrap_or(Validity::TUTORIAL_DAYS))),
+        (None, Some(not_before), Some(not_after)) => {
+            Validity::between(not_before.into(), not_after.into())
+        }
+        _ => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "a validity is given by days, or by not_before and not_after together",
+        )),
+    }
+}

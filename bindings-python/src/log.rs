@@ -1,0 +1,191 @@
+//! From core's diagnostics to Python's `logging`.
+//!
+//! A record waits in a queue for a thread that Python made, so that no thread of the runtime waits
+//! for the GIL, or for a handler that writes to a slow disk.
+
+use std::{
+    collections::VecDeque,
+    fmt::{self, Write as _},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::SystemTime,
+};
+
+use pyo3::{intern, prelude::*, types::PyList, wrap_pyfunction};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+    subscriber::Interest,
+};
+
+use crate::process::{self, Process, start_thread};
+
+/// How many records may wait; what comes beyond is dropped.
+const MOST: usize = 1000;
+
+/// The least of Python's levels that is of interest, as `logging` numbers them.
+static LEVEL: AtomicU8 = AtomicU8::new(WARNING);
+const WARNING: u8 = 30;
+
+/// The records that wait for Python.
+#[derive(Default)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    records: VecDeque<Record>,
+    served: bool,
+}
+
+struct Record {
+    level: u8,
+    logger: String,
+    message: String,
+    seconds: f64,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets core's diagnostics arrive here.
+pub(crate) fn install() {
+    // This library's own copy of tracing has no other subscriber.
+    let _ = tracing::subscriber::set_global_default(Collector);
+}
+
+/// Looks up what `logging` wants to know, and sees to it that somebody hands the records on.
+pub(crate) fn refresh(py: Python<'_>, process: &'static Process) {
+    let level = level(py).unwrap_or(WARNING);
+    if LEVEL.swap(level, Ordering::Relaxed) != level {
+        tracing::callsite::rebuild_interest_cache();
+    }
+    let first = !std::mem::replace(&mut process.log.state().served, true);
+    if first {
+        let next = wrap_pyfunction!(next_log_records, py);
+        let started = next.and_then(|next| start_thread(py, "dps_core._logging", next));
+        // Without a thread the records come at exit.
+        drop(started);
+    }
+}
+
+/// The level of the logger `dps_core`; the default one as long as nobody uses `logging`.
+fn level(py: Python<'_>) -> PyResult<u8> {
+    let modules = py.import("sys")?.getattr(intern!(py, "modules"))?;
+    let logging = modules.call_method1(intern!(py, "get"), ("logging",))?;
+    if logging.is_none() {
+        return Ok(WARNING);
+    }
+    let logger = logging.call_method1(intern!(py, "getLogger"), ("dps_core",))?;
+    let level: i64 = logger.call_method0(intern!(py, "getEffectiveLevel"))?.extract()?;
+    Ok(u8::try_from(level.clamp(0, 255)).unwrap_or(WARNING))
+}
+
+/// Waits for records and returns them: level, logger, message, time.
+#[pyfunction]
+#[pyo3(signature = () -> "list[tuple[int, str, str, float]]")]
+pub(crate) fn next_log_records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let process = process::current();
+    let records = process.detach(py, || {
+        let mut state = process.log.state();
+        while state.records.is_empty() {
+            state = process.log.more.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::take(&mut state.records)
+    });
+    list(py, records)
+}
+
+/// Hands on what is left when the interpreter ends.
+pub(crate) fn flush(py: Python<'_>, process: &'static Process) -> PyResult<()> {
+    let records = std::mem::take(&mut process.log.state().records);
+    if !records.is_empty() {
+        let records = list(py, records)?;
+        py.import("dps_core._logging")?.call_method1("emit", (records,))?;
+    }
+    Ok(())
+}
+
+fn list(py: Python<'_>, records: VecDeque<Record>) -> PyResult<Bound<'_, PyList>> {
+    let rows = records
+        .into_iter()
+        .map(|record| (record.level, record.logger, record.message, record.seconds));
+    PyList::new(py, rows.collect::<Vec<_>>())
+}
+
+struct Collector;
+
+impl Subscriber for Collector {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match self.enabled(metadata) {
+            true => Interest::always(),
+            false => Interest::never(),
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Other crates' diagnostics may name what core takes care not to.
+        metadata.target().starts_with("dps_core")
+            && number(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let record = Record {
+            level: number(*event.metadata().level()),
+            logger: event.metadata().target().replace("::", "."),
+            message: text.message + &text.fields,
+            seconds: SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64()),
+        };
+        let queue = &process::current().log;
+        let mut state = queue.state();
+        if state.records.len() < MOST {
+            state.records.push_back(record);
+            queue.more.notify_one();
+        }
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+fn number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 40,
+        Level::WARN => 30,
+        Level::INFO => 20,
+        Level::DEBUG => 10,
+        Level::TRACE => 5,
+    }
+}
+
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,168 @@
+//! A message as Python writes it.
+
+use bytes::Bytes;
+use dps_core::Message as CoreMessage;
+use pyo3::{
+    PyTraverseError, PyVisit,
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PyString},
+};
+
+/// A message to the hub.
+///
+/// `data` is `str` (sent as UTF-8), bytes, or a number (sent as text).
+#[pyclass(subclass, module = "dps_core")]
+pub(crate) struct Message {
+    #[pyo3(get, set)]
+    data: Py<PyAny>,
+    /// The ID by which the receiver tells messages apart.
+    #[pyo3(get, set)]
+    message_id: Option<Py<PyAny>>,
+    /// The ID of the message that this one belongs to.
+    #[pyo3(get, set)]
+    correlation_id: Option<Py<PyAny>>,
+    /// The ID of the user that this message comes from.
+    #[pyo3(get, set)]
+    user_id: Option<Py<PyAny>>,
+    /// Such as `utf-8`; routing by the body needs it.
+    #[pyo3(get, set)]
+    content_encoding: Option<Py<PyAny>>,
+    /// Such as `application/json`; routing by the body needs it.
+    #[pyo3(get, set)]
+    content_type: Option<Py<PyAny>>,
+    /// Made when it is first asked for.
+    properties: Option<Py<PyDict>>,
+}
+
+#[pymethods]
+impl Message {
+    #[new]
+    #[pyo3(signature = (data, message_id=None, content_encoding=None, content_type=None))]
+    fn new(
+        data: Py<PyAny>,
+        message_id: Option<Py<PyAny>>,
+        content_encoding: Option<Py<PyAny>>,
+        content_type: Option<Py<PyAny>>,
+    ) -> Self {
+        Self {
+            data,
+            message_id,
+            correlation_id: None,
+            user_id: None,
+            content_encoding,
+            content_type,
+            properties: None,
+        }
+    }
+
+    /// Application properties, sent beside the data.
+    #[getter]
+    fn custom_properties(&mut self, py: Python<'_>) -> Py<PyDict> {
+        self.properties.get_or_insert_with(|| PyDict::new(py).unbind()).clone_ref(py)
+    }
+
+    #[setter]
+    fn set_custom_properties(&mut self, properties: Py<PyDict>) {
+        self.properties = Some(properties);
+    }
+
+    /// How many bytes the hub counts: the data and the properties.
+    fn get_size(&self, py: Python<'_>) -> PyResult<usize> {
+        let mut size = bytes_of(self.data.bind(py))?.len();
+        for value in self.texts().into_iter().flatten() {
+            size += text_of(value.bind(py))?.len();
+        }
+        if let Some(properties) = &self.properties {
+            for (name, value) in properties.bind(py) {
+                size += text_of(&name)?.len() + text_of(&value)?.len();
+            }
+        }
+        Ok(size)
+    }
+
+    fn __str__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.data.bind(py).str()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.data)?;
+        visit.call(&self.properties)?;
+        self.texts().into_iter().try_for_each(|text| visit.call(text))
+    }
+
+    fn __clear__(&mut self) {
+        // The one member whose content can change.
+        self.properties = None;
+    }
+}
+
+impl Message {
+    fn texts(&self) -> [Option<&Py<PyAny>>; 5] {
+        [
+            self.message_id.as_ref(),
+            self.correlation_id.as_ref(),
+            self.user_id.as_ref(),
+            self.content_encoding.as_ref(),
+            self.content_type.as_ref(),
+        ]
+    }
+
+    fn to_core(&self, py: Python<'_>) -> PyResult<CoreMessage> {
+        type Set = fn(CoreMessage, String) -> CoreMessage;
+
+        const SETTERS: [Set; 5] = [
+            CoreMessage::message_id,
+            CoreMessage::correlation_id,
+            CoreMessage::user_id,
+            CoreMessage::content_encoding,
+            CoreMessage::content_type,
+        ];
+        let mut message = CoreMessage::new(bytes_of(self.data.bind(py))?);
+        for (set, text) in SETTERS.into_iter().zip(self.texts()) {
+            if let Some(text) = text {
+                message = set(message, text_of(text.bind(py))?);
+            }
+        }
+        if let Some(properties) = &self.properties {
+            for (name, value) in properties.bind(py) {
+                message = message.property(text_of(&name)?, text_of(&value)?);
+            }
+        }
+        Ok(message)
+    }
+}
+
+/// A [`Message`], or what could be the data of one.
+pub(crate) fn to_core(message: &Bound<'_, PyAny>) -> PyResult<CoreMessage> {
+    match message.cast::<Message>() {
+        Ok(message) => message.borrow().to_core(message.py()),
+        Err(_) => bytes_of(message).map(CoreMessage::new),
+    }
+}
+
+fn bytes_of(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(text) = data.cast::<PyString>() {
+        return Ok(Bytes::from(text.to_cow()?.into_owned()));
+    }
+    if let Ok(bytes) = data.cast::<PyBytes>() {
+        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+    }
+    if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
+        let bytes = data.py().get_type::<PyBytes>().call1((data,))?;
+        return Ok(Bytes::copy_from_slice(bytes.cast::<PyBytes>()?.as_bytes()));
+    }
+    if data.is_none() {
+        return Ok(Bytes::new());
+    }
+    if data.is_instance_of::<PyInt>() || data.is_instance_of::<PyFloat>() {
+        return text_of(data).map(Bytes::from);
+    }
+    let kind = data.get_type().name()?;
+    Err(PyTypeError::new_err(format!("a message's data is str, bytes or a number, not {kind}")))
+}
+
+/// IDs are often UUIDs, and properties numbers.
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(value.str()?.to_cow()?.into_owned())
+}

@@ -1,0 +1,108 @@
+//! What the clients' keyword arguments mean to core.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use dps_core::{
+    Error, ErrorKind, RegistrationId, SymmetricKey, symmetric_key, tls::Roots, transport::Network,
+};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyBytes, PyString},
+};
+
+use crate::{errors::OrRaise as _, process};
+
+/// PEM text as `str` or `bytes`, or a file as a path object.
+pub(crate) enum TextOrFile {
+    Text(Vec<u8>),
+    File(PathBuf),
+}
+
+impl TextOrFile {
+    pub(crate) fn extract(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Self> {
+        if let Ok(text) = value.cast::<PyString>() {
+            return Ok(Self::Text(text.to_cow()?.into_owned().into_bytes()));
+        }
+        if let Ok(bytes) = value.cast::<PyBytes>() {
+            return Ok(Self::Text(bytes.as_bytes().to_vec()));
+        }
+        value.extract().map(Self::File).map_err(|_| {
+            PyTypeError::new_err(format!("{what} must be PEM as str or bytes, or a path object"))
+        })
+    }
+}
+
+/// The roots that were last given as text: a thousand devices share one parsed copy.
+#[derive(Default)]
+pub(crate) struct RootsCache(Mutex<Option<(Vec<u8>, Roots)>>);
+
+impl RootsCache {
+    fn get(&self, text: Vec<u8>) -> Roots {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*cache {
+            Some((known, roots)) if *known == text => roots.clone(),
+            _ => {
+                let roots = Roots::pem(text.clone());
+                *cache = Some((text, roots.clone()));
+                roots
+            }
+        }
+    }
+}
+
+/// How connections are opened.
+pub(crate) fn network(
+    roots: Option<&Bound<'_, PyAny>>,
+    connect_to: Option<String>,
+) -> PyResult<Network> {
+    let mut network = Network::default();
+    if let Some(roots) = roots {
+        network = network.roots(match TextOrFile::extract(roots, "roots")? {
+            TextOrFile::Text(text) => process::current().roots.get(text),
+            TextOrFile::File(path) => Roots::pem_file(path),
+        });
+    }
+    if let Some(connect_to) = connect_to {
+        network = network.connect_to(connect_to);
+    }
+    Ok(network)
+}
+
+/// Seconds, as Python counts them.
+pub(crate) fn duration(py: Python<'_>, name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| {
+            Error::new(ErrorKind::InvalidArgument, format!("{name} is {seconds}: {error}"))
+        })
+        .or_raise(py)
+}
+
+/// As [`duration`], where there is a value.
+pub(crate) fn optional_duration(
+    py: Python<'_>,
+    name: &str,
+    seconds: Option<f64>,
+) -> PyResult<Option<Duration>> {
+    seconds.map(|seconds| duration(py, name, seconds)).transpose()
+}
+
+/// The key of one device of an enrollment group, in base64.
+#[pyfunction]
+pub(crate) fn derive_device_key(
+    py: Python<'_>,
+    group_key: &str,
+    registration_id: &str,
+) -> PyResult<String> {
+    let derive = || -> dps_core::Result<String> {
+        let group_key = SymmetricKey::from_base64(group_key)?;
+        let registration_id = RegistrationId::parse(registration_id)?;
+        let key = symmetric_key::derive_device_key(&group_key, &registration_id);
+        Ok(key.to_base64().to_string())
+    };
+    derive().or_raise(py)
+}

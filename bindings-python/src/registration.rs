@@ -1,0 +1,284 @@
+//! Registration with the Device Provisioning Service.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use dps_core::{
+    Assignment, Error, ErrorKind, ProvisioningClient,
+    provisioning::{GLOBAL_HOST, Progress},
+    transport::Network,
+};
+use pyo3::prelude::*;
+use tokio::time::timeout;
+
+use crate::{
+    bridge::Bridge,
+    errors::OrRaise as _,
+    options::{network, optional_duration},
+    process::{self, Process},
+    work::{self, Asker, Event, Outcome},
+    x509::{Door, X509},
+};
+
+/// What the provisioning clients in Python are made of.
+#[pyclass(frozen, module = "dps_core._dps_core")]
+pub(crate) struct Registration {
+    process: &'static Process,
+    settings: Settings,
+}
+
+#[derive(Clone)]
+struct Settings {
+    door: Door,
+    host: String,
+    id_scope: String,
+    registration_id: Option<String>,
+    port: Option<u16>,
+    api_version: Option<String>,
+    network: Network,
+}
+
+#[pymethods]
+impl Registration {
+    #[new]
+    #[pyo3(signature = (host, id_scope, registration_id, *, x509=None, symmetric_key=None, port=None, roots: "str | bytes | PathLike[str] | None" = None, connect_to=None, api_version=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn new(
+        py: Python<'_>,
+        host: Option<String>,
+        id_scope: String,
+        registration_id: Option<String>,
+        x509: Option<&Bound<'_, X509>>,
+        symmetric_key: Option<&str>,
+        port: Option<u16>,
+        roots: Option<&Bound<'_, PyAny>>,
+        connect_to: Option<String>,
+        api_version: Option<String>,
+    ) -> PyResult<Self> {
+        let door = match (x509, symmetric_key) {
+            (Some(x509), _) => Door::x509(py, x509.get())?,
+            (None, Some(key)) => {
+                Door::symmetric_key(py, registration_id.as_deref().unwrap_or_default(), key)?
+            }
+            (None, None) => {
+                return Err(Error::new(ErrorKind::InvalidArgument, "there is no credential"))
+                    .or_raise(py);
+            }
+        };
+        let host = host.unwrap_or_else(|| GLOBAL_HOST.to_owned());
+        let network = network(roots, connect_to)?;
+        let settings =
+            Settings { door, host, id_scope, registration_id, port, api_version, network };
+        Ok(Self { process: process::current(), settings })
+    }
+
+    /// Registers, and waits on this thread.
+    #[pyo3(signature = (payload=None, deadline=None, on_progress=None) -> "RegistrationResult")]
+    fn register(
+        &self,
+        py: Python<'_>,
+        payload: Option<&str>,
+        deadline: Option<f64>,
+        on_progress: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let visit = self.process.enter(py);
+        let handle = self.process.handle(py).or_raise(py)?;
+        let request = self.request(py, payload, deadline)?;
+        work::wait(py, &visit, on_progress.as_ref(), |asker| {
+            Ok(work::spawn(&handle, asker.clone(), request(asker)))
+        })
+    }
+
+    /// Registers; the event loop's future is resolved.
+    #[pyo3(signature = (bridge, event_loop, future, payload=None, deadline=None, on_progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "called by our own Python code alone")]
+    fn start(
+        &self,
+        py: Python<'_>,
+        bridge: &Bridge,
+        event_loop: &Bound<'_, PyAny>,
+        future: Py<PyAny>,
+        payload: Option<&str>,
+        deadline: Option<f64>,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
+        let handle = self.process.handle(py).or_raise(py)?;
+        let request = self.request(py, payload, deadline)?;
+        self.settings.door.bind(event_loop);
+        bridge.start(py, future, on_progress, |asker| {
+            Ok(work::spawn(&handle, asker.clone(), request(asker)))
+        })
+    }
+}
+
+impl Registration {
+    /// The work, for whoever is told of its progress.
+    fn request(
+        &self,
+        py: Python<'_>,
+        payload: Option<&str>,
+        deadline: Option<f64>,
+    ) -> PyResult<impl FnOnce(Asker) -> BoxedWork + use<>> {
+        let payload = payload
+            .map(|payload| {
+                serde_json::from_str(payload).map_err(|error| {
+                    let message = format!("the provisioning payload is not JSON: {error}");
+                    Error::new(ErrorKind::InvalidArgument, message)
+                })
+            })
+            .transpose()
+            .or_raise(py)?;
+        let deadline = optional_duration(py, "deadline", deadline)?;
+        let settings = self.settings.clone();
+        let process = self.process;
+        Ok(move |asker| {
+            Box::pin(register(process, settings, payload, deadline, asker)) as BoxedWork
+        })
+    }
+}
+
+type BoxedWork = std::pin::Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
+
+async fn register(
+    process: &'static Process,
+    settings: Settings,
+    payload: Option<serde_json::Value>,
+    deadline: Option<Duration>,
+    asker: Asker,
+) -> Result<Outcome, Error> {
+    let Settings { door, host, id_scope, registration_id, port, api_version, network } = settings;
+    let deadline = deadline.unwrap_or(ProvisioningClient::DEFAULT_DEADLINE);
+    let start = Instant::now();
+    let identity = timeout(deadline, door.identity(process)).await.unwrap_or_else(|_| {
+        let message = "the signer did not make its test signature in time";
+        Err(Error::new(ErrorKind::DeadlineExceeded, message).during("register"))
+    })?;
+    let mut client = ProvisioningClient::new(id_scope, &identity)
+        .host(host)
+        .network(network)
+        .deadline(deadline.saturating_sub(start.elapsed()))
+        .on_progress(move |progress| asker.tell(Event::Progress(progress)));
+    if let Some(registration_id) = registration_id {
+        client = client.registration_id(registration_id);
+    }
+    if let Some(port) = port {
+        client = client.port(port);
+    }
+    if let Some(api_version) = api_version {
+        client = client.api_version(api_version);
+    }
+    if let Some(payload) = payload {
+        client = client.payload(payload);
+    }
+    client.register().await.map(|assignment| Outcome::Assigned(Box::new(assignment)))
+}
+
+/// How far a registration has come, as a progress callback is told.
+pub(crate) fn progress_name(progress: Progress) -> &'static str {
+    match progress {
+        Progress::Connected => "connected",
+        Progress::Registering => "registering",
+        Progress::Assigning => "assigning",
+        Progress::Assigned => "assigned",
+        // A stage that a later version of core adds.
+        _ => "working",
+    }
+}
+
+/// The end of a registration.
+#[pyclass(frozen, module = "dps_core")]
+pub(crate) struct RegistrationResult {
+    operation_id: String,
+    registration_state: Py<RegistrationState>,
+}
+
+#[pymethods]
+impl RegistrationResult {
+    /// The ID of the operation that made the assignment.
+    #[getter]
+    fn operation_id(&self) -> &str {
+        &self.operation_id
+    }
+
+    /// `assigned`: any other end of a registration is an exception.
+    #[getter]
+    fn status(&self) -> &'static str {
+        "assigned"
+    }
+
+    /// Where the device was assigned to.
+    #[getter]
+    fn registration_state(&self, py: Python<'_>) -> Py<RegistrationState> {
+        self.registration_state.clone_ref(py)
+    }
+
+    fn __str__(&self) -> String {
+        format!("{}\n{}", self.registration_state.get().__str__(), self.status())
+    }
+}
+
+/// Where a device was assigned to.
+#[pyclass(frozen, module = "dps_core")]
+pub(crate) struct RegistrationState(Assignment);
+
+#[pymethods]
+impl RegistrationState {
+    /// The device's ID in the hub.
+    #[getter]
+    fn device_id(&self) -> &str {
+        self.0.device_id()
+    }
+
+    /// The host name of the hub.
+    #[getter]
+    fn assigned_hub(&self) -> &str {
+        self.0.assigned_hub()
+    }
+
+    /// How the assignment came about, such as `initialAssignment`.
+    #[getter]
+    fn sub_status(&self) -> Option<&str> {
+        self.0.substatus().map(|substatus| substatus.as_str())
+    }
+
+    /// When the registration was made, as the service writes it.
+    #[getter]
+    fn created_date_time(&self) -> Option<&str> {
+        self.0.created()
+    }
+
+    /// When the registration last changed, as the service writes it.
+    #[getter]
+    fn last_update_date_time(&self) -> Option<&str> {
+        self.0.last_updated()
+    }
+
+    /// The entity tag of the registration record.
+    #[getter]
+    fn etag(&self) -> Option<&str> {
+        self.0.etag()
+    }
+
+    /// What a custom allocation policy returned for the device, as JSON; `null` if nothing.
+    #[getter]
+    fn response_payload(&self) -> String {
+        self.0.payload().map_or_else(|| "null".to_owned(), ToString::to_string)
+    }
+
+    fn __str__(&self) -> String {
+        let sub_status = self.sub_status().unwrap_or_default();
+        [self.device_id(), self.assigned_hub(), sub_status, &self.response_payload()].join("\n")
+    }
+}
+
+/// As Python sees an assignment.
+pub(crate) fn result<'py>(
+    py: Python<'py>,
+    assignment: &Assignment,
+) -> PyResult<Bound<'py, RegistrationResult>> {
+    let operation_id = assignment.operation_id().to_owned();
+    let registration_state = Py::new(py, RegistrationState(assignment.clone()))?;
+    Bound::new(py, RegistrationResult { operation_id, registration_state })
+}

@@ -1,0 +1,164 @@
+//! One piece of work for the runtime, and who is waiting for it: a thread, or an event loop.
+
+use std::{
+    future::Future,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use dps_core::{Assignment, Error, ErrorKind, provisioning::Progress};
+use futures_util::future::{AbortHandle, abortable};
+use pyo3::prelude::*;
+use tokio::runtime::Handle;
+
+use crate::{bridge::Inbox, errors, process::Visit, registration::progress_name};
+
+/// How long Ctrl-C may go unnoticed.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the one who waits is told.
+pub(crate) enum Event {
+    Progress(Progress),
+    Done(Result<Outcome, Error>),
+}
+
+/// What work ends in.
+pub(crate) enum Outcome {
+    Nothing,
+    Assigned(Box<Assignment>),
+}
+
+impl Outcome {
+    pub(crate) fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self {
+            Self::Nothing => Ok(py.None()),
+            Self::Assigned(assignment) => {
+                crate::registration::result(py, &assignment).map(Bound::into_any).map(Bound::unbind)
+            }
+        }
+    }
+}
+
+/// Who is told.
+#[derive(Clone)]
+pub(crate) enum Asker {
+    Thread(mpsc::Sender<Event>),
+    Loop(Arc<Inbox>, u64),
+}
+
+impl Asker {
+    pub(crate) fn tell(&self, event: Event) {
+        match self {
+            // Whoever stopped waiting does not want to know.
+            Self::Thread(events) => drop(events.send(event)),
+            Self::Loop(inbox, ticket) => inbox.put([(*ticket, event)]),
+        }
+    }
+}
+
+/// An asker who is told an end even if the work is dropped.
+pub(crate) struct Pending(Option<Asker>);
+
+impl Pending {
+    pub(crate) fn new(asker: Asker) -> Self {
+        Self(Some(asker))
+    }
+
+    /// Who is to be told, by the caller from now on.
+    pub(crate) fn take(mut self) -> Option<Asker> {
+        self.0.take()
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(asker) = &self.0 {
+            let message = "the work was given up before it was done";
+            asker.tell(Event::Done(Err(Error::new(ErrorKind::Closed, message))));
+        }
+    }
+}
+
+/// Starts work on the runtime.
+pub(crate) fn spawn(
+    handle: &Handle,
+    asker: Asker,
+    work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
+) -> AbortHandle {
+    let pending = Pending::new(asker);
+    let (work, abort) = abortable(work);
+    handle.spawn(async move {
+        let result = work.await;
+        let asker = pending.take();
+        if let (Ok(result), Some(asker)) = (result, asker) {
+            asker.tell(Event::Done(result));
+        }
+    });
+    abort
+}
+
+/// Waits on this thread, without the GIL, for what `start` starts. Ctrl-C ends the wait and the
+/// work.
+pub(crate) fn wait(
+    py: Python<'_>,
+    visit: &Visit<'_>,
+    on_progress: Option<&Bound<'_, PyAny>>,
+    start: impl FnOnce(Asker) -> Result<AbortHandle, Error>,
+) -> PyResult<Py<PyAny>> {
+    let (asker, mut events) = mpsc::channel();
+    let _abort = AbortOnDrop(start(Asker::Thread(asker)).map_err(|e| errors::raise(py, &e))?);
+    loop {
+        let (event, back) = visit.detach(move || {
+            let event = events.recv_timeout(SIGNAL_INTERVAL);
+            (event, events)
+        });
+        events = back;
+        match event {
+            Ok(Event::Done(Ok(outcome))) => return outcome.into_python(py),
+            Ok(Event::Done(Err(error))) => return Err(errors::raise(py, &error)),
+            Ok(Event::Progress(progress)) => {
+                if let Some(on_progress) = on_progress {
+                    on_progress.call1((progress_name(progress),))?;
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let error = Error::new(ErrorKind::Closed, "the interpreter is exiting");
+                return Err(errors::raise(py, &error));
+            }
+        }
+    }
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        // After the end it does nothing.
+        self.0.abort();
+    }
+}
+
+/// Tells many at once: an event loop is woken once.
+pub(crate) fn tell_all(ends: Vec<(Asker, Event)>) {
+    type Batch = (Arc<Inbox>, Vec<(u64, Event)>);
+
+    let mut batch: Option<Batch> = None;
+    for (asker, event) in ends {
+        let Asker::Loop(inbox, ticket) = asker else {
+            asker.tell(event);
+            continue;
+        };
+        match &mut batch {
+            Some((of, events)) if Arc::ptr_eq(of, &inbox) => events.push((ticket, event)),
+            _ => {
+                if let Some((inbox, events)) = batch.replace((inbox, vec![(ticket, event)])) {
+                    inbox.put(events);
+                }
+            }
+        }
+    }
+    if let Some((inbox, events)) = batch {
+        inbox.put(events);
+    }
+}

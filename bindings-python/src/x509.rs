@@ -1,0 +1,168 @@
+//! What a device proves itself by: a chain and a key, from files, from memory or elsewhere, or a
+//! symmetric key.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use dps_core::{CertificateChain, Credential, Identity, key::Passphrase};
+use pyo3::prelude::*;
+use zeroize::Zeroizing;
+
+use crate::{
+    errors::OrRaise as _,
+    options::TextOrFile,
+    process::{self, Process},
+    signer::{self, PySigner},
+};
+
+/// A device's certificate chain and its private key.
+///
+/// X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made.
+#[pyclass(frozen, module = "dps_core")]
+pub(crate) struct X509(Arc<Source>);
+
+enum Source {
+    Files { chain: PathBuf, key: PathBuf, passphrase: Option<Passphrase> },
+    Pem { chain: Vec<u8>, key: Zeroizing<Vec<u8>>, passphrase: Option<Passphrase> },
+    Signer { chain: String, signer: Arc<PySigner>, opened: OnceLock<Identity> },
+}
+
+#[pymethods]
+impl X509 {
+    #[new]
+    #[pyo3(signature = (cert_file, key_file, pass_phrase=None))]
+    fn new(cert_file: PathBuf, key_file: PathBuf, pass_phrase: Option<String>) -> Self {
+        let passphrase = pass_phrase.map(Passphrase::new);
+        Self(Arc::new(Source::Files { chain: cert_file, key: key_file, passphrase }))
+    }
+
+    /// The full chain and the leaf's private key as PEM.
+    #[staticmethod]
+    #[pyo3(signature = (chain: "str | bytes", key: "str | bytes", pass_phrase=None))]
+    fn from_pem(
+        chain: &Bound<'_, PyAny>,
+        key: &Bound<'_, PyAny>,
+        pass_phrase: Option<String>,
+    ) -> PyResult<Self> {
+        let text = |value, what| match TextOrFile::extract(value, what)? {
+            TextOrFile::Text(text) => Ok(text),
+            TextOrFile::File(_) => Err(pyo3::exceptions::PyTypeError::new_err(format!(
+                "{what} must be PEM as str or bytes; X509(cert_file, key_file) takes files"
+            ))),
+        };
+        let (chain, key) = (text(chain, "chain")?, Zeroizing::new(text(key, "key")?));
+        let passphrase = pass_phrase.map(Passphrase::new);
+        Ok(Self(Arc::new(Source::Pem { chain, key, passphrase })))
+    }
+
+    /// The full chain, as PEM or as the path object of a file, with a key that stays where it is:
+    /// `signer` is any object with `sign(request)`, plain or async, which returns the signature.
+    ///
+    /// Whether the signer holds the leaf's key is proven by one test signature, when the first
+    /// client that uses it registers or connects.
+    #[staticmethod]
+    #[pyo3(signature = (chain: "str | bytes | PathLike[str]", signer))]
+    fn from_signer(
+        py: Python<'_>,
+        chain: &Bound<'_, PyAny>,
+        signer: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let chain = match TextOrFile::extract(chain, "chain")? {
+            TextOrFile::Text(text) => CertificateChain::from_pem(&text),
+            TextOrFile::File(path) => CertificateChain::from_pem_file(path),
+        }
+        .or_raise(py)?;
+        let signer = Arc::new(PySigner::new(signer, &chain)?);
+        let chain = chain.to_pem();
+        Ok(Self(Arc::new(Source::Signer { chain, signer, opened: OnceLock::new() })))
+    }
+
+    /// The file with the chain, where there is one.
+    #[getter]
+    fn certificate_file(&self) -> Option<PathBuf> {
+        match self.0.as_ref() {
+            Source::Files { chain, .. } => Some(chain.clone()),
+            _ => None,
+        }
+    }
+
+    /// The file with the key, where there is one.
+    #[getter]
+    fn key_file(&self) -> Option<PathBuf> {
+        match self.0.as_ref() {
+            Source::Files { key, .. } => Some(key.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// An identity, or a signer that has yet to prove that it is one.
+#[derive(Clone)]
+pub(crate) enum Door {
+    Open(Identity),
+    Signer(Arc<PySigner>, OpenLater),
+}
+
+#[derive(Clone)]
+pub(crate) struct OpenLater(Arc<Source>);
+
+impl Door {
+    /// Opens what is read from files or memory. A signer is asked later, since it may take long.
+    pub(crate) fn x509(py: Python<'_>, x509: &X509) -> PyResult<Self> {
+        if let Source::Signer { signer, .. } = x509.0.as_ref() {
+            return Ok(Self::Signer(Arc::clone(signer), OpenLater(Arc::clone(&x509.0))));
+        }
+        let source = &x509.0;
+        process::current().detach(py, || source.open()).map(Self::Open).or_raise(py)
+    }
+
+    /// A device's own symmetric key, in base64.
+    pub(crate) fn symmetric_key(py: Python<'_>, id: &str, key: &str) -> PyResult<Self> {
+        Credential::symmetric_key(id, key).open().map(Self::Open).or_raise(py)
+    }
+
+    /// Tells a signer where its coroutines may run.
+    pub(crate) fn bind(&self, event_loop: &Bound<'_, PyAny>) {
+        if let Self::Signer(signer, _) = self {
+            signer.bind(event_loop.clone().unbind());
+        }
+    }
+
+    pub(crate) async fn identity(self, process: &'static Process) -> dps_core::Result<Identity> {
+        match self {
+            Self::Open(identity) => Ok(identity),
+            Self::Signer(_, later) => match later.0.as_ref() {
+                Source::Signer { opened, .. } if opened.get().is_some() => later.0.open(),
+                _ => signer::elsewhere(process, move || later.0.open()).await,
+            },
+        }
+    }
+}
+
+impl Source {
+    fn open(&self) -> dps_core::Result<Identity> {
+        let (credential, passphrase) = match self {
+            Self::Files { chain, key, passphrase } => {
+                (Credential::pem_files(chain, key), passphrase)
+            }
+            Self::Pem { chain, key, passphrase } => {
+                (Credential::pem(chain.clone(), key.to_vec()), passphrase)
+            }
+            Self::Signer { chain, signer, opened } => {
+                if let Some(identity) = opened.get() {
+                    return Ok(identity.clone());
+                }
+                let signer = Arc::clone(signer);
+                let identity = Credential::signer(chain.clone(), signer).open()?;
+                return Ok(opened.get_or_init(|| identity).clone());
+            }
+        };
+        match passphrase {
+            Some(passphrase) => credential.passphrase(passphrase.clone()),
+            None => credential,
+        }
+        .open()
+    }
+}

@@ -1,0 +1,186 @@
+"""Whatever a client waits for can be given up, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Cloud, Device
+from dps_core import X509, exceptions
+from test_signers import Hsm, x509
+
+PATIENCE = 30
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, PATIENCE)
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async def wait() -> None:
+        while not reached():
+            await asyncio.sleep(0.005)
+
+    await asyncio.wait_for(wait(), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "action"),
+    [
+        (["CONNECT"], "connect", {"drop": True}),
+        (["CONNECT", "SUBSCRIBE"], "subscribe", {"drop": True}),
+        (["CONNECT", "SUBSCRIBE", "PUBLISH"], "register", {"drop": True}),
+        (["CONNECT", "SUBSCRIBE", "PUBLISH", "PUBLISH"], "poll", {"drop": True}),
+        (
+            ["CONNECT", "SUBSCRIBE", "PUBLISH"],
+            "register",
+            {"status": {"code": 429, "retryAfter": 60}},
+        ),
+    ],
+)
+def test_a_registration_is_cancelled_in_every_state(
+    cloud: Cloud, device: Device, state: list[str], step: str, action: dict[str, Any]
+) -> None:
+    cloud.fault(device, step, action)
+
+    async def scenario() -> None:
+        client = cloud.registering_async(device)
+        task = asyncio.create_task(client.register())
+        await until(lambda: [kind for kind in cloud.heard(device, "dps") if kind in state] == state)
+        await cancel(task)
+        assert nobody_waits()
+        # The client is as good as new.
+        assert (await client.register()).status == "assigned"
+
+    asyncio.run(scenario())
+
+
+def test_a_registration_is_cancelled_before_it_has_begun(cloud: Cloud, device: Device) -> None:
+    async def scenario() -> None:
+        client = cloud.registering_async(device)
+        for turns in range(3):
+            task = asyncio.create_task(client.register())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await cancel(task)
+        await client.register()
+
+    asyncio.run(scenario())
+
+
+def test_a_registration_is_cancelled_while_its_signer_signs(
+    cloud: Cloud, device: Device, tmp_path: Path
+) -> None:
+    for signature in (0, 1):
+        asked, release = threading.Event(), threading.Event()
+
+        def before(
+            number: int,
+            signature: int = signature,
+            asked: threading.Event = asked,
+            release: threading.Event = release,
+        ) -> None:
+            if number == signature:
+                asked.set()
+                release.wait(PATIENCE)
+
+        async def scenario(identity: X509, asked: threading.Event = asked) -> None:
+            task = asyncio.create_task(cloud.registering_async(device, x509=identity).register())
+            while not asked.is_set():
+                await asyncio.sleep(0.001)
+            await cancel(task)
+            assert nobody_waits()
+
+        asyncio.run(scenario(x509(device, Hsm(device, tmp_path, before))))
+        release.set()
+
+
+def test_connecting_sending_and_closing_are_cancelled(cloud: Cloud, device: Device) -> None:
+    cloud.registering(device).register()
+
+    async def scenario() -> None:
+        client = cloud.hub_async(device)
+        cloud.fault(device, "hub-connect", {"drop": True})
+        connecting = asyncio.create_task(client.connect())
+        await until(lambda: cloud.heard(device, "hub") == ["CONNECT"])
+        await cancel(connecting)
+        assert not client.connected
+        await client.connect()
+        assert client.connected
+
+        cloud.fault(device, "telemetry", {"drop": True})
+        sending = asyncio.create_task(client.send_message("swallowed"))
+        await until(lambda: cloud.heard(device, "hub")[-1] == "PUBLISH")
+        closing = asyncio.create_task(client.disconnect(deadline=PATIENCE))
+        await asyncio.sleep(0)
+        assert not sending.done()
+        await cancel(closing)
+        await cancel(sending)
+        assert nobody_waits()
+        # Whether the cancelled close had begun decides whether this one has anything to miss.
+        with contextlib.suppress(exceptions.HubError):
+            await client.shutdown(deadline=0.2)
+
+    asyncio.run(scenario())
+
+
+def test_a_time_limit_of_asyncio_ends_a_registration(cloud: Cloud, device: Device) -> None:
+    cloud.fault(device, "register", {"drop": True}, times=0)
+
+    async def scenario() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(cloud.registering_async(device).register(), 0.2)
+        assert nobody_waits()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("stage", ["connected", "registering", "assigning", "assigned"])
+def test_the_exception_of_a_progress_callback_ends_the_registration(
+    cloud: Cloud, device: Device, stage: str
+) -> None:
+    def on_progress(reached: str) -> None:
+        if reached == stage:
+            raise LookupError(stage)
+
+    with pytest.raises(LookupError, match=stage):
+        cloud.registering(device).register(on_progress=on_progress)
+    with pytest.raises(LookupError, match=stage):
+        asyncio.run(cloud.registering_async(device).register(on_progress=on_progress))
+
+
+def test_progress_is_told_in_order(cloud: Cloud, device: Device) -> None:
+    stages = ["connected", "registering", "assigning", "assigned"]
+    told: list[str] = []
+    cloud.registering(device).register(on_progress=told.append)
+    assert told == stages
+    told.clear()
+    asyncio.run(cloud.registering_async(device).register(on_progress=told.append))
+    assert told == stages
+
+
+def test_an_event_loop_that_ends_with_work_under_way_takes_its_work_along(
+    cloud: Cloud, device: Device
+) -> None:
+    cloud.fault(device, "register", {"drop": True}, times=0)
+
+    async def leave(make: Callable[[], Any]) -> None:
+        task = asyncio.create_task(make())
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    # asyncio.run cancels what is left.
+    asyncio.run(leave(cloud.registering_async(device).register))
+
+
+def nobody_waits() -> bool:
+    bridge = getattr(asyncio.get_running_loop(), "_dps_core_bridge")  # noqa: B009
+    return bool(bridge.pending == 0)

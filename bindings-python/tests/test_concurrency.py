@@ -1,0 +1,123 @@
+"""Many devices in one process, and what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import dps_core
+from conftest import Cloud, Device, Hierarchy
+from dps_core import exceptions
+
+
+def test_500_devices_in_one_event_loop(cloud: Cloud, hierarchy: Hierarchy) -> None:
+    devices = [hierarchy.device() for _ in range(500)]
+
+    async def one(device: Device) -> str:
+        result = await cloud.registering_async(device).register()
+        async with cloud.hub_async(device) as hub:
+            await hub.send_message(device.name)
+        return result.registration_state.device_id
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*map(one, devices))
+
+    threads = thread_count()
+    assert asyncio.run(all_of_them()) == [device.name for device in devices]
+    assert thread_count() <= threads + 20, "threads do not grow with devices"
+    for device in devices[::100]:
+        assert [message["body"] for message in cloud.feed(device)] == [device.name]
+
+
+def test_devices_in_threads(cloud: Cloud, hierarchy: Hierarchy) -> None:
+    devices = [hierarchy.device() for _ in range(40)]
+    with ThreadPoolExecutor(20) as pool:
+        results = list(pool.map(lambda device: cloud.registering(device).register(), devices))
+    assert [r.registration_state.device_id for r in results] == [d.name for d in devices]
+
+
+def test_other_threads_run_while_a_call_waits(cloud: Cloud, device: Device) -> None:
+    cloud.fault(device, "register", {"drop": True}, times=0)
+    counted, stop = 0, threading.Event()
+
+    def count() -> None:
+        nonlocal counted
+        while not stop.is_set():
+            counted += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    with pytest.raises(TimeoutError):
+        cloud.registering(device).register(deadline=0.5)
+    stop.set()
+    thread.join()
+    assert counted > 10_000
+
+
+def test_messages_of_one_event_loop_arrive_in_the_order_of_their_sends(
+    cloud: Cloud, device: Device
+) -> None:
+    cloud.registering(device).register()
+
+    async def send() -> None:
+        async with cloud.hub_async(device) as hub:
+            await asyncio.gather(*(hub.send_message(str(number)) for number in range(300)))
+            await hub.send_messages(str(number) for number in range(300, 500))
+
+    asyncio.run(send())
+    bodies = [message["body"] for message in cloud.feed(device)]
+    assert bodies == [str(number) for number in range(500)]
+
+
+def test_a_thousand_registrations_leave_nothing_behind(cloud: Cloud, hierarchy: Hierarchy) -> None:
+    clients = [cloud.registering_async(hierarchy.device()) for _ in range(9)]
+    unknown = Hierarchy().device()
+
+    async def register(times: int) -> None:
+        for _ in range(times // 10):
+            await asyncio.gather(*(client.register() for client in clients))
+            with pytest.raises(exceptions.ServiceError):
+                await cloud.registering_async(unknown).register()
+
+    asyncio.run(register(300))
+    before = footprint()
+    for _ in range(10):
+        asyncio.run(register(100))
+    after = footprint()
+    assert after[0] <= before[0] + 20, "Python objects"
+    assert after[1] <= before[1] + 2, "file descriptors"
+    assert after[2] <= before[2] + 1, "threads"
+    assert after[3] <= before[3] + 3_000_000, "bytes of memory"
+
+
+def footprint() -> tuple[int, int, int, int]:
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return len(gc.get_objects()), len(os.listdir("/proc/self/fd")), thread_count(), resident
+
+
+def thread_count() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_a_client_that_is_forgotten_closes_its_connection(cloud: Cloud, device: Device) -> None:
+    cloud.registering(device).register()
+    hub = cloud.hub(device)
+    hub.connect()
+    files = len(os.listdir("/proc/self/fd"))
+    del hub
+    gc.collect()
+    deadline = threading.Event()
+    for _ in range(500):
+        if len(os.listdir("/proc/self/fd")) < files:
+            break
+        deadline.wait(0.01)
+    else:
+        pytest.fail("the connection stays open")
+    assert dps_core.error_catalogue()

@@ -1,0 +1,193 @@
+"""Telemetry: what Python writes is what the hub gets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import threading
+import uuid
+from typing import Any
+
+import pytest
+
+from conftest import HUB, Cloud, Device, run
+from dps_core import Message, exceptions
+
+
+@pytest.fixture
+def registered(cloud: Cloud, device: Device) -> Device:
+    cloud.registering(device).register()
+    return device
+
+
+def test_a_message_arrives_with_all_its_properties(cloud: Cloud, registered: Device) -> None:
+    message_id = uuid.uuid4()
+    message = Message('{"number": 1}', message_id, "utf-8", "application/json")
+    message.correlation_id = "correlated"
+    message.user_id = 7
+    message.custom_properties["grad °C & %"] = "1 = ä/b"
+    message.custom_properties["number"] = 2
+    assert str(message) == '{"number": 1}'
+    assert message.get_size() > len('{"number": 1}')
+    with cloud.hub(registered) as hub:
+        hub.send_message(message)
+    (arrived,) = cloud.feed(registered)
+    assert json.loads(arrived["body"]) == {"number": 1}
+    assert arrived["properties"] == {"grad °C & %": "1 = ä/b", "number": "2"}
+    system = arrived["systemProperties"]
+    assert system["message-id"] == str(message_id)
+    assert system["correlation-id"] == "correlated"
+    assert system["content-type"] == "application/json"
+    assert system["content-encoding"] == "utf-8"
+
+
+def test_data_is_text_bytes_or_a_number(cloud: Cloud, registered: Device) -> None:
+    data: list[Any] = ["ä", b"b", bytearray(b"c"), memoryview(b"d"), 5, 1.5, Message("e")]
+    with cloud.hub(registered) as hub:
+        for one in data:
+            hub.send_message(one)
+        hub.send_messages(data)
+        hub.send_messages([])
+        with pytest.raises(TypeError, match="not dict"):
+            hub.send_message({})  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="not list"):
+            hub.send_messages(["fine", []])  # type: ignore[list-item]
+    bodies = [message["body"] for message in cloud.feed(registered)]
+    assert bodies == ["ä", "b", "c", "d", "5", "1.5", "e"] * 2
+
+
+def test_a_message_that_is_too_large_is_refused(cloud: Cloud, registered: Device) -> None:
+    with cloud.hub(registered) as hub, pytest.raises(ValueError, match="262144") as raised:
+        hub.send_message("x" * 300_000)
+    assert isinstance(raised.value, exceptions.HubError)
+
+
+def test_a_client_connects_by_itself_and_can_be_used_again(
+    cloud: Cloud, registered: Device
+) -> None:
+    hub = cloud.hub(registered)
+    assert not hub.connected
+    hub.send_message("connects")
+    assert hub.connected
+    hub.connect()
+    hub.disconnect()
+    assert not hub.connected
+    hub.send_message("again")
+    hub.shutdown()
+    hub.shutdown()
+    for call in (hub.connect, lambda: hub.send_message("too late")):
+        with pytest.raises(exceptions.HubError) as raised:
+            call()
+        assert raised.value.name == "DPS_CLOSED"
+    assert [message["body"] for message in cloud.feed(registered)] == ["connects", "again"]
+
+
+def test_asyncio_has_the_same_client(cloud: Cloud, registered: Device) -> None:
+    async def scenario() -> None:
+        hub = cloud.hub_async(registered)
+        await asyncio.gather(hub.send_message("one"), hub.send_message("two"))
+        assert hub.connected
+        await hub.disconnect()
+        async with hub:
+            await hub.send_messages(["three", Message("four")])
+        with pytest.raises(exceptions.HubError):
+            await hub.connect()
+        async with cloud.registering_async(registered) as registering:
+            assert (await registering.register()).status == "assigned"
+
+    asyncio.run(scenario())
+    bodies = sorted(message["body"] for message in cloud.feed(registered))
+    assert bodies == ["four", "one", "three", "two"]
+
+
+def test_a_cut_connection_comes_back_by_itself(cloud: Cloud, registered: Device) -> None:
+    with cloud.hub(registered) as hub:
+        hub.send_message("before")
+        cloud.fault(registered, "telemetry", {"cut": "before"})
+        hub.send_message("through the cut")
+        hub.send_message("after")
+    bodies = [message["body"] for message in cloud.feed(registered)]
+    assert bodies == ["before", "through the cut", "after"]
+
+
+def test_what_was_not_acknowledged_is_said_when_the_client_closes(
+    cloud: Cloud, registered: Device
+) -> None:
+    cloud.fault(registered, "telemetry", {"drop": True}, times=0)
+
+    async def scenario() -> None:
+        hub = cloud.hub_async(registered)
+        await hub.connect()
+        sending = asyncio.create_task(hub.send_message("swallowed"))
+        await asyncio.sleep(0)
+        with pytest.raises(exceptions.HubError, match="1 messages") as raised:
+            await hub.shutdown(deadline=0.2)
+        assert raised.value.name == "DPS_NOT_DELIVERED"
+        with pytest.raises(exceptions.HubError):
+            await sending
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_the_hub_does_not_know_is_refused(cloud: Cloud, device: Device) -> None:
+    with pytest.raises(PermissionError) as raised, cloud.hub(device):
+        pass
+    assert isinstance(raised.value, exceptions.ServiceError)
+    assert raised.value.hint is not None and "register" in raised.value.hint
+
+
+def test_the_payload_of_a_registration_is_anything_that_json_can_write(
+    cloud: Cloud, device: Device
+) -> None:
+    class Person:
+        def __init__(self) -> None:
+            self.first_name = "Ada"
+
+    client = cloud.registering(device)
+    client.provisioning_payload = {"person": Person()}
+    assert client.register().registration_state.response_payload == "null"
+    (request, *_) = [p for p in cloud.packets(device.name, "dps") if p["packet"] == "PUBLISH"]
+    body = json.loads(base64.b64decode(request["payload"]))
+    assert body["payload"] == {"person": {"first_name": "Ada"}}
+    client.provisioning_payload = {"number": object()}
+    with pytest.raises(AttributeError):
+        client.register()
+
+
+def test_logs_go_to_logging_without_secrets(
+    cloud: Cloud, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "dps_core")
+    cloud.registering(device).register()
+    with cloud.hub(device) as hub:
+        cloud.fault(device, "telemetry", {"cut": "before"})
+        hub.send_message("a message's content")
+    waited = threading.Event()
+    for _ in range(500):
+        if any("reconnecting" in record.message for record in caplog.records):
+            break
+        waited.wait(0.01)
+    levels = {(record.name.split(".")[0], record.levelname) for record in caplog.records}
+    assert {("dps_core", "DEBUG"), ("dps_core", "WARNING")} <= levels
+    key = "".join(device.key.to_pem().splitlines()[1:-1])
+    for record in caplog.records:
+        assert key[:20] not in record.message and "content" not in record.message
+
+
+def test_a_warning_is_printed_even_if_nobody_uses_logging(
+    cloud: Cloud, registered: Device, bare_python: Any, tmp_path: Any
+) -> None:
+    chain, key = registered.write(tmp_path)
+    cloud.fault(registered, "telemetry", {"cut": "before"})
+    script = f"""
+import dps_core
+x509 = dps_core.X509({str(chain)!r}, {str(key)!r})
+create = dps_core.IoTHubDeviceClient.create_from_x509_certificate
+with create(x509, {HUB!r}, {registered.name!r}) as hub:
+    hub.send_message("through the cut")
+"""
+    done = run(bare_python, script, cloud)
+    assert done.returncode == 0, done.stderr
+    assert "reconnecting" in done.stderr
