@@ -1,0 +1,380 @@
+// Generated from Rust by @napi-rs/cli, behind the head in types.d.ts. `make test-node` compares.
+/* eslint-disable */
+/// <reference lib="esnext.disposable" />
+
+/** What dps-core found to be wrong. */
+export declare class DpsError extends Error {
+  private constructor();
+  /** Which kind of error it is, such as `DPS_UNAUTHORIZED`; `errorCatalogue()` lists them all. */
+  readonly code: string;
+  /** The number of the kind, such as 401; the same in every language. */
+  readonly number: number;
+  /** Whether the same call may succeed later with nothing changed on this side. */
+  readonly retryable: boolean;
+  /** What was being done, such as `register`. */
+  readonly operation?: string;
+  /** What to do about it. */
+  readonly hint?: string;
+  /** What the service said, if it was the service that refused. */
+  readonly service?: ServiceDetails;
+  /** What lies behind it: another error, or the very value that a signer threw. */
+  readonly cause?: unknown;
+}
+
+/** How to sign: the type of key, the padding, and the hash. */
+export type SignatureAlgorithm =
+  | 'ecdsa-p256-sha256'
+  | 'ecdsa-p384-sha384'
+  | 'rsa-pss-sha256'
+  | 'rsa-pss-sha384'
+  | 'rsa-pss-sha512'
+  | 'rsa-pkcs1-sha256'
+  | 'rsa-pkcs1-sha384'
+  | 'rsa-pkcs1-sha512';
+
+/**
+ * A key that stays where it is. It returns the signature of the request's message: PKCS#1 v1.5 or
+ * PSS bytes for RSA; for ECDSA either DER or the raw `r || s` that hardware returns. What it throws
+ * becomes the `cause` of the call's error.
+ */
+export type Signer = (request: SignRequest) => Uint8Array | Promise<Uint8Array>;
+
+/** The incumbent's extension point: an object that knows where the certificate is. */
+export interface CertificateProvider {
+  getRegistrationId(): string;
+  getCertificate(callback: (error: Error | null | undefined, x509?: X509) => void): void;
+}
+
+/** Who a device is. */
+export type SecurityClient = X509Security | SymmetricKeySecurityClient | CertificateProvider;
+
+/** How important a line of the log is. */
+export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
+
+export interface Client {
+  /** Closes the connection: `await using client = …`. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A device's connection to its hub, which comes back by itself when it is lost. */
+export declare class Client {
+  /**
+   * A client for `HostName=…;DeviceId=…;x509=true`, whose certificate `setOptions` gives, or for
+   * `HostName=…;DeviceId=…;SharedAccessKey=…`. Opens nothing yet.
+   */
+  static fromConnectionString(connectionString: string, transport?: Mqtt | typeof Mqtt): Client
+  /** Changes how the client will connect the next time it is opened. */
+  setOptions(options: ClientOptions): void
+  /** Connects, unless the client is connected or coming back already. */
+  open(options?: DeadlineOptions): Promise<void>
+  /**
+   * Sends one message, and resolves once the hub has acknowledged it: for as long as the hub
+   * cannot be reached, it waits. Messages are sent in the order of the calls. A cancelled
+   * message that was written already may still arrive.
+   */
+  sendEvent(message: Message | string | Uint8Array, options?: WaitOptions): Promise<MessageEnqueued>
+  /**
+   * Takes no more messages, waits until the hub has acknowledged all that were taken, and
+   * disconnects; after the deadline, 10 seconds unless told, it disconnects all the same and
+   * says how many were not acknowledged.
+   */
+  close(options?: DeadlineOptions): Promise<void>
+  /**
+   * The states of the connection, from the present one to `closed`:
+   * `for await (const state of client.connectionStates()) …`.
+   */
+  connectionStates(options?: WaitOptions): ConnectionStates
+}
+
+/** The states of a connection, from the present one to `closed`. */
+export declare class ConnectionStates {
+  /** The states themselves, for `for await`. */
+  [globalThis.Symbol.asyncIterator](): AsyncIterableIterator<ConnectionState>
+  /** Waits for the next state. */
+  next(): Promise<IteratorResult<ConnectionState, void>>
+}
+
+/** A message from a device to the cloud. */
+export declare class Message {
+  /** The ID by which the receiver tells messages apart. */
+  messageId?: string
+  /** The ID of the message that this one belongs to. */
+  correlationId?: string
+  /** The ID of the user that this message comes from. */
+  userId?: string
+  /** The content type, such as `application/json`; routing by the body needs it. */
+  contentType?: string
+  /** The content encoding, such as `utf-8`; routing by the body needs it. */
+  contentEncoding?: string
+  /** A message with a copy of this data; a string is sent as UTF-8. */
+  constructor(data: string | Uint8Array, options?: MessageOptions)
+  /** A copy of the data. */
+  getData(): Buffer
+  /** Sets an application property, in place of an earlier one of the same name. */
+  setProperty(name: string, value: string): void
+}
+
+/** What `sendEvent` resolves to: the hub has acknowledged the message. */
+export declare class MessageEnqueued {}
+
+/** MQTT over TLS. Share one among the devices of a process, and they share its roots. */
+export declare class Mqtt {
+  /** Opens nothing yet. */
+  constructor(options?: MqttOptions)
+}
+
+/** Registers a device with the Device Provisioning Service. */
+export declare class ProvisioningDeviceClient {
+  /** A client for one device. Opens nothing yet. */
+  static create(provisioningHost: string, idScope: string, transport: Mqtt | typeof Mqtt | undefined, security: SecurityClient): ProvisioningDeviceClient
+  /** Sets what a custom allocation policy is to know about the device: whatever JSON can say. */
+  setProvisioningPayload(payload: unknown): void
+  /** Registers the device and waits for its assignment, with retries where they help. */
+  register(options?: DeadlineOptions): Promise<RegistrationResult>
+  /**
+   * As `register`, step by step: `for await (const step of client.registering()) …`. The last
+   * step, `assigned`, has the result. The registration goes on while a step is waited for;
+   * leaving the loop cancels it.
+   */
+  registering(options?: DeadlineOptions): Registering
+  /**
+   * Connects to the hub that the device was assigned to, with the same security client and
+   * transport.
+   */
+  connect(assignment: AssignedTo, options?: DeadlineOptions): Promise<Client>
+}
+
+/** A registration that goes on while its next step is waited for. */
+export declare class Registering {
+  /** The registration itself, for `for await`. */
+  [globalThis.Symbol.asyncIterator](): AsyncIterableIterator<RegistrationStep>
+  /** Waits for the next step. */
+  next(): Promise<IteratorResult<RegistrationStep, void>>
+  /** Cancels what is left of the registration; a `for await` that is left early calls it. */
+  return(): Promise<IteratorResult<RegistrationStep, void>>
+}
+
+/** A device that proves itself by a symmetric key. */
+export declare class SymmetricKeySecurityClient {
+  /**
+   * A device with the key of its individual enrollment, or with the key that was derived for it
+   * from its group's, in base64.
+   */
+  constructor(registrationId: string, symmetricKey: string)
+  /** The registration ID. */
+  getRegistrationId(): string
+}
+
+/** A device that proves itself by an X.509 certificate. */
+export declare class X509Security {
+  /**
+   * Reads nothing yet: what is wrong with the certificate or the key is said by the first call
+   * that needs them. Without a registration ID, that is the common name of the leaf. The
+   * certificate and key may also come from a function, once they are needed.
+   */
+  constructor(registrationId: string | undefined, x509: X509 | (() => X509 | Promise<X509>))
+  /** The registration ID, where one was given. */
+  getRegistrationId(): string | null
+}
+
+/** Where a device was assigned to: a `RegistrationResult`, or what was kept of one. */
+export interface AssignedTo {
+  /** The host name of the assigned hub. */
+  assignedHub: string
+  /** The device's ID in the hub. */
+  deviceId: string
+}
+
+/** How a client of a hub connects. `cert`, `key` and their kin are those of `X509`. */
+export interface ClientOptions {
+  /** The full chain as PEM. */
+  cert?: string | Uint8Array
+  /** The path of a PEM file with the full chain. */
+  certFile?: string
+  /** The leaf's private key as PEM. */
+  key?: string | Uint8Array
+  /** The path of a PEM file with the leaf's private key. */
+  keyFile?: string
+  /** The passphrase of an encrypted key. */
+  passphrase?: string
+  /** Signs in place of a key. */
+  signer?: Signer
+  /** What the signer can do. */
+  algorithms?: SignatureAlgorithm[]
+  /** The roots that the hub's certificate must lead to, as PEM. */
+  ca?: string | Uint8Array
+  /** How long the connection may be idle before the hub is asked for a sign of life, in seconds. */
+  keepalive?: number
+}
+
+/** Whether a client is connected. */
+export interface ConnectionState {
+  /** `closed` is for good: the client was closed, or the hub refused the device. */
+  state: 'connected' | 'reconnecting' | 'closed'
+  /** While reconnecting: which attempt comes next. */
+  attempt?: number
+  /** While reconnecting: why the last connection or the last attempt failed. */
+  lastError?: string
+}
+
+/** What a call that waits takes, where dps-core gives it a deadline. */
+export interface DeadlineOptions {
+  /** Cancels the call; its promise is then rejected with `signal.reason`. */
+  signal?: AbortSignal
+  /** The longest that the call may take, retries included, in milliseconds. */
+  deadline?: number
+}
+
+/**
+ * The key of one device of an enrollment group, from the key of the group, both in base64.
+ *
+ * Whoever holds the group's key can take the part of every device of the group, so it belongs
+ * where devices are made, and the derived key into the device.
+ */
+export declare function deriveDeviceKey(groupKey: string, registrationId: string): string
+
+/** Every kind of error, in the order of its number. */
+export declare function errorCatalogue(): Array<ErrorKindEntry>
+
+/** One kind of error that dps-core knows: the same in every language. */
+export interface ErrorKindEntry {
+  /** What `DpsError.code` is, such as `DPS_UNAUTHORIZED`. */
+  code: string
+  /** The number of the kind, such as 401. */
+  number: number
+  /** Whether the same call may succeed later with nothing changed on this side. */
+  retryable: boolean
+  /** One sentence that says what the kind means. */
+  sentence: string
+}
+
+/** One line of the log. It never holds a key, a passphrase or a token. */
+export interface LogRecord {
+  /** How important it is. */
+  level: LogLevel
+  /** Which part of the SDK says it, such as `dps_core::provisioning`. */
+  target: string
+  /** What it says. */
+  message: string
+}
+
+/** What a message has beside its data. */
+export interface MessageOptions {
+  /** The ID by which the receiver tells messages apart. */
+  messageId?: string
+  /** The ID of the message that this one belongs to. */
+  correlationId?: string
+  /** The ID of the user that this message comes from. */
+  userId?: string
+  /** The content type, such as `application/json`; routing by the body needs it. */
+  contentType?: string
+  /** The content encoding, such as `utf-8`; routing by the body needs it. */
+  contentEncoding?: string
+  /** The application's own properties. */
+  properties?: Record<string, string>
+}
+
+/** How connections are opened, for the Device Provisioning Service and the hub alike. */
+export interface MqttOptions {
+  /**
+   * Sends every connection to this `host:port`, while the names stay the real ones: for private
+   * endpoints, tests and the emulator. Where it is not given, `DPS_CONNECT_TO` decides.
+   */
+  connectTo?: string
+  /** The roots that a server's certificate must lead to, as PEM, in place of the system's. */
+  ca?: string | Uint8Array
+  /** The port, where it is not 8883. */
+  port?: number
+}
+
+/** What a registration gives. */
+export interface RegistrationResult {
+  /** The registration ID, as the service has it. */
+  registrationId: string
+  /** The ID of the operation that made the assignment. */
+  operationId: string
+  /** The host name of the assigned hub. */
+  assignedHub: string
+  /** The device's ID in the hub. */
+  deviceId: string
+  /** `assigned`: a registration that ends otherwise rejects its promise. */
+  status: 'assigned'
+  /** How the assignment came about, such as `initialAssignment`. */
+  substatus?: string
+  /** When the registration was made, as the service writes it. */
+  createdDateTimeUtc?: string
+  /** When the registration last changed, as the service writes it. */
+  lastUpdatedDateTimeUtc?: string
+  /** The entity tag of the registration record. */
+  etag?: string
+  /** What a custom allocation policy returned for the device. */
+  payload?: unknown
+}
+
+/** One step of a registration. */
+export interface RegistrationStep {
+  /** How far it is. */
+  stage: 'connected' | 'registering' | 'assigning' | 'assigned'
+  /** What the registration gave, with the stage `assigned`. */
+  result?: RegistrationResult
+}
+
+/** What the service said when it refused. */
+export interface ServiceDetails {
+  /** The HTTP-like status, such as 401. */
+  status?: number
+  /** The service's own number, such as 401002. */
+  errorCode?: number
+  /** The service's message, verbatim. */
+  message?: string
+  /** The ID that Microsoft support asks for. */
+  trackingId?: string
+  /** How long the service asks the caller to wait, in milliseconds. */
+  retryAfter?: number
+}
+
+/**
+ * Hands what the SDK logs, down to this level, `info` unless told, to the function; `null` ends
+ * it. Each thread has its own function, and all see what happens in the process.
+ */
+export declare function setLogger(logger: ((record: LogRecord) => void) | null, level?: LogLevel): void
+
+/** What a signer is asked to sign. */
+export interface SignRequest {
+  /** How to sign: one of the algorithms that the signer was announced with. */
+  algorithm: SignatureAlgorithm
+  /** The whole message, for a key that hashes by itself. */
+  message: Buffer
+  /** The hash of the message, for a key that takes digests. */
+  digest: Buffer
+}
+
+/** What every call that waits takes. */
+export interface WaitOptions {
+  /** Cancels the call; its promise is then rejected with `signal.reason`. */
+  signal?: AbortSignal
+}
+
+/**
+ * A certificate chain and what signs for its leaf: `cert` or `certFile`, with `key`, `keyFile` or
+ * `signer`.
+ */
+export interface X509 {
+  /** The full chain as PEM. */
+  cert?: string | Uint8Array
+  /** The path of a PEM file with the full chain; errors then name the file. */
+  certFile?: string
+  /** The leaf's private key as PEM. */
+  key?: string | Uint8Array
+  /** The path of a PEM file with the leaf's private key. */
+  keyFile?: string
+  /** The passphrase of an encrypted key. */
+  passphrase?: string
+  /** Signs in place of a key: the key stays where it is. */
+  signer?: Signer
+  /**
+   * What the signer can do, in order of preference, where it is not all that its type of key
+   * can.
+   */
+  algorithms?: SignatureAlgorithm[]
+}

@@ -1,0 +1,453 @@
+//! Who a device is: a certificate chain with its key, or a symmetric key.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use dps_core::{
+    CertificateChain, Credential, Error, ErrorKind, Identity, RegistrationId, SignatureAlgorithm,
+    SymmetricKey,
+    key::Passphrase,
+    symmetric_key,
+    tls::{SigningExecutor, SigningThreads},
+};
+use napi::{
+    Env, JsValue, Unknown, ValueType,
+    bindgen_prelude::{Function, FunctionRef, JsObjectValue},
+};
+use napi_derive::napi;
+use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
+use zeroize::Zeroizing;
+
+use crate::{
+    environment::{Environment, JsThread},
+    error::thrown,
+    js::{self, invalid},
+    options::text,
+    signer::{self, JsSigner, Waits},
+};
+
+/// A certificate chain and what signs for its leaf: `cert` or `certFile`, with `key`, `keyFile` or
+/// `signer`.
+#[napi(object, object_to_js = false)]
+pub struct X509<'env> {
+    /// The full chain as PEM.
+    #[napi(ts_type = "string | Uint8Array")]
+    pub cert: Option<Unknown<'env>>,
+    /// The path of a PEM file with the full chain; errors then name the file.
+    pub cert_file: Option<String>,
+    /// The leaf's private key as PEM.
+    #[napi(ts_type = "string | Uint8Array")]
+    pub key: Option<Unknown<'env>>,
+    /// The path of a PEM file with the leaf's private key.
+    pub key_file: Option<String>,
+    /// The passphrase of an encrypted key.
+    pub passphrase: Option<String>,
+    /// Signs in place of a key: the key stays where it is.
+    #[napi(ts_type = "Signer")]
+    pub signer: Option<Unknown<'env>>,
+    /// What the signer can do, in order of preference, where it is not all that its type of key
+    /// can.
+    #[napi(ts_type = "SignatureAlgorithm[]")]
+    pub algorithms: Option<Vec<String>>,
+}
+
+/// A device that proves itself by an X.509 certificate.
+#[napi]
+pub struct X509Security {
+    security: Arc<Security>,
+}
+
+#[napi]
+impl X509Security {
+    /// Reads nothing yet: what is wrong with the certificate or the key is said by the first call
+    /// that needs them. Without a registration ID, that is the common name of the leaf. The
+    /// certificate and key may also come from a function, once they are needed.
+    #[napi(
+        constructor,
+        ts_args_type = "registrationId: string | undefined, x509: X509 | (() => X509 | Promise<X509>)"
+    )]
+    pub fn new(env: &Env, registration_id: Unknown<'_>, x509: Unknown<'_>) -> napi::Result<Self> {
+        let read = || -> Result<Self, Error> {
+            let registration_id = match registration_id.get_type() {
+                Ok(ValueType::Undefined | ValueType::Null) => None,
+                _ => Some(text(registration_id, "registrationId")?),
+            };
+            let material = match js::function(x509) {
+                Some(function) => Material::Later(reference(function)?),
+                None => Material::X509(X509Material::read(env, x509)?),
+            };
+            Ok(Self { security: Security::new(registration_id, material)? })
+        };
+        read().map_err(|error| thrown(env, &error))
+    }
+
+    /// The registration ID, where one was given.
+    #[napi]
+    pub fn get_registration_id(&self) -> Option<String> {
+        self.security.registration_id.clone()
+    }
+}
+
+/// A device that proves itself by a symmetric key.
+#[napi]
+pub struct SymmetricKeySecurityClient {
+    security: Arc<Security>,
+}
+
+#[napi]
+impl SymmetricKeySecurityClient {
+    /// A device with the key of its individual enrollment, or with the key that was derived for it
+    /// from its group's, in base64.
+    #[napi(constructor, ts_args_type = "registrationId: string, symmetricKey: string")]
+    pub fn new(env: &Env, registration_id: Unknown<'_>, key: Unknown<'_>) -> napi::Result<Self> {
+        Self::read(registration_id, key).map_err(|error| thrown(env, &error))
+    }
+
+    fn read(registration_id: Unknown<'_>, key: Unknown<'_>) -> Result<Self, Error> {
+        let registration_id = text(registration_id, "registrationId")?;
+        let key = Zeroizing::new(text(key, "symmetricKey")?);
+        let material = Material::SymmetricKey(key);
+        Ok(Self { security: Security::new(Some(registration_id), material)? })
+    }
+
+    /// The registration ID.
+    #[napi]
+    pub fn get_registration_id(&self) -> String {
+        self.security.registration_id.clone().unwrap_or_default()
+    }
+}
+
+/// The key of one device of an enrollment group, from the key of the group, both in base64.
+///
+/// Whoever holds the group's key can take the part of every device of the group, so it belongs
+/// where devices are made, and the derived key into the device.
+#[napi(ts_args_type = "groupKey: string, registrationId: string")]
+pub fn derive_device_key(
+    env: &Env,
+    group_key: Unknown<'_>,
+    registration_id: Unknown<'_>,
+) -> napi::Result<String> {
+    let derive = || -> Result<String, Error> {
+        let group_key = SymmetricKey::from_base64(&Zeroizing::new(text(group_key, "groupKey")?))?;
+        let id = RegistrationId::parse(&text(registration_id, "registrationId")?)?;
+        Ok(symmetric_key::derive_device_key(&group_key, &id).to_base64().to_string())
+    };
+    derive().map_err(|error| thrown(env, &error))
+}
+
+/// Who a device is, opened when it is first needed.
+pub(crate) struct Security {
+    pub(crate) registration_id: Option<String>,
+    material: Material,
+    thread: JsThread,
+    identity: tokio::sync::Mutex<Option<Identity>>,
+    waits: Arc<Waits>,
+}
+
+enum Material {
+    X509(X509Material),
+    /// A function that gives it.
+    Later(Reference),
+    SymmetricKey(Zeroizing<String>),
+}
+
+type Reference = Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>;
+
+#[derive(Clone)]
+pub(crate) struct X509Material {
+    chain: Source,
+    key: Key,
+    passphrase: Option<Passphrase>,
+}
+
+#[derive(Clone)]
+enum Source {
+    File(String),
+    Pem(Zeroizing<Vec<u8>>),
+}
+
+#[derive(Clone)]
+enum Key {
+    Private(Source),
+    Signer(Reference, Vec<SignatureAlgorithm>),
+}
+
+impl Security {
+    fn new(registration_id: Option<String>, material: Material) -> Result<Arc<Self>, Error> {
+        let environment = Environment::current().map_err(|error| internal(&error))?;
+        Ok(Arc::new(Self {
+            registration_id,
+            material,
+            thread: environment.thread(),
+            identity: tokio::sync::Mutex::default(),
+            waits: Arc::default(),
+        }))
+    }
+
+    /// A device with this certificate and key.
+    pub(crate) fn x509(material: X509Material) -> Result<Arc<Self>, Error> {
+        Self::new(None, Material::X509(material))
+    }
+
+    /// A device of this ID with this key, in base64.
+    pub(crate) fn symmetric_key(id: String, key: Zeroizing<String>) -> Result<Arc<Self>, Error> {
+        Self::new(Some(id), Material::SymmetricKey(key))
+    }
+
+    /// The security client that an argument is: ours, or an object like the incumbent's, which has
+    /// `getRegistrationId` and `getCertificate`.
+    pub(crate) fn from_argument(env: &Env, value: Unknown<'_>) -> Result<Arc<Self>, Error> {
+        let ours = |value: Unknown<'_>| {
+            js::instance::<X509Security>(value)
+                .map(|security| Arc::clone(&security.security))
+                .or_else(|| {
+                    js::instance::<SymmetricKeySecurityClient>(value)
+                        .map(|security| Arc::clone(&security.security))
+                })
+        };
+        if let Some(security) = ours(value) {
+            return Ok(security);
+        }
+        let like_the_incumbents = || -> napi::Result<bool> {
+            if value.get_type()? != ValueType::Object {
+                return Ok(false);
+            }
+            let object = value.coerce_to_object()?;
+            Ok(object.has_named_property("getCertificate")?
+                && object.has_named_property("getRegistrationId")?)
+        };
+        if like_the_incumbents().unwrap_or(false) {
+            let adopt = || {
+                let adopt: Function<'_, Unknown<'_>, Unknown<'_>> =
+                    Environment::current()?.hook(env, "adopt")?;
+                adopt.call(value)
+            };
+            let adopted = adopt().map_err(|error| {
+                invalid("security", "its getRegistrationId failed").with_source(error)
+            })?;
+            if let Some(security) = ours(adopted) {
+                return Ok(security);
+            }
+        }
+        Err(invalid(
+            "security",
+            "it is no X509Security, no SymmetricKeySecurityClient, and has no getRegistrationId \
+             with getCertificate",
+        ))
+    }
+
+    /// Uses the device for a while.
+    pub(crate) fn in_use(self: &Arc<Self>) -> InUse {
+        self.waits.enter();
+        InUse(Arc::clone(self))
+    }
+
+    /// The identity, opened now if it is not yet. What could not be opened is tried again the next
+    /// time.
+    async fn identity(&self, limit: Duration) -> Result<Identity, Error> {
+        let mut opened = self.identity.lock().await;
+        if let Some(identity) = &*opened {
+            return Ok(identity.clone());
+        }
+        let identity = timeout(limit, self.open()).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                "the certificate and the key were not there in time",
+            )
+            .during("open credential"))
+        })?;
+        *opened = Some(identity.clone());
+        Ok(identity)
+    }
+
+    async fn open(&self) -> Result<Identity, Error> {
+        let material = match &self.material {
+            Material::SymmetricKey(key) => {
+                let id = self.registration_id.as_deref().unwrap_or_default();
+                return Credential::symmetric_key(id, key.as_str()).open();
+            }
+            Material::X509(material) => material.clone(),
+            Material::Later(function) => self.fetch(function).await?,
+        };
+        let X509Material { chain, key, passphrase } = material;
+        match key {
+            Key::Private(key) => {
+                // Files are read, and a passphrase takes its time.
+                elsewhere(spawn_blocking(move || {
+                    let mut credential = match (chain, key) {
+                        (Source::File(chain), Source::File(key)) => {
+                            Credential::pem_files(chain, key)
+                        }
+                        (chain, key) => Credential::pem(chain.read()?, key.read()?),
+                    };
+                    if let Some(passphrase) = passphrase {
+                        credential = credential.passphrase(passphrase);
+                    }
+                    credential.open()
+                }))
+                .await
+            }
+            Key::Signer(function, announced) => {
+                let (thread, waits) = (self.thread.clone(), Arc::clone(&self.waits));
+                // The test signature waits for the JavaScript thread.
+                let (answer, opened) = oneshot::channel();
+                openers().execute(Box::new(move || {
+                    let open = || {
+                        let parsed = match &chain {
+                            Source::File(path) => CertificateChain::from_pem_file(path),
+                            Source::Pem(pem) => CertificateChain::from_pem(pem)
+                                .map_err(|error| error.in_context("the certificate chain")),
+                        };
+                        let parsed = parsed.map_err(|error| error.during("open credential"))?;
+                        let signer = JsSigner::new(thread, function, &parsed, announced, waits);
+                        let signer = Arc::new(signer);
+                        match chain {
+                            Source::File(path) => Credential::signer_with_chain_file(path, signer),
+                            Source::Pem(pem) => Credential::signer(pem.to_vec(), signer),
+                        }
+                        .open()
+                    };
+                    // Nobody listens where the wait was over first.
+                    let _ = answer.send(open());
+                }));
+                elsewhere(opened).await
+            }
+        }
+    }
+
+    /// Asks a function for the certificate and the key.
+    async fn fetch(&self, function: &Reference) -> Result<X509Material, Error> {
+        let (answer, fetched) = oneshot::channel();
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let function = Arc::clone(function);
+        self.thread.run(move |env| {
+            let raw = *env;
+            let say = {
+                let answer = Arc::clone(&answer);
+                move |outcome: Result<X509Material, Error>| {
+                    let sender = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    // Nobody listens where the wait was over first.
+                    let _ = sender.map(|sender| sender.send(outcome));
+                }
+            };
+            let done = say.clone();
+            let asked = signer::call(env, &function, (), move |outcome| {
+                done(match outcome {
+                    Ok(value) => X509Material::read(&raw, value),
+                    Err(error) => Err(no_certificate(error)),
+                });
+            });
+            if let Err(error) = asked {
+                say(Err(no_certificate(error)));
+            }
+            Ok(())
+        });
+        elsewhere(fetched).await
+    }
+}
+
+/// A use of a [`Security`]. With the last one, whoever still waits for a signature of it goes.
+pub(crate) struct InUse(Arc<Security>);
+
+impl InUse {
+    /// The identity, within this time.
+    pub(crate) async fn identity(&self, limit: Duration) -> Result<Identity, Error> {
+        self.0.identity(limit).await
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.waits.leave();
+    }
+}
+
+impl X509Material {
+    /// Reads the argument `x509`.
+    pub(crate) fn read(env: &Env, value: Unknown<'_>) -> Result<Self, Error> {
+        Self::from_options(js::options(env, value, "x509")?)
+    }
+
+    /// Reads the options of a certificate and a key.
+    pub(crate) fn from_options(options: X509<'_>) -> Result<Self, Error> {
+        let X509 { cert, cert_file, key, key_file, passphrase, signer, algorithms } = options;
+        let chain = source("cert", cert, cert_file)?;
+        let private = source("key", key, key_file)?;
+        let chain = chain.ok_or_else(|| invalid("x509", "it has neither cert nor certFile"))?;
+        let key = match (private, signer) {
+            (Some(private), None) => Key::Private(private),
+            (None, Some(signer)) => {
+                let function = js::function(signer)
+                    .ok_or_else(|| invalid("signer", "it is not a function"))?;
+                let announced = signer::algorithms(&algorithms.unwrap_or_default())?;
+                Key::Signer(reference(function)?, announced)
+            }
+            (None, None) => return Err(invalid("x509", "it has no key, no keyFile and no signer")),
+            (Some(_), Some(_)) => {
+                return Err(invalid("x509", "it has a key and a signer; one of them signs"));
+            }
+        };
+        Ok(Self { chain, key, passphrase: passphrase.map(Passphrase::new) })
+    }
+}
+
+impl Source {
+    fn read(self) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Pem(pem) => Ok(pem.to_vec()),
+            Self::File(path) => std::fs::read(&path).map_err(|error| {
+                Error::new(ErrorKind::FileNotReadable, format!("{path}: {error}"))
+                    .during("open credential")
+            }),
+        }
+    }
+}
+
+fn source(
+    name: &str,
+    pem: Option<Unknown<'_>>,
+    file: Option<String>,
+) -> Result<Option<Source>, Error> {
+    match (pem, file) {
+        (Some(_), Some(_)) => Err(invalid("x509", &format!("it has {name} and {name}File"))),
+        (None, file) => Ok(file.map(Source::File)),
+        (Some(pem), None) => match js::text_or_bytes(pem) {
+            Ok(Some(pem)) => Ok(Some(Source::Pem(Zeroizing::new(pem)))),
+            _ => Err(invalid(name, "it is neither a string nor a Uint8Array")),
+        },
+    }
+}
+
+fn reference(
+    function: Function<'_, Unknown<'static>, Unknown<'static>>,
+) -> Result<Reference, Error> {
+    function.create_ref().map(Arc::new).map_err(|error| internal(&error))
+}
+
+/// Where identities with a signer are opened: threads that a signer may hold.
+fn openers() -> SigningThreads {
+    static OPENERS: OnceLock<SigningThreads> = OnceLock::new();
+    OPENERS.get_or_init(SigningThreads::default).clone()
+}
+
+/// What another thread gives, if it does not end without a word.
+async fn elsewhere<T, E>(
+    answer: impl Future<Output = Result<Result<T, Error>, E>>,
+) -> Result<T, Error> {
+    answer.await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Internal, "a thread ended before its work was done"))
+    })
+}
+
+fn no_certificate(error: napi::Error) -> Error {
+    Error::new(ErrorKind::Signer, format!("no certificate was given: {}", error.reason))
+        .with_source(error)
+        .during("open credential")
+}
+
+fn internal(error: &napi::Error) -> Error {
+    Error::new(ErrorKind::Internal, error.reason.clone())
+}

@@ -1,0 +1,216 @@
+//! A key that a JavaScript function signs with.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+};
+
+use dps_core::{
+    CertificateChain, Error, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
+    chain::PublicKeyType, key::KeyType,
+};
+use napi::{
+    Env, Unknown,
+    bindgen_prelude::{Buffer, FnArgs, Function, FunctionRef, ToNapiValue},
+};
+use napi_derive::napi;
+
+use crate::{
+    environment::{Environment, JsThread},
+    js::{self, invalid},
+};
+
+/// What a signer is asked to sign.
+#[napi(object, object_from_js = false)]
+pub struct SignRequest {
+    /// How to sign: one of the algorithms that the signer was announced with.
+    #[napi(ts_type = "SignatureAlgorithm")]
+    pub algorithm: &'static str,
+    /// The whole message, for a key that hashes by itself.
+    pub message: Buffer,
+    /// The hash of the message, for a key that takes digests.
+    pub digest: Buffer,
+}
+
+const NAMES: [(SignatureAlgorithm, &str); 8] = [
+    (SignatureAlgorithm::EcdsaP256Sha256, "ecdsa-p256-sha256"),
+    (SignatureAlgorithm::EcdsaP384Sha384, "ecdsa-p384-sha384"),
+    (SignatureAlgorithm::RsaPssSha256, "rsa-pss-sha256"),
+    (SignatureAlgorithm::RsaPssSha384, "rsa-pss-sha384"),
+    (SignatureAlgorithm::RsaPssSha512, "rsa-pss-sha512"),
+    (SignatureAlgorithm::RsaPkcs1Sha256, "rsa-pkcs1-sha256"),
+    (SignatureAlgorithm::RsaPkcs1Sha384, "rsa-pkcs1-sha384"),
+    (SignatureAlgorithm::RsaPkcs1Sha512, "rsa-pkcs1-sha512"),
+];
+
+/// The algorithms of these names.
+pub(crate) fn algorithms(names: &[String]) -> Result<Vec<SignatureAlgorithm>, Error> {
+    let find = |name: &String| {
+        let known = NAMES.iter().find(|(_, known)| known == name);
+        known.map(|(algorithm, _)| *algorithm).ok_or_else(|| {
+            let all = NAMES.map(|(_, name)| name).join(", ");
+            invalid("algorithms", &format!("{name:?} is none of {all}"))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// A function in JavaScript as dps-core's [`Signer`].
+pub(crate) struct JsSigner {
+    thread: JsThread,
+    function: Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>,
+    algorithms: Vec<SignatureAlgorithm>,
+    waits: Arc<Waits>,
+}
+
+impl JsSigner {
+    /// A signer for the leaf of this chain. Unless `announced` says otherwise, the function is
+    /// expected to do all that a key of the leaf's type can.
+    pub(crate) fn new(
+        thread: JsThread,
+        function: Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>,
+        chain: &CertificateChain,
+        announced: Vec<SignatureAlgorithm>,
+        waits: Arc<Waits>,
+    ) -> Self {
+        let algorithms = match chain.leaf().public_key_type() {
+            _ if !announced.is_empty() => announced,
+            PublicKeyType::Supported(KeyType::EcP256) => vec![SignatureAlgorithm::EcdsaP256Sha256],
+            PublicKeyType::Supported(KeyType::EcP384) => vec![SignatureAlgorithm::EcdsaP384Sha384],
+            // Another type of key is refused by dps-core before anything is signed.
+            _ => SignatureAlgorithm::RSA.to_vec(),
+        };
+        Self { thread, function, algorithms, waits }
+    }
+}
+
+impl Signer for JsSigner {
+    fn algorithms(&self) -> &[SignatureAlgorithm] {
+        &self.algorithms
+    }
+
+    /// Runs on a thread that may block, never on the JavaScript thread.
+    fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
+        let name = NAMES.iter().find(|(algorithm, _)| *algorithm == request.algorithm());
+        let Some((_, algorithm)) = name else {
+            return Err(SignerError::new("it was asked for an algorithm that it does not know"));
+        };
+        let (message, digest) = (request.message().to_vec(), request.digest().to_vec());
+        let (wait, answered) = self.waits.begin()?;
+        let (function, waits) = (Arc::clone(&self.function), Arc::clone(&self.waits));
+        self.thread.run(move |env| {
+            let request = SignRequest { algorithm, message: message.into(), digest: digest.into() };
+            let waits_for_answer = Arc::clone(&waits);
+            let asked = call(env, &function, request, move |outcome| {
+                let answer = outcome.map_err(threw).and_then(signature);
+                waits_for_answer.end(wait, answer);
+            });
+            if let Err(error) = asked {
+                waits.end(wait, Err(threw(error)));
+            }
+            Ok(())
+        });
+        answered.recv().unwrap_or_else(|_| Err(given_up()))
+    }
+}
+
+/// Calls a function of the user's on its JavaScript thread, and hands what it returns or resolves
+/// to, or what it throws or rejects with, to `done`.
+pub(crate) fn call<A, F>(
+    env: &Env,
+    function: &FunctionRef<Unknown<'static>, Unknown<'static>>,
+    argument: A,
+    done: F,
+) -> napi::Result<()>
+where
+    A: ToNapiValue,
+    F: Fn(napi::Result<Unknown<'_>>) + 'static,
+{
+    let done = env.create_function_from_closure::<FnArgs<(Unknown<'_>, Unknown<'_>)>, (), _>(
+        "done",
+        move |context| {
+            let (failed, value) = (context.get::<bool>(0)?, context.get::<Unknown<'_>>(1)?);
+            done(match failed {
+                true => Err(napi::Error::from_unknown_without_coercion(value)),
+                false => Ok(value),
+            });
+            Ok(())
+        },
+    )?;
+    let function = function.borrow_back(env)?;
+    type Call<'a, A, D> =
+        Function<'a, FnArgs<(Function<'a, Unknown<'static>, Unknown<'static>>, A, D)>, ()>;
+    let call: Call<'_, A, _> = Environment::current()?.hook(env, "call")?;
+    call.call((function, argument, done).into())
+}
+
+/// The answers that are waited for, and how many calls use the signer.
+///
+/// With the last of them go all waits, and until the next one there are no new ones: a function
+/// that never answers would otherwise hold one of the few threads that sign for ever.
+#[derive(Default)]
+pub(crate) struct Waits(Mutex<Open>);
+
+#[derive(Default)]
+struct Open {
+    users: usize,
+    last: u64,
+    answers: HashMap<u64, mpsc::SyncSender<Answer>>,
+}
+
+type Answer = Result<Vec<u8>, SignerError>;
+
+impl Waits {
+    /// A call begins to use the signer.
+    pub(crate) fn enter(&self) {
+        self.open().users += 1;
+    }
+
+    /// A call no longer uses the signer.
+    pub(crate) fn leave(&self) {
+        let mut open = self.open();
+        open.users -= 1;
+        if open.users == 0 {
+            open.answers.clear();
+        }
+    }
+
+    fn begin(&self) -> Result<(u64, mpsc::Receiver<Answer>), SignerError> {
+        let mut open = self.open();
+        if open.users == 0 {
+            return Err(given_up());
+        }
+        open.last += 1;
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let number = open.last;
+        open.answers.insert(number, sender);
+        Ok((number, receiver))
+    }
+
+    fn end(&self, number: u64, answer: Answer) {
+        let sender = self.open().answers.remove(&number);
+        if let Some(sender) = sender {
+            // Nobody waits where the thread has gone.
+            let _ = sender.send(answer);
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn given_up() -> SignerError {
+    SignerError::new("nobody waits for it any more")
+}
+
+fn signature(value: Unknown<'_>) -> Answer {
+    match js::text_or_bytes(value) {
+        Ok(Some(bytes)) if js::string(value).is_err() => Ok(bytes),
+        _ => Err(SignerError::new("it returned something other than a Uint8Array")),
+    }
+}
+
+fn threw(error: napi::Error) -> SignerError {
+    SignerError::new(error.reason.clone()).with_source(error)
+}

@@ -1,0 +1,162 @@
+// An AbortSignal ends every call that waits, in every state, with its own reason.
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, test } from 'node:test';
+
+import { X509Security } from 'dps-core';
+
+import { Chain, Emulator, rejects, until } from './support.mjs';
+
+let chain, emulator;
+
+before(async () => {
+  const devices = Array.from({ length: 12 }, (_, number) => `device-${number}`);
+  chain = await Chain.make(...devices);
+  emulator = await Emulator.start('--retry-after', '0');
+  await emulator.enroll(chain);
+});
+
+after(async () => {
+  await emulator.stop();
+  chain.remove();
+});
+
+afterEach(() => emulator.clearFaults());
+
+/** Aborts once `reached` has come to pass, and asserts that the promise rejects with the reason. */
+async function aborted(start, reached) {
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  const settled = start(controller.signal).then(
+    () => assert.fail('it was not aborted'),
+    (error) => error,
+  );
+  await reached();
+  const before = performance.now();
+  controller.abort(reason);
+  assert.equal(await settled, reason);
+  assert.ok(performance.now() - before < 1000, 'at once');
+}
+
+const forEver = (device, step, action) => emulator.fault({ device, step, times: 0, action });
+
+test('a signal that has fired already starts nothing', async () => {
+  const device = emulator.deviceOf(chain, 'device-0');
+  const reason = new RangeError('before it began');
+  await assert.rejects(device.register({ signal: AbortSignal.abort(reason) }), (error) => error === reason);
+  await assert.rejects(device.register({ signal: AbortSignal.abort() }), { name: 'AbortError' });
+  await assert.rejects(device.register({ signal: AbortSignal.timeout(1) }), { name: 'TimeoutError' });
+});
+
+test('while the certificate is waited for, and while the test signature is', async () => {
+  for (const x509 of [
+    (asked) => () => { asked(); return new Promise(() => {}); },
+    (asked) => ({ ...chain.pem('device-0'), key: undefined, signer: () => { asked(); return new Promise(() => {}); } }),
+  ]) {
+    let asked;
+    const wasAsked = new Promise((resolve) => (asked = resolve));
+    const device = emulator.device(new X509Security('device-0', x509(asked)));
+    await aborted((signal) => device.register({ signal }), () => wasAsked);
+  }
+});
+
+test('while it connects', async () => {
+  await forEver('device-1', 'connect', { delay: { ms: 60_000 } });
+  const device = emulator.deviceOf(chain, 'device-1');
+  await aborted((signal) => device.register({ signal }), () => emulator.packet('device-1', 'dps', 'CONNECT'));
+});
+
+test('while it asks to be registered', async () => {
+  await forEver('device-2', 'register', { drop: true });
+  const device = emulator.deviceOf(chain, 'device-2');
+  await aborted((signal) => device.register({ signal }), () => emulator.packet('device-2', 'dps', 'PUBLISH'));
+  await emulator.clearFaults();
+  assert.equal((await device.register()).deviceId, 'device-2', 'the client is as good as new');
+});
+
+test('while a hub is being assigned, and while it waits to try again', async () => {
+  await forEver('device-3', 'poll', { drop: true });
+  await aborted(
+    (signal) => emulator.deviceOf(chain, 'device-3').register({ signal }),
+    () => until('a poll', async () => {
+      const { packets } = await emulator.control('GET', 'packets');
+      return packets.some(({ device, topic }) => device === 'device-3' && topic?.includes('iotdps-get'));
+    }),
+  );
+  await forEver('device-4', 'register', { status: { code: 429, retryAfter: 60 } });
+  await aborted(
+    (signal) => emulator.deviceOf(chain, 'device-4').register({ signal }),
+    () => emulator.packet('device-4', 'dps', 'PUBLISH'),
+  );
+});
+
+test('in the middle of the steps of a registration', async () => {
+  await forEver('device-5', 'poll', { drop: true });
+  const stages = [];
+  let assigning;
+  const reached = new Promise((resolve) => (assigning = resolve));
+  await aborted(async (signal) => {
+    for await (const { stage } of emulator.deviceOf(chain, 'device-5').registering({ signal })) {
+      stages.push(stage);
+      if (stage === 'assigning') assigning();
+    }
+  }, () => reached);
+  assert.deepEqual(stages, ['connected', 'registering', 'assigning']);
+});
+
+test('while it connects to the hub, sends, closes, or watches the connection', async () => {
+  const device = emulator.deviceOf(chain, 'device-6');
+  const result = await device.register();
+  await forEver('device-6', 'hub-connect', { delay: { ms: 60_000 } });
+  await aborted((signal) => device.connect(result, { signal }), () => emulator.packet('device-6', 'hub', 'CONNECT'));
+  await emulator.clearFaults();
+
+  const hub = await device.connect(result);
+  await forEver('device-6', 'telemetry', { drop: true });
+  await aborted((signal) => hub.sendEvent('lost', { signal }), () => emulator.packet('device-6', 'hub', 'PUBLISH'));
+  await aborted(async (signal) => {
+    for await (const { state } of hub.connectionStates({ signal })) assert.equal(state, 'connected');
+  }, () => {});
+  const lost = hub.sendEvent('lost too').catch((error) => error);
+  await aborted((signal) => hub.close({ signal }), () => {});
+  await rejects(hub.close({ deadline: 50 }), 'DPS_NOT_DELIVERED');
+  assert.equal((await lost).code, 'DPS_NOT_DELIVERED');
+});
+
+test('one signal for a thousand calls aborts them all, and leaves the user\'s own handlers alone', async () => {
+  const device = emulator.deviceOf(chain, 'device-7');
+  const hub = await device.connect(await device.register());
+  await forEver('device-7', 'telemetry', { drop: true });
+  const warnings = [];
+  process.on('warning', (warning) => warnings.push(warning));
+  const controller = new AbortController();
+  const { signal } = controller;
+  let [fired, listened] = [0, 0];
+  const onabort = () => { fired += 1; };
+  signal.onabort = onabort;
+  signal.addEventListener('abort', () => { listened += 1; });
+  const reason = { any: 'value' };
+  const sends = Array.from({ length: 1000 }, () => hub.sendEvent('x', { signal }).catch((error) => error));
+  await emulator.packet('device-7', 'hub', 'PUBLISH');
+  controller.abort(reason);
+  for (const error of await Promise.all(sends)) assert.equal(error, reason);
+  assert.deepEqual([fired, listened], [1, 1]);
+  assert.equal(signal.onabort, onabort);
+  assert.deepEqual(warnings, []);
+  await hub.close({ deadline: 100 }).catch(() => {});
+});
+
+test('a call that is done no longer listens to its signal', async () => {
+  const device = emulator.deviceOf(chain, 'device-8');
+  const hub = await device.connect(await device.register());
+  let [added, removed] = [0, 0];
+  const { signal } = new AbortController();
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...all) => { added += 1; return addEventListener.apply(signal, all); };
+  signal.removeEventListener = (...all) => { removed += 1; return removeEventListener.apply(signal, all); };
+  for (let number = 0; number < 5; number += 1) await hub.sendEvent('x', { signal });
+  assert.deepEqual([added, removed], [5, 5]);
+  await Promise.all(Array.from({ length: 50 }, () => hub.sendEvent('x', { signal })));
+  assert.deepEqual([added, removed], [6, 6], 'one listener for many calls');
+  await hub.close();
+});

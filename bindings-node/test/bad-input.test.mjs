@@ -1,0 +1,193 @@
+// What goes wrong for users, row by row: each has its own `code`, and says what to do.
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import { after, before, test } from 'node:test';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+
+import { Mqtt, X509Security, errorCatalogue } from 'dps-core';
+
+import { Chain, Emulator, rejects } from './support.mjs';
+
+let chain, other, emulator;
+
+before(async () => {
+  chain = await Chain.make('device-01', 'device-02');
+  other = await Chain.make('device-01');
+  emulator = await Emulator.start('--retry-after', '0');
+  await emulator.enroll(chain);
+});
+
+after(async () => {
+  await emulator.stop();
+  chain.remove();
+  other.remove();
+});
+
+const registering = (x509, id = 'device-01', options) =>
+  emulator.device(new X509Security(id, x509), options).register();
+
+test('a file that is not there', async () => {
+  const files = chain.files('device-01');
+  for (const missing of [{ certFile: '/nowhere.pem' }, { keyFile: '/nowhere.pem' }]) {
+    const error = await rejects(registering({ ...files, ...missing }), 'DPS_FILE_NOT_READABLE', '/nowhere.pem');
+    assert.equal(error.operation, 'open credential');
+    assert.equal(error.retryable, false);
+    assert.equal(error.number, 101);
+  }
+});
+
+test('a wrong passphrase, and none', async () => {
+  const keyFile = chain.path('encrypted.key.pem');
+  execFileSync('openssl', ['pkcs8', '-topk8', '-in', chain.keyFile('device-01'), '-passout', 'pass:geheim', '-out', keyFile]);
+  const files = { certFile: chain.certFile('device-01'), keyFile };
+  await rejects(registering(files), 'DPS_PASSPHRASE_REQUIRED', 'encrypted.key.pem');
+  const error = await rejects(registering({ ...files, passphrase: 'falsch' }), 'DPS_PASSPHRASE_WRONG');
+  assert.ok(!`${error.message}${error.stack}${JSON.stringify(error)}`.includes('falsch'));
+  assert.equal((await registering({ ...files, passphrase: 'geheim' })).deviceId, 'device-01');
+});
+
+test('the key of another certificate', async () => {
+  const files = { ...chain.files('device-01'), keyFile: chain.keyFile('device-02') };
+  await rejects(registering(files), 'DPS_KEY_MISMATCH', 'device-02.key.pem', 'CN=device-01');
+});
+
+test('a file that is something else, and nothing of a key in what is said', async () => {
+  const { certFile, keyFile } = chain.files('device-01');
+  await rejects(registering({ certFile: keyFile, keyFile }), 'DPS_WRONG_FILE_CONTENT', 'a private key');
+  await rejects(registering({ certFile, keyFile: certFile }), 'DPS_WRONG_FILE_CONTENT', 'a certificate');
+  await rejects(registering({ cert: 'hello', key: 'hello' }), 'DPS_WRONG_FILE_CONTENT', 'text');
+  await rejects(registering({ cert: new Uint8Array(3), key: '' }), 'DPS_WRONG_FILE_CONTENT', 'binary');
+  await rejects(registering({ cert: '', key: '' }), 'DPS_WRONG_FILE_CONTENT', 'empty');
+  const key = readFileSync(keyFile, 'utf8');
+  const damaged = await rejects(registering({ certFile, keyFile: write('damaged.pem', key.replace('M', '!')) }), 'DPS_KEY_MALFORMED');
+  assert.ok(!damaged.message.includes(key.slice(60, 100)));
+});
+
+test('an expired certificate, named with its dates', async () => {
+  // A certificate of the past, by OpenSSL: dps chain makes none.
+  const [key, csr, cert] = ['old.key.pem', 'old.csr.pem', 'old.cert.pem'].map((name) => chain.path(name));
+  execFileSync('openssl', ['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=device-01', '-keyout', key, '-out', csr], { stdio: 'ignore' });
+  const extensions = write('old.ext', 'basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth\n');
+  execFileSync('openssl', ['x509', '-req', '-in', csr, '-signkey', key, '-days', '-1', '-extfile', extensions, '-out', cert], { stdio: 'ignore' });
+  await rejects(registering({ certFile: cert, keyFile: key }), 'DPS_CERTIFICATE_EXPIRED', 'CN=device-01', 'has expired');
+});
+
+test('a registration ID that is not the common name, and one that cannot be', async () => {
+  const files = chain.files('device-01');
+  await rejects(registering(files, 'device-02'), 'DPS_REGISTRATION_ID_MISMATCH', 'device-02', 'device-01');
+  await rejects(registering(files, 'dev ice'), 'DPS_REGISTRATION_ID_INVALID', 'dev ice');
+  await rejects(registering(files, ''), 'DPS_REGISTRATION_ID_INVALID');
+});
+
+test('an ID scope that cannot be, and a host that is a URL', async () => {
+  const files = chain.files('device-01');
+  await rejects(registering(files, 'device-01', { idScope: 'my scope' }), 'DPS_INVALID_ARGUMENT', 'ID scope');
+  const error = await rejects(registering(files, 'device-01', { host: 'https://my.dps.example' }), 'DPS_HOST_INVALID');
+  assert.ok(error.hint.includes('"my.dps.example"'));
+});
+
+test('401002: a chain that nobody enrolled, with what the service said', async () => {
+  const error = await rejects(registering(other.files('device-01')), 'DPS_UNAUTHORIZED', '401002');
+  assert.equal(error.operation, 'register');
+  assert.equal(error.service.status, 401);
+  assert.equal(error.service.errorCode, 401002);
+  assert.equal(typeof error.service.message, 'string');
+  assert.equal(typeof error.service.trackingId, 'string');
+  assert.ok(error.hint.length > 0);
+});
+
+test('a leaf alone: the missing intermediate is named', async () => {
+  const leaf = chain.path('certs/device-01.cert.pem');
+  const error = await rejects(registering({ certFile: leaf, keyFile: chain.keyFile('device-01') }), 'DPS_UNAUTHORIZED');
+  assert.ok(error.hint.includes('only its leaf'), error.hint);
+});
+
+test('a disabled group', async () => {
+  await emulator.enroll(other, { name: 'disabled', status: 'disabled' });
+  await rejects(registering(other.files('device-01')), 'DPS_ENROLLMENT_DISABLED', 'disabled');
+});
+
+test('429 for ever is given up within the deadline with the service\'s words, and passes where it passes', async () => {
+  const status = { code: 429, retryAfter: 1, errorCode: 429001, message: 'Operations are being throttled.' };
+  await emulator.fault({ device: 'device-02', step: 'register', times: 0, action: { status } });
+  const device = emulator.deviceOf(chain, 'device-02');
+  const error = await rejects(device.register({ deadline: 1500 }), 'DPS_THROTTLED', '429001', 'throttled', '1.5 s');
+  assert.equal(error.retryable, true);
+  assert.equal(error.service.status, 429);
+  assert.equal(error.service.retryAfter, 1000);
+  await emulator.clearFaults();
+  assert.equal((await device.register()).deviceId, 'device-02');
+});
+
+test('nonsense from the service', async () => {
+  await emulator.fault({ step: 'register', action: { body: '{' } });
+  await rejects(registering(chain.files('device-01')), 'DPS_PROTOCOL_VIOLATION');
+  await emulator.fault({ step: 'poll', action: { registrationStatus: 'pondering' } });
+  await rejects(registering(chain.files('device-01')), 'DPS_UNKNOWN_STATUS', 'pondering');
+});
+
+test('a server that is not trusted, one with another name, a closed port', async () => {
+  const files = chain.files('device-01');
+  const { connectTo } = emulator.ready;
+  const stranger = new Mqtt({ connectTo, ca: chain.text('certs/azure-iot-test-only.root.ca.cert.pem') });
+  await rejects(registering(files, 'device-01', { transport: stranger }), 'DPS_SERVER_NOT_TRUSTED');
+  await rejects(registering(files, 'device-01', { host: 'another.example' }), 'DPS_SERVER_NAME_MISMATCH', 'another.example');
+  const transport = new Mqtt({ connectTo: `127.0.0.1:${await closedPort()}` });
+  const device = emulator.device(new X509Security('device-01', files), { transport });
+  const error = await rejects(device.register({ deadline: 300 }), 'DPS_CONNECTION_FAILED', '127.0.0.1', 'refused');
+  assert.equal(error.retryable, true);
+});
+
+test('a deadline of zero, and ones that are no numbers', async () => {
+  const device = emulator.deviceOf(chain, 'device-01');
+  await rejects(device.register({ deadline: 0 }), 'DPS_DEADLINE_EXCEEDED');
+  for (const deadline of [-1, NaN]) {
+    await rejects(device.register({ deadline }), 'DPS_INVALID_ARGUMENT', 'deadline');
+  }
+  for (const options of [{ deadline: '1' }, { signal: {} }, { signal: 5 }, 5]) {
+    await rejects(device.register(options), 'DPS_INVALID_ARGUMENT');
+  }
+  assert.equal((await device.register({ deadline: Infinity })).deviceId, 'device-01');
+});
+
+test('a message that cannot be sent, and a client that is not open', async () => {
+  const device = emulator.deviceOf(chain, 'device-01');
+  const hub = await device.connect(await device.register());
+  await rejects(hub.sendEvent(Buffer.alloc(256 * 1024 + 1)), 'DPS_MESSAGE_TOO_LARGE');
+  await rejects(hub.sendEvent(5), 'DPS_INVALID_ARGUMENT', 'message');
+  await rejects(hub.sendEvent(), 'DPS_INVALID_ARGUMENT', 'message');
+  await hub.sendEvent(Buffer.alloc(200 * 1024));
+  await hub.close();
+  await rejects(hub.sendEvent('x'), 'DPS_CLOSED');
+});
+
+test('the catalogue has every code once, in the order of the numbers', () => {
+  const catalogue = errorCatalogue();
+  assert.ok(catalogue.length > 40);
+  for (const [index, entry] of catalogue.entries()) {
+    assert.match(entry.code, /^DPS_[A-Z_]+$/);
+    assert.equal(typeof entry.retryable, 'boolean');
+    assert.ok(entry.sentence.endsWith('.'));
+    if (index > 0) assert.ok(entry.number > catalogue[index - 1].number);
+  }
+  assert.equal(new Set(catalogue.map((entry) => entry.code)).size, catalogue.length);
+  const unauthorized = catalogue.find((entry) => entry.code === 'DPS_UNAUTHORIZED');
+  assert.deepEqual([unauthorized.number, unauthorized.retryable], [401, false]);
+});
+
+function write(name, text) {
+  const file = chain.path(name);
+  writeFileSync(file, text);
+  return file;
+}
+
+function closedPort() {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}

@@ -1,0 +1,229 @@
+// The module as a guest in its process: when it ends, worker threads, memory, logs.
+
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+
+import { X509Security, setLogger } from 'dps-core';
+
+import { Chain, Emulator, HOST, node, until } from './support.mjs';
+
+let chain, emulator;
+
+before(async () => {
+  chain = await Chain.make('device-01', 'device-02', 'device-03', 'device-04');
+  emulator = await Emulator.start('--retry-after', '0');
+  await emulator.enroll(chain);
+});
+
+after(async () => {
+  await emulator.stop();
+  chain.remove();
+});
+
+/** The head of a program with a client for the device. */
+const head = (device) => `
+  import { Mqtt, ProvisioningDeviceClient, X509Security, setLogger } from 'dps-core';
+  const security = new X509Security('${device}', ${JSON.stringify(chain.files(device))});
+  const client = ProvisioningDeviceClient.create('${HOST}', '${emulator.idScope}', new Mqtt(), security);
+`;
+
+const program = (device, text, more) =>
+  node(undefined, { env: emulator.environment, input: head(device) + text, ...more });
+
+test('a process ends by itself when its work is done, and quickly', async () => {
+  const started = performance.now();
+  const ended = await program('device-01', `
+    const hub = await client.connect(await client.register());
+    await hub.sendEvent('x');
+    await hub.close();
+    console.log('done');
+  `);
+  assert.deepEqual([ended.code, ended.stdout, ended.stderr], [0, 'done\n', '']);
+  assert.ok(performance.now() - started < 5000);
+});
+
+test('an idle connection keeps the process alive until it is closed', async () => {
+  const ended = await program('device-01', `
+    const hub = await client.connect(await client.register());
+    process.on('exit', () => console.log('exit after ' + (closed ? 'close' : 'nothing')));
+    let closed = false;
+    const timer = setTimeout(() => { closed = true; hub.close(); }, 200);
+    timer.unref();
+  `);
+  assert.deepEqual([ended.code, ended.stdout, ended.stderr], [0, 'exit after close\n', '']);
+});
+
+test('a client whose hub refuses it for good lets the process end', async () => {
+  const ended = await program('device-04', `
+    import { execFileSync } from 'node:child_process';
+    const hub = await client.connect(await client.register());
+    execFileSync(process.env.DPS_CLI, ['hub', 'device', 'delete', '--device-id', 'device-04']);
+    const refused = hub.sendEvent('x').catch((error) => error);
+    console.log((await refused).code ?? 'sent');
+  `, { env: { ...emulator.environment, DPS_CLI: process.env.DPS_CLI } });
+  assert.equal(ended.code, 0, ended.stderr);
+});
+
+test('process.exit in the middle of a registration, of a handshake with a signer, and of sends', async () => {
+  await emulator.fault({ device: 'device-02', step: 'poll', times: 0, action: { drop: true } });
+  for (const text of [
+    `client.register(); setTimeout(() => process.exit(7), 100);`,
+    `for await (const { stage } of client.registering()) if (stage === 'assigning') process.exit(7);`,
+    `process.nextTick(() => process.exit(7)); await client.register();`,
+  ]) {
+    const ended = await program('device-02', text);
+    assert.deepEqual([ended.code, ended.signal, ended.stderr], [7, null, ''], text);
+  }
+  await emulator.clearFaults();
+  const sending = await program('device-03', `
+    const hub = await client.connect(await client.register());
+    for (let number = 0; number < 1000; number += 1) hub.sendEvent('x').catch(() => {});
+    setImmediate(() => process.exit(7));
+  `);
+  assert.deepEqual([sending.code, sending.signal, sending.stderr], [7, null, '']);
+});
+
+test('a rejection that nobody handles ends the process as Node does it', async () => {
+  const ended = await program('device-01', `client.register({ deadline: 0 });`);
+  assert.equal(ended.code, 1);
+  assert.match(ended.stderr, /DPS_DEADLINE_EXCEEDED/);
+});
+
+const WORKER = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  const { Mqtt, ProvisioningDeviceClient, X509Security } = require('dps-core');
+  const { idScope, host, connectTo, ca, device, files, hang } = workerData;
+  const security = new X509Security(device, files);
+  const client = ProvisioningDeviceClient.create(host, idScope, new Mqtt({ connectTo, ca }), security);
+  (async () => {
+    const hub = await client.connect(await client.register());
+    await hub.sendEvent('from a worker');
+    parentPort.postMessage('sent');
+    if (hang) { hub.sendEvent('more'); return; }
+    await hub.close();
+  })();
+`;
+
+function worker(device, hang = false) {
+  const { connectTo } = emulator.ready;
+  const workerData = { idScope: emulator.idScope, host: HOST, connectTo, ca: emulator.ca, device, files: chain.files(device), hang };
+  const running = new Worker(WORKER, { eval: true, workerData });
+  const sent = new Promise((resolve, reject) => {
+    running.once('message', resolve);
+    running.once('error', reject);
+  });
+  const ended = new Promise((resolve) => running.once('exit', resolve));
+  return { running, sent, ended };
+}
+
+test('worker threads use the module side by side, and end by themselves', async () => {
+  const workers = ['device-01', 'device-02', 'device-03'].map((device) => worker(device));
+  const mine = emulator.deviceOf(chain, 'device-04').register();
+  for (const { sent, ended } of workers) {
+    assert.equal(await sent, 'sent');
+    assert.equal(await ended, 0);
+  }
+  assert.equal((await mine).deviceId, 'device-04');
+});
+
+test('a worker that is terminated with open connections takes only its own with it', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const { running, sent } = worker('device-01', true);
+    await sent;
+    await running.terminate();
+  }
+  assert.equal((await emulator.deviceOf(chain, 'device-01').register()).deviceId, 'device-01');
+});
+
+test('heap, memory and threads stay flat over a thousand registrations', { timeout: 120_000 }, async () => {
+  const names = Array.from({ length: 50 }, (_, number) => `unit-${number}`);
+  await chain.add(names);
+  const ended = await program('device-01', `
+    import { readdirSync } from 'node:fs';
+    const devices = ${JSON.stringify(names.map((name) => [name, chain.files(name)]))};
+    const transport = new Mqtt();
+    const round = () => Promise.all(devices.map(([name, files]) =>
+      ProvisioningDeviceClient.create('${HOST}', '${emulator.idScope}', transport, new X509Security(name, files)).register()));
+    const measure = async () => {
+      for (let number = 0; number < 3; number += 1) { globalThis.gc(); await new Promise(setImmediate); }
+      const { heapUsed, rss } = process.memoryUsage();
+      return { heapUsed, rss, threads: readdirSync('/proc/self/task').length, files: readdirSync('/proc/self/fd').length };
+    };
+    for (let number = 0; number < 10; number += 1) await round();
+    const before = await measure();
+    for (let number = 0; number < 20; number += 1) await round();
+    console.log(JSON.stringify([before, await measure()]));
+  `, { flags: ['--expose-gc'] });
+  assert.equal(ended.code, 0, ended.stderr);
+  const [before, after] = JSON.parse(ended.stdout);
+  assert.ok(after.heapUsed - before.heapUsed < 512 * 1024, `heap: ${before.heapUsed} to ${after.heapUsed}`);
+  assert.ok(after.rss - before.rss < 8 * 1024 * 1024, `RSS: ${before.rss} to ${after.rss}`);
+  assert.ok(after.threads <= before.threads, `threads: ${before.threads} to ${after.threads}`);
+  assert.ok(after.files <= before.files, `files: ${before.files} to ${after.files}`);
+});
+
+test('a client that nobody holds is collected, and its connection closed', async () => {
+  const ended = await program('device-01', `
+    import { readdirSync } from 'node:fs';
+    const sockets = () => readdirSync('/proc/self/fd').length;
+    await client.register();
+    const before = sockets();
+    const result = await client.register();
+    for (let number = 0; number < 5; number += 1) await client.connect(result);
+    const end = Date.now() + 10000;
+    while (sockets() > before && Date.now() < end) { globalThis.gc(); await new Promise((resolve) => setTimeout(resolve, 10)); }
+    console.log(sockets() <= before);
+  `, { flags: ['--expose-gc'] });
+  assert.deepEqual([ended.code, ended.stdout], [0, 'true\n'], ended.stderr);
+});
+
+test('no thread per device', async () => {
+  const threads = () => readdirSync('/proc/self/task').length;
+  const device = emulator.deviceOf(chain, 'device-01');
+  const result = await device.register();
+  const before = threads();
+  const hubs = await Promise.all(['device-01', 'device-02', 'device-03'].map(async (name) => {
+    const other = emulator.deviceOf(chain, name);
+    return other.connect(await other.register());
+  }));
+  assert.ok(threads() <= before + 8, `${before} to ${threads()}: the pool that reads files`);
+  await Promise.all(hubs.map((hub) => hub.close()));
+  assert.equal(result.deviceId, 'device-01');
+});
+
+test('the log goes to a function, is off by default, and shows no secret', async () => {
+  const records = [];
+  setLogger((record) => records.push(record), 'trace');
+  await emulator.device(new X509Security('DEVICE-01', chain.pem('device-01'))).register();
+  await until('the log', () => records.some(({ level }) => level === 'warn'));
+  const warning = records.find(({ level }) => level === 'warn');
+  assert.match(warning.message, /differ in case/);
+  assert.match(warning.target, /^dps_core/);
+  const key = readFileSync(chain.keyFile('device-01'), 'utf8').split('\n')[1];
+  assert.ok(!JSON.stringify(records).includes(key));
+  setLogger(null);
+  const count = records.length;
+  await emulator.deviceOf(chain, 'device-01').register();
+  assert.equal(records.length, count);
+  assert.throws(() => setLogger(() => {}, 'loud'), { code: 'DPS_INVALID_ARGUMENT' });
+  assert.throws(() => setLogger('x'), { code: 'DPS_INVALID_ARGUMENT' });
+
+  const quiet = await program('device-01', `await client.register();`);
+  assert.deepEqual([quiet.code, quiet.stdout, quiet.stderr], [0, '', '']);
+  const loud = await program('device-01', `await client.register();`, { env: { ...emulator.environment, DEBUG: 'other,dps-core' } });
+  assert.match(loud.stderr, /debug dps_core::provisioning .*device-01/);
+});
+
+test('a logger that throws is an uncaught exception of the user\'s, and nothing worse', async () => {
+  const ended = await program('device-01', `
+    process.on('uncaughtException', (error) => console.log(error.message));
+    setLogger(() => { throw new Error('from the logger') }, 'debug');
+    await client.register();
+    setLogger(null);
+    console.log('registered');
+  `);
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.ok(ended.lines.includes('from the logger') && ended.lines.includes('registered'), ended.stdout);
+});

@@ -1,0 +1,85 @@
+// The samples print the tutorial's lines.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { deriveDeviceKey } from 'dps-core';
+
+import { Chain, Emulator, HOST, HUB, node } from './support.mjs';
+
+let chain, emulator;
+
+before(async () => {
+  chain = await Chain.make('device-01', 'device-02');
+  emulator = await Emulator.start('--retry-after', '0');
+  await emulator.enroll(chain);
+});
+
+after(async () => {
+  await emulator.stop();
+  chain.remove();
+});
+
+const sample = (name, environment) =>
+  node(`samples/${name}`, {
+    env: { ...emulator.environment, PROVISIONING_HOST: HOST, PROVISIONING_IDSCOPE: emulator.idScope, ...environment },
+  });
+
+const printed = (device, ...more) => [
+  'registration succeeded',
+  `assigned hub=${HUB}`,
+  `deviceId=${device}`,
+  ...more,
+  'Client connected',
+  'send status: MessageEnqueued',
+];
+
+for (const name of ['register_x509.js', 'register_with_signer.mjs']) {
+  test(`${name}, for both devices`, async () => {
+    for (const device of ['device-01', 'device-02']) {
+      const ended = await sample(name, {
+        PROVISIONING_REGISTRATION_ID: device,
+        CERTIFICATE_FILE: chain.certFile(device),
+        KEY_FILE: chain.keyFile(device),
+      });
+      assert.deepEqual([ended.code, ended.lines, ended.stderr], [0, printed(device), '']);
+      assert.equal((await emulator.messages(device)).at(-1).body, 'Hello world');
+    }
+  });
+}
+
+test('register_x509.js says why it failed, and exits 1', async () => {
+  const ended = await sample('register_x509.js', {
+    PROVISIONING_IDSCOPE: '0neFFFFFFFF',
+    PROVISIONING_REGISTRATION_ID: 'device-01',
+    CERTIFICATE_FILE: chain.certFile('device-01'),
+    KEY_FILE: chain.keyFile('device-01'),
+  });
+  assert.equal(ended.code, 1);
+  assert.match(ended.stdout, /^error registering device: DpsError: register: .*401002/);
+});
+
+test('register_symkey.js', async () => {
+  const key = Buffer.alloc(32, 3).toString('base64');
+  await emulator.dps('enrollment', 'create', '--enrollment-id', 'keyed', '--attestation-type', 'symmetrickey', '--primary-key', key);
+  const ended = await sample('register_symkey.js', { PROVISIONING_REGISTRATION_ID: 'keyed', PROVISIONING_SYMMETRIC_KEY: key });
+  assert.deepEqual([ended.code, ended.lines, ended.stderr], [0, printed('keyed', 'payload=undefined'), '']);
+});
+
+test('register_symkeygroup.js', async () => {
+  const key = Buffer.alloc(64, 4).toString('base64');
+  await emulator.dps('enrollment-group', 'create', '--enrollment-id', 'keys', '--primary-key', key);
+  const ended = await sample('register_symkeygroup.js', { PROVISIONING_REGISTRATION_ID: 'unit-1', PROVISIONING_SYMMETRIC_KEY: key });
+  assert.deepEqual([ended.code, ended.lines, ended.stderr], [0, printed('unit-1'), '']);
+  assert.notEqual(deriveDeviceKey(key, 'unit-1'), key);
+});
+
+test('gateway.mjs: a thousand devices from one process', { timeout: 120_000 }, async () => {
+  await chain.add(['--range', 'unit-001..unit-998']);
+  const ended = await sample('gateway.mjs', { CHAIN_FOLDER: chain.folder });
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.match(ended.stdout, /^1000 of 1000 devices registered, connected and heard in [\d.]+ s\n$/);
+  for (const name of ['unit-001', 'unit-998', 'device-01']) {
+    assert.equal((await emulator.messages(name)).at(-1).body, `Hello from ${name}`);
+  }
+});
