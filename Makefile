@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-rust test-python test-node lint bench dist-c dist-node dist-python stubs-python
+.PHONY: demo test test-rust test-python test-node lint bench fuzz dist-c dist-node dist-python stubs-python
 
 ## The tutorial for two devices, against the emulator.
 demo:
@@ -36,6 +36,10 @@ lint:
 ## Figures, side by side in one run; they go to docs/figures.md.
 bench:
 	$(CARGO) bench --package dps-benches
+
+## The fuzz targets, driven by cargo-fuzz where it and a nightly toolchain are present.
+fuzz:
+	./fuzz/run.sh
 
 ## The C library as a prefix tree in dist/c; `make dist-c C_PROFILE=dev` builds fast and large.
 C_PROFILE ?= c-dist

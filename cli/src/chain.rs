@@ -178,7 +178,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Error> {
 fn root(ca: &CaArguments, output: &Output) -> Result<(), Error> {
     let maker = Maker::new(&ca.common);
     let files = maker.ca_files(Folder::ROOT, false)?;
-    let passphrase = ca.common.passphrase.choose()?;
+    let passphrase = ca.common.passphrase.choose("Passphrase for the new CA key: ")?;
     let key = maker.generate("the root's key")?;
     let name = ca.name.as_deref().unwrap_or(ROOT_NAME);
     let root = match ca.path_length {
@@ -194,7 +194,8 @@ fn root(ca: &CaArguments, output: &Output) -> Result<(), Error> {
 fn intermediate(ca: &CaArguments, issuer: &str, stem: &str, output: &Output) -> Result<(), Error> {
     let maker = Maker::new(&ca.common);
     let files = maker.ca_files(stem, true)?;
-    let passphrase = ca.common.passphrase.choose()?;
+    let passphrase =
+        ca.common.passphrase.choose("Passphrase of the issuing CA's key, and of the new one: ")?;
     let issuer = maker.issuer(issuer, &passphrase)?;
     let key = maker.generate("the intermediate's key")?;
     let name = ca.name.as_deref().unwrap_or(INTERMEDIATE_NAME);

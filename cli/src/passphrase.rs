@@ -39,11 +39,11 @@ impl PassphraseSource {
     }
 
     /// The passphrase for a new key; a prompt asks twice.
-    pub(crate) fn choose(&self) -> Result<Passphrase, Error> {
+    pub(crate) fn choose(&self, prompt: &str) -> Result<Passphrase, Error> {
         let chosen = match self.given()? {
             Some(passphrase) => passphrase,
             None => {
-                let first = ask("Passphrase for the new CA key: ")?;
+                let first = ask(prompt)?;
                 if *first != *ask("The same again: ")? {
                     return Err(usage("the two passphrases differ"));
                 }

@@ -394,6 +394,15 @@ async fn expired_and_not_yet_valid_certificates_are_named_with_their_dates() {
 }
 
 #[test]
+fn a_ca_name_that_no_certificate_can_hold_is_refused() {
+    for name in ["", &"x".repeat(65), "two\nlines"] {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let error = Authority::create_root(name, key, Validity::days(1)).err().unwrap();
+        assert_error(&error, ErrorKind::InvalidArgument, &[&format!("{name:?}"), "1 to 64"]);
+    }
+}
+
+#[test]
 fn a_clock_far_off_is_suspected() {
     let (hierarchy, device) = hierarchy();
     let identity = Credential::pem(hierarchy.full_chain(device), device.key_pem()).open().unwrap();

@@ -83,7 +83,7 @@ impl SubjectKey {
     pub fn certificate_request(&self, common_name: &str) -> Result<String> {
         let key = RcgenKey::new(self)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = name(common_name);
+        params.distinguished_name = name(common_name)?;
         let request = params.serialize_request(&key).map_err(|error| key.failure(error))?;
         Ok(pem::write("CERTIFICATE REQUEST", request.der()).to_string())
     }
@@ -354,7 +354,7 @@ impl Profile {
         params.not_before = validity.not_before;
         params.not_after = validity.not_after;
         params.serial_number = Some(random_serial()?);
-        params.distinguished_name = name(common_name);
+        params.distinguished_name = name(common_name)?;
         params.use_authority_key_identifier_extension = true;
         params.key_identifier_method = KeyIdMethod::PreSpecified(key_id.clone());
         match self {
@@ -466,10 +466,23 @@ fn rcgen_algorithm(algorithm: SignatureAlgorithm) -> Option<&'static rcgen::Sign
     })
 }
 
-fn name(common_name: &str) -> DistinguishedName {
+/// `ub-common-name` of RFC 5280, appendix A.1, bounds it.
+fn name(common_name: &str) -> Result<DistinguishedName> {
+    let length = common_name.chars().count();
+    if !(1..=RegistrationId::MAX_COMMON_NAME_LENGTH).contains(&length)
+        || common_name.chars().any(char::is_control)
+    {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "{common_name:?} cannot be the common name of a certificate: it has {length} \
+                 characters; 1 to 64 are allowed, and no control characters"
+            ),
+        ));
+    }
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);
-    name
+    Ok(name)
 }
 
 /// The SHA-1 of the public key's bits (RFC 5280, section 4.2.1.2, method 1), as OpenSSL's `hash`.
