@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use dps_core::{
-    Error, ErrorKind,
+    Error, ErrorKind, RegistrationId,
     chain::{Authority, Certificate, Folder, Validity},
     key::KeyType,
 };
@@ -39,7 +39,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         issuer: RootIssuer,
         /// The stem of the new CA's file names, for a second intermediate
-        #[arg(long, default_value = Folder::INTERMEDIATE)]
+        #[arg(long, default_value = Folder::INTERMEDIATE, value_parser = stem)]
         stem: String,
     },
     /// Make device certificates below the intermediate, each with its key and full chain.
@@ -135,14 +135,14 @@ pub(crate) struct Common {
 #[derive(Args)]
 pub(crate) struct RootIssuer {
     /// The stem of the issuing CA's file names
-    #[arg(long, default_value = Folder::ROOT, value_name = "STEM")]
+    #[arg(long, default_value = Folder::ROOT, value_name = "STEM", value_parser = stem)]
     issuer: String,
 }
 
 #[derive(Args)]
 pub(crate) struct IntermediateIssuer {
     /// The stem of the issuing CA's file names
-    #[arg(long, default_value = Folder::INTERMEDIATE, value_name = "STEM")]
+    #[arg(long, default_value = Folder::INTERMEDIATE, value_name = "STEM", value_parser = stem)]
     issuer: String,
 }
 
@@ -262,6 +262,17 @@ fn report(output: &Output, made: &[(&Certificate, &Files)]) -> Result<(), Error>
         }));
     }
     output.json(&Value::Array(results))
+}
+
+/// What stands for a file name follows the rule of registration IDs, which allows no path.
+fn stem(text: &str) -> Result<String, String> {
+    match RegistrationId::parse(text) {
+        Ok(stem) => Ok(stem.to_string()),
+        Err(error) => {
+            let message = error.message();
+            Err(message.replacen("the registration ID", "the stem of file names", 1))
+        }
+    }
 }
 
 fn key_type(text: &str) -> Result<KeyType, String> {

@@ -22,10 +22,10 @@ Examples:
   dps doctor --cert chain.pem --key key.pem --register --id-scope 0ne00000A0A
   dps doctor --error '401002 CA certificate not found'")]
 pub(crate) struct Arguments {
-    /// The device's full chain, in PEM, DER or PKCS#12
+    /// The device's full chain, in PEM, DER or PKCS#12 (PFX)
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
-    /// The private key of the leaf certificate
+    /// The private key of the leaf certificate [default: the key in the PKCS#12 file]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The CA certificates that are verified in DPS

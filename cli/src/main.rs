@@ -113,6 +113,8 @@ fn fail(output: &Output, error: &Error) -> ExitCode {
     output.error(error);
     ExitCode::from(match error.kind() {
         dps_core::ErrorKind::InvalidArgument => USAGE,
+        // Nothing changes by itself for who asked for one ETag: the record must be looked at again.
+        dps_core::ErrorKind::PreconditionFailed => 1,
         _ if error.retryable() => TRY_LATER,
         _ => 1,
     })

@@ -32,6 +32,9 @@ impl Output {
 
     /// What went wrong, on standard error.
     pub(crate) fn error(&self, error: &Error) {
+        if nobody_reads(error) {
+            return;
+        }
         let text = if self.json {
             describe(error).to_string()
         } else {
@@ -58,7 +61,15 @@ impl Output {
 
 /// One line to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
-    writeln!(io::stdout(), "{text}").map_err(|error| io_error("standard output", &error))
+    writeln!(io::stdout(), "{text}")
+        .map_err(|error| io_error("standard output", &error).with_source(error))
+}
+
+/// Whether whoever read the results has had enough of them, as `head` has.
+fn nobody_reads(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    source.is_some_and(|source: &io::Error| source.kind() == io::ErrorKind::BrokenPipe)
+        && error.kind() == ErrorKind::FileNotWritable
 }
 
 /// One JSON document to standard output.

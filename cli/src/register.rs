@@ -28,6 +28,9 @@ const SYMMETRIC_KEY: &str = "DPS_SYMMETRIC_KEY";
   dps register --id-scope 0ne00000A0A --cert certs/device-01-full-chain.cert.pem \\
     --key private/device-01.key.pem --send 'Hello world'
 
+Example, with a PFX file that holds both:
+  dps register --id-scope 0ne00000A0A --cert device-01.pfx --passphrase-file device-01.pass
+
 Example, with a symmetric key:
   dps register --id-scope 0ne00000A0A --registration-id device-01 \\
     --symmetric-key-file device-01.key")]
@@ -35,10 +38,11 @@ pub(crate) struct Arguments {
     /// The ID scope of the DPS instance
     #[arg(long, value_name = "SCOPE")]
     id_scope: String,
-    /// The PEM file with the device's full certificate chain
-    #[arg(long, value_name = "FILE", requires = "key")]
+    /// The file with the device's full certificate chain, in PEM or DER; or the PKCS#12 (PFX) file
+    /// with the chain and its key
+    #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
-    /// The PEM file with the private key of the leaf certificate
+    /// The file with the private key of the leaf certificate [default: the key in the PKCS#12 file]
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// The file with the device's symmetric key in base64 [else, without --cert: the environment
@@ -113,8 +117,8 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
 
 impl Arguments {
     fn open(&self) -> Result<Identity, Error> {
-        if let (Some(cert), Some(key)) = (&self.cert, &self.key) {
-            return self.open_certificate(cert, key);
+        if let Some(cert) = &self.cert {
+            return self.open_certificate(cert);
         }
         let (file, credential): (_, fn(&str, &str) -> Credential) =
             match (&self.group_key_file, &self.symmetric_key_file) {
@@ -127,8 +131,8 @@ impl Arguments {
                 let key = env::var(SYMMETRIC_KEY).ok().filter(|key| !key.is_empty());
                 Zeroizing::new(key.ok_or_else(|| {
                     usage("nothing was given that the device could prove itself by").with_hint(
-                        "Give --cert and --key, --symmetric-key-file or --group-key-file, or set \
-                         DPS_SYMMETRIC_KEY.",
+                        "Give --cert and --key, --cert with a PFX file, --symmetric-key-file or \
+                         --group-key-file, or set DPS_SYMMETRIC_KEY.",
                     )
                 })?)
             }
@@ -144,9 +148,12 @@ impl Arguments {
     }
 
     /// Asks for a passphrase only where the key turns out to need one.
-    fn open_certificate(&self, cert: &Path, key: &Path) -> Result<Identity, Error> {
+    fn open_certificate(&self, cert: &Path) -> Result<Identity, Error> {
         let credential = || {
-            let credential = Credential::pem_files(cert, key);
+            let credential = match &self.key {
+                Some(key) => Credential::pem_files(cert, key),
+                None => Credential::pkcs12_file(cert),
+            };
             match &self.ca {
                 Some(ca) => credential.authorities_file(ca),
                 None => credential,
@@ -154,7 +161,8 @@ impl Arguments {
         };
         match credential().open() {
             Err(error) if error.kind() == ErrorKind::PassphraseRequired => {
-                let prompt = format!("Passphrase of {}: ", key.display());
+                let prompt =
+                    format!("Passphrase of {}: ", self.key.as_deref().unwrap_or(cert).display());
                 match self.passphrase.read_if_any(&prompt)? {
                     Some(passphrase) => credential().passphrase(passphrase).open(),
                     None => Err(error.with_hint("Give --passphrase-file or set DPS_PASSPHRASE.")),

@@ -144,6 +144,37 @@ fn the_openssl_chain_provisions_both_devices() {
     }
     assert_eq!(devices.as_array().unwrap().len(), 2);
 
+    // The C# sample's input: one file with the full chain and the key, under a passphrase.
+    let pfx = scratch.path().join("device-02.pfx");
+    openssl(&[
+        "pkcs12",
+        "-export",
+        "-in",
+        text(&folder.join("certs/device-02-full-chain.cert.pem")),
+        "-inkey",
+        text(&folder.join("private/device-02.key.pem")),
+        "-passout",
+        "pass:5678",
+        "-out",
+        text(&pfx),
+    ]);
+    let alone = ["register", "--id-scope", emulator.text("idScope"), "--cert", text(&pfx)];
+    let mut command = emulator.dps(&alone);
+    command.env("DPS_PASSPHRASE", "5678");
+    assert!(succeed(command).contains(&format!("{HUB}, deviceId: device-02")));
+    let locked = emulator.dps(&alone).output().unwrap();
+    let said = String::from_utf8_lossy(&locked.stderr).into_owned();
+    assert!(locked.status.code() == Some(1) && said.contains("DPS_PASSPHRASE_REQUIRED"), "{said}");
+    let mut command =
+        emulator.dps(&["doctor", "--register", "--id-scope", emulator.text("idScope")]);
+    command.args(["--cert", text(&pfx)]).env("DPS_PASSPHRASE", "5678");
+    assert!(succeed(command).contains("assigned to"));
+    // A PEM file alone has no key.
+    let chain = folder.join("certs/device-02-full-chain.cert.pem");
+    let output = emulator.dps(&alone[..4]).arg(&chain).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("3 certificates") && said.contains("private key too"), "{said}");
+
     // A difference of case alone is warned about, where the user sees it.
     let output = emulator.register(folder, "device-01", &["--registration-id", "DEVICE-01"]);
     assert!(output.status.success());
@@ -298,6 +329,19 @@ fn quickstart_ends_with_both_devices_telemetry_records_and_hub_devices() {
     {
         assert!(text.contains(words), "{words} in {text}");
     }
+}
+
+/// As `dps quickstart | head -1` does it.
+#[test]
+fn a_reader_that_leaves_ends_the_command_without_a_word() {
+    let mut command = dps(&["quickstart"]);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "Create an X.509 certificate chain\n");
+    let ended = process.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub use self::{
     authority::{Authority, SubjectKey, Validity},
     batch::{Batch, Outcome},
     certificate::{Certificate, Issues, PublicKeyType},
-    devices::{RegistrationIdRange, registration_ids_from_csv},
+    devices::{RegistrationIdRange, check_distinct, registration_ids_from_csv},
     folder::Folder,
     inspect::Inspection,
     request::CertificateRequest,
@@ -149,11 +149,32 @@ pub fn certificates_from_pem(bytes: &[u8]) -> Result<Vec<Certificate>> {
     read(bytes).map(|(certificates, _)| certificates)
 }
 
+/// Reads every certificate of a file in PEM, DER or PKCS#12, in the order of the file.
+pub fn certificates_from_file(
+    path: impl AsRef<Path>,
+    passphrase: Option<&Passphrase>,
+) -> Result<Vec<Certificate>> {
+    let path = path.as_ref();
+    let certificates = read_any(&pem::read(path)?, passphrase);
+    certificates
+        .map(|(certificates, _)| certificates)
+        .map_err(|error| error.in_context(path.display()))
+}
+
 /// The chain and the key of a PKCS#12 file.
 pub(crate) fn from_pkcs12(
     bytes: &[u8],
     passphrase: Option<&Passphrase>,
 ) -> Result<(CertificateChain, PrivateKey)> {
+    // One that is cut off is damaged, and nothing else.
+    let damaged = || Der::detect(bytes).is_none() && bytes.first() == Some(&0x30);
+    if Der::detect(bytes) != Some(Der::Pkcs12) && !damaged() {
+        return Err(Error::new(
+            ErrorKind::WrongFileContent,
+            format!("a PKCS#12 (PFX) file was expected, but this is {}", pem::describe(bytes)),
+        )
+        .with_hint("With PEM or DER, give the file of the private key too."));
+    }
     let mut contents = pkcs12::read(bytes, passphrase)?;
     let certificates = std::mem::take(&mut contents.certificates);
     Ok((order::order(certificates)?, contents.into_key()?))
@@ -165,7 +186,16 @@ pub(crate) fn read_any(
     passphrase: Option<&Passphrase>,
 ) -> Result<(Vec<Certificate>, Vec<String>)> {
     match Der::detect(bytes) {
-        Some(Der::Pkcs12) => Ok((pkcs12::read(bytes, passphrase)?.certificates, Vec::new())),
+        Some(Der::Pkcs12) => {
+            let certificates = pkcs12::read(bytes, passphrase)?.certificates;
+            if certificates.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::WrongFileContent,
+                    "the PKCS#12 file holds no certificate",
+                ));
+            }
+            Ok((certificates, Vec::new()))
+        }
         _ => read(bytes),
     }
 }
@@ -185,7 +215,12 @@ fn read(bytes: &[u8]) -> Result<(Vec<Certificate>, Vec<String>)> {
         ) {
             continue;
         }
-        let certificate = Certificate::from_der(&block.der)
+        let der = match block.label.as_str() {
+            // After the certificate openssl writes what it trusts it for.
+            "TRUSTED CERTIFICATE" => pem::first_element(&block.der),
+            _ => &block.der,
+        };
+        let certificate = Certificate::from_der(der)
             .map_err(|error| error.in_context(format_args!("PEM block {}", index + 1)))?;
         certificates.push(certificate);
     }

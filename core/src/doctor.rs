@@ -27,9 +27,10 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use self::offline::Reach;
@@ -49,6 +50,9 @@ use crate::{
     signer::Signer,
 };
 
+/// Whoever waits for a diagnosis wants to know sooner than a device that has to get through.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 /// Examines a device's credential and what surrounds it.
 ///
 /// Give what there is; what is not given is not examined.
@@ -64,8 +68,9 @@ pub struct Doctor {
     id_scope: Option<String>,
     host: String,
     connect_to: Option<String>,
-    roots: Option<PathBuf>,
+    roots: Option<Input>,
     clock: Option<SystemTime>,
+    deadline: Duration,
 }
 
 impl Default for Doctor {
@@ -91,10 +96,12 @@ impl Doctor {
             connect_to: None,
             roots: None,
             clock: None,
+            deadline: DEADLINE,
         }
     }
 
-    /// The file with the device's chain: PEM, DER or PKCS#12.
+    /// The file with the device's chain: PEM, DER or PKCS#12. Of a PKCS#12 file the private key is
+    /// taken too, unless another is given.
     pub fn certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.chain = Some(Input::File(path.into()));
         self
@@ -192,13 +199,26 @@ impl Doctor {
 
     /// The file with the roots that the server's certificate must lead to.
     pub fn roots_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.roots = Some(path.into());
+        self.roots = Some(Input::File(path.into()));
+        self
+    }
+
+    /// As [`roots_file`](Self::roots_file), from memory.
+    pub fn roots(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.roots = Some(Input::memory("the trust roots", bytes));
         self
     }
 
     /// The time to judge by, where it is not this device's clock.
     pub fn clock(mut self, now: SystemTime) -> Self {
         self.clock = Some(now);
+        self
+    }
+
+    /// The longest that [`wire`](Self::wire) and [`service`](Self::service) may take, where it is
+    /// not a minute. What has not answered by then is reported as a finding.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
         self
     }
 
@@ -231,17 +251,22 @@ impl Doctor {
 
     /// As [`offline`](Self::offline), and then looks up the host, connects to ports 8883 and 443,
     /// performs the TLS handshake and the WebSocket upgrade, and compares the clocks.
+    ///
+    /// Ends within the [`deadline`](Self::deadline); dropping the future ends it at once.
     pub async fn wire(&self) -> Result<Report> {
+        let limit = Limit::new(self.deadline);
         let mut examined = offline::examine(self, Reach::Network)?;
-        wire::examine(self, &mut examined).await?;
+        wire::examine(self, &mut examined, limit).await?;
         Ok(examined.report)
     }
 
     /// As [`wire`](Self::wire), and then registers the device.
     pub async fn service(&self) -> Result<Report> {
+        let limit = Limit::new(self.deadline);
         let mut examined = offline::examine(self, Reach::Network)?;
-        if wire::examine(self, &mut examined).await? {
-            service::examine(self, &mut examined).await?;
+        service::can_run(self, &examined)?;
+        if wire::examine(self, &mut examined, limit).await? {
+            service::examine(self, &mut examined, limit).await?;
         }
         Ok(examined.report)
     }
@@ -257,6 +282,20 @@ impl fmt::Debug for Doctor {
             .field("host", &self.host)
             .field("id_scope", &self.id_scope)
             .finish_non_exhaustive()
+    }
+}
+
+/// When one examination ends; `None` where that is further away than a clock can count.
+#[derive(Clone, Copy)]
+struct Limit(Option<Instant>);
+
+impl Limit {
+    fn new(span: Duration) -> Self {
+        Self(Instant::now().checked_add(span))
+    }
+
+    fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
 }
 

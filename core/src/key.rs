@@ -2,7 +2,7 @@
 
 mod proc_type;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
@@ -166,6 +166,13 @@ impl PrivateKey {
         })
     }
 
+    /// As [`from_pem`](Self::from_pem), from a file, which the error names.
+    pub fn from_file(path: impl AsRef<Path>, passphrase: Option<&Passphrase>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::from_pem(&pem::read(path)?, passphrase)
+            .map_err(|error| error.in_context(path.display()))
+    }
+
     /// Reads a key in DER: PKCS#8, PKCS#1 or SEC1.
     pub fn from_der(der: &[u8]) -> Result<Self> {
         if PrivateKeyInfoRef::try_from(der).is_ok() {
@@ -260,14 +267,11 @@ impl PrivateKey {
         const MAX_SCRYPT_MEMORY: u64 = 1 << 30;
         const MAX_SCRYPT_LANES: u16 = 16;
 
-        let old_scheme = || {
-            unsupported("a key encrypted by PKCS#5 v1 or PKCS#12 encryption")
-                .with_hint("Convert it: openssl pkcs8 -in OLD -topk8 -v2 aes256 -out NEW.")
-        };
+        let old_scheme = || unsupported_encryption("PKCS#5 v1 or PKCS#12 encryption");
         let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| old_scheme())?;
         let parameters = info.encryption_algorithm.pbes2().ok_or_else(old_scheme)?;
         if parameters.kdf.pbkdf2().is_some_and(|kdf| kdf.iteration_count > MAX_ITERATIONS) {
-            return Err(unsupported("a key encrypted with over 10 million PBKDF2 iterations"));
+            return Err(unsupported_encryption("over 10 million PBKDF2 iterations"));
         }
         if parameters.kdf.scrypt().is_some_and(|kdf| {
             let memory = kdf
@@ -277,7 +281,7 @@ impl PrivateKey {
             memory.is_none_or(|memory| memory > MAX_SCRYPT_MEMORY)
                 || kdf.parallelization > MAX_SCRYPT_LANES
         }) {
-            return Err(unsupported("a key encrypted with scrypt over 1 GiB or 16 lanes"));
+            return Err(unsupported_encryption("scrypt over 1 GiB or 16 lanes"));
         }
         let passphrase = passphrase.ok_or_else(passphrase_required)?;
         let plain = info.decrypt(passphrase.as_bytes()).map_err(|_| passphrase_wrong())?;
@@ -377,6 +381,18 @@ fn unsupported(what: &str) -> Error {
         ErrorKind::KeyUnsupported,
         format!("{what} is not supported; RSA of 2048 bits and more, EC P-256 and EC P-384 are"),
     )
+}
+
+/// A key that may be a good one, under an encryption that is not read.
+fn unsupported_encryption(what: &str) -> Error {
+    Error::new(
+        ErrorKind::KeyUnsupported,
+        format!(
+            "the private key is encrypted with {what}, which is not supported; PBES2 with PBKDF2 \
+             or scrypt is"
+        ),
+    )
+    .with_hint("Convert it: openssl pkcs8 -in OLD -topk8 -v2 aes256 -out NEW.")
 }
 
 /// Whether the bytes are one SEQUENCE and nothing else, as every key is.

@@ -2,7 +2,12 @@
 
 mod pasted;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -47,6 +52,8 @@ impl fmt::Display for Damage {
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Damage> {
     let (text, pasted) = pasted::clean(bytes);
     let mut blocks = Vec::new();
+    // One for all blocks, sized in advance: a reallocation would leave a copy of a key behind.
+    let mut body = Zeroizing::new(String::with_capacity(text.len()));
     let mut lines = text.lines().enumerate();
     while let Some((index, line)) = lines.next() {
         let Some(label) = boundary(line, "-----BEGIN ") else {
@@ -66,7 +73,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Damage> {
             line: index + 1,
             reason,
         };
-        let mut body = Zeroizing::new(String::new());
+        body.clear();
         let (mut encrypted, mut dek_info) = (false, None);
         loop {
             let Some((_, line)) = lines.next() else {
@@ -91,14 +98,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Damage> {
             }
             body.extend(line.chars().filter(|c| !c.is_whitespace()));
         }
-        let der =
-            STANDARD.decode(body.as_bytes()).map_err(|_| damage("its base64 is not valid"))?;
+        // Wiped where the end of it turns out to be damaged, too.
+        let mut der = Zeroizing::new(Vec::new());
+        STANDARD
+            .decode_vec(body.as_bytes(), &mut der)
+            .map_err(|_| damage("its base64 is not valid"))?;
         if der.is_empty() {
             return Err(damage("it is empty"));
         }
         let label = label.to_owned();
         let dek_info = encrypted.then(|| dek_info.unwrap_or_default());
-        blocks.push(Block { label, der: Zeroizing::new(der), dek_info });
+        blocks.push(Block { label, der, dek_info });
     }
     Ok(Parsed { blocks, pasted })
 }
@@ -148,22 +158,52 @@ pub(crate) fn describe(bytes: &[u8]) -> String {
             }
         }
         Ok(Parsed { blocks, .. }) => {
-            let labels: Vec<_> = blocks.iter().map(|block| describe_label(&block.label)).collect();
-            labels.join(" and ")
+            let mut counted = Vec::<(&str, usize)>::new();
+            for block in &blocks {
+                match counted.iter_mut().find(|(label, _)| *label == block.label) {
+                    Some((_, count)) => *count += 1,
+                    None => counted.push((&block.label, 1)),
+                }
+            }
+            let kinds: Vec<_> =
+                counted.iter().map(|(label, count)| describe_blocks(label, *count)).collect();
+            kinds.join(" and ")
         }
     }
 }
 
 /// Reads a file that belongs to a credential.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+    // A system's whole store of roots has a tenth of it; a device such as /dev/zero has no end.
+    const LARGEST: u64 = 16 << 20;
+
+    let read = || {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len().min(LARGEST);
+        // Sized in advance: a reallocation would leave a copy of a key behind.
+        let size = usize::try_from(size).unwrap_or_default() + 1;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(size));
+        file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error: io::Error| {
         let message = format!("{}: {}", path.display(), io_reason(&error));
         Error::new(ErrorKind::FileNotReadable, message).with_source(error)
-    })
+    })?;
+    match u64::try_from(bytes.len()) {
+        Ok(0..=LARGEST) => Ok(bytes),
+        _ => Err(Error::new(
+            ErrorKind::FileNotReadable,
+            format!(
+                "{}: it is larger than 16 MiB, as no certificate and no key is",
+                path.display()
+            ),
+        )),
+    }
 }
 
 /// The reason of an I/O error without "(os error 2)".
-pub(crate) fn io_reason(error: &std::io::Error) -> String {
+pub(crate) fn io_reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -209,6 +249,13 @@ impl Der {
     }
 }
 
+/// The first of the DER values that follow each other; all of it, where there is none.
+pub(crate) fn first_element(der: &[u8]) -> &[u8] {
+    use x509_parser::asn1_rs::{Any, FromDer};
+
+    Any::from_der(der).map_or(der, |(rest, _)| &der[..der.len() - rest.len()])
+}
+
 fn describe_der(bytes: &[u8]) -> Option<&'static str> {
     Der::detect(bytes).map(|der| match der {
         Der::Certificate => "a DER certificate",
@@ -220,14 +267,19 @@ fn describe_der(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn describe_label(label: &str) -> String {
-    match label {
-        "CERTIFICATE" => "a certificate".into(),
-        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => "a certificate request".into(),
-        "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => "a private key".into(),
-        "ENCRYPTED PRIVATE KEY" => "an encrypted private key".into(),
-        "PUBLIC KEY" | "RSA PUBLIC KEY" => "a public key".into(),
-        other => format!("a PEM block \"{other}\""),
+fn describe_blocks(label: &str, count: usize) -> String {
+    let (article, kind) = match label {
+        "CERTIFICATE" => ("a", "certificate"),
+        "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => ("a", "certificate request"),
+        "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => ("a", "private key"),
+        "ENCRYPTED PRIVATE KEY" => ("an", "encrypted private key"),
+        "PUBLIC KEY" | "RSA PUBLIC KEY" => ("a", "public key"),
+        other if count == 1 => return format!("a PEM block \"{other}\""),
+        other => return format!("{count} PEM blocks \"{other}\""),
+    };
+    match count {
+        1 => format!("{article} {kind}"),
+        count => format!("{count} {kind}s"),
     }
 }
 

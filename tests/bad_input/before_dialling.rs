@@ -237,7 +237,7 @@ fn a_file_that_is_something_else_is_said_to_be_that() {
     let request = fs::read(request).unwrap();
 
     for (bytes, what) in [
-        (chain.as_bytes(), "a certificate"),
+        (chain.as_bytes(), "3 certificates"),
         (b"", "an empty file"),
         (b"\0\x01\x02\xff", "a binary file"),
         (b"hello", "a text without any PEM block"),

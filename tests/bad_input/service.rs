@@ -98,7 +98,7 @@ async fn no_linked_hub_is_not_the_certificates_fault() {
     let cloud = Cloud::start_with(Emulator::builder().retry_after(0).no_hubs()).await;
     cloud.enroll(&hierarchy, true, "enabled").await;
     let error = error_of(&cloud, &hierarchy).await;
-    let words = ["certificate is fine", "link an IoT hub", "400208"];
+    let words = ["certificate is fine", "Link an IoT hub", "400208"];
     assert_error(&error, ErrorKind::AllocationFailed, &words);
     cloud.stop().await;
 }

@@ -1,14 +1,17 @@
 //! Every form in which a chain or a key is kept: what openssl writes is read, what is written is
 //! read by openssl, and the tutorial's `sed` steps give the same bytes.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::SystemTime};
 
 use dps_core::{
     CertificateChain, Credential, ErrorKind, Identity,
-    chain::{c_string, java_string},
+    chain::{Inspection, c_string, certificates_from_file, java_string},
     key::{Passphrase, PrivateKey},
 };
 use dps_tests::{openssl, text, tutorial_certificate, tutorial_folder, tutorial_key};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 
 use crate::{INTERMEDIATE, ROOT};
 
@@ -148,6 +151,46 @@ fn a_certificate_in_der_is_a_chain_of_one() {
     assert_eq!(identity.chain().unwrap().leaf().common_name(), Some("device-01"));
     // What is written as DER is what openssl wrote.
     assert_eq!(identity.chain().unwrap().leaf().der(), fs::read(&out).unwrap());
+}
+
+#[test]
+fn what_openssl_calls_a_trusted_certificate_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("trusted.pem");
+    let source = tutorial_certificate(ROOT);
+    let mut arguments = vec!["x509", "-in", text(&source), "-trustout", "-out", text(&out)];
+    arguments.extend(["-addtrust", "clientAuth", "-setalias", "the root"]);
+    openssl(&arguments);
+    assert!(fs::read_to_string(&out).unwrap().contains("BEGIN TRUSTED CERTIFICATE"));
+    let trusted = certificates_from_file(&out, None).unwrap();
+    assert_eq!(trusted, certificates_from_file(&source, None).unwrap());
+}
+
+#[test]
+fn two_cas_that_certify_each_other_are_shown() {
+    let [a, b] = ["A", "B"].map(|name| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params, KeyPair::generate().unwrap())
+    });
+    let certify = |subject: &(CertificateParams, KeyPair),
+                   issuer: &(CertificateParams, KeyPair)| {
+        let issuer = Issuer::from_params(&issuer.0, &issuer.1);
+        subject.0.signed_by(&subject.1, &issuer).unwrap().pem()
+    };
+    let both = certify(&a, &b) + &certify(&b, &a);
+    let tree = Inspection::new(both.as_bytes(), None, SystemTime::now()).unwrap().to_string();
+    assert!(tree.starts_with("CN=A\n") && tree.contains("\n└─ CN=B\n"), "{tree}");
+}
+
+#[test]
+fn more_certificates_than_a_chain_or_a_store_has_are_not_compared_with_each_other() {
+    let root = fs::read_to_string(tutorial_certificate(ROOT)).unwrap();
+    let error = Inspection::new(root.repeat(301).as_bytes(), None, SystemTime::now()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WrongFileContent);
+    assert!(error.message().contains("301 certificates"), "{error}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Chains and keys against the openssl command, both ways, and the tutorial's own chain.
 
 mod forms;
-mod parsers;
 
 use std::{fs, sync::Arc};
 

@@ -89,7 +89,7 @@ impl Generator {
     }
 
     pub(crate) fn sound(&self) -> Generated {
-        self.make(&mut Rng::with_seed(0), Vec::new())
+        self.make(0, &mut Rng::with_seed(0), Vec::new())
     }
 
     pub(crate) fn chain(&self, seed: u64) -> Generated {
@@ -97,10 +97,11 @@ impl Generator {
         let count = [0, 1, 1, 1, 1, 2][rng.usize(..6)];
         let mutations = (0..count).map(|_| Mutation::ALL[rng.usize(..Mutation::ALL.len())]);
         let mutations = mutations.collect();
-        self.make(&mut rng, mutations)
+        self.make(seed, &mut rng, mutations)
     }
 
-    fn make(&self, rng: &mut Rng, mutations: Vec<Mutation>) -> Generated {
+    /// The names of the CAs are its own, so that one process can judge many chains at once.
+    fn make(&self, seed: u64, rng: &mut Rng, mutations: Vec<Mutation>) -> Generated {
         let has = |mutation: Mutation| mutations.contains(&mutation);
         let depth = rng.usize(1..=4);
         let now = OffsetDateTime::now_utc();
@@ -113,9 +114,9 @@ impl Generator {
         let mut params: Vec<CertificateParams> = (0..=depth)
             .map(|level| {
                 let name = match level {
-                    0 => "Root".to_owned(),
+                    0 => format!("Root of {seed}"),
                     level if level == depth => "device-01".to_owned(),
-                    level => format!("Intermediate {level}"),
+                    level => format!("Intermediate {level} of {seed}"),
                 };
                 let mut params = CertificateParams::default();
                 params.distinguished_name = rcgen::DistinguishedName::new();
@@ -222,7 +223,7 @@ impl Generator {
             presented.insert(0, leaf.clone());
         }
         if has(Mutation::Stranger) {
-            presented.push(self.stranger(keys[depth + 1]));
+            presented.push(self.stranger(seed, keys[depth + 1]));
         }
         if has(Mutation::Twice) {
             presented.push(presented[rng.usize(..presented.len())].clone());
@@ -231,7 +232,7 @@ impl Generator {
             rng.shuffle(&mut presented);
         }
         let trusted = if has(Mutation::OtherRoot) {
-            vec![self.stranger(keys[depth + 1])]
+            vec![self.stranger(seed, keys[depth + 1])]
         } else if has(Mutation::TrustTheIntermediate) && depth > 1 {
             vec![made[rng.usize(1..depth)].clone()]
         } else {
@@ -242,10 +243,10 @@ impl Generator {
     }
 
     /// A root that has nothing to do with the chain.
-    fn stranger(&self, key: usize) -> Certificate {
+    fn stranger(&self, seed: u64, key: usize) -> Certificate {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "Somebody Else");
+        params.distinguished_name.push(DnType::CommonName, format!("Somebody Else {seed}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         params.not_after = OffsetDateTime::now_utc() + Duration::days(30);

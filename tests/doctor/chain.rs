@@ -81,6 +81,10 @@ fn a_file_that_holds_no_certificates() {
         Check::ChainUnreadable,
         &["nowhere.pem", "No such file"],
     );
+    // It has no end.
+    let broken = Doctor::new().certificate_file("/dev/zero");
+    let words = ["/dev/zero", "larger than 16 MiB"];
+    crate::assert_only(&broken.offline().unwrap(), Check::ChainUnreadable, &words);
 }
 
 #[test]
@@ -166,6 +170,10 @@ fn a_leaf_alone() {
         Check::LeafAlone,
         &["would not be sent", "CN=device-01"],
     );
+    // Which is right where that very certificate is enrolled.
+    let alone = Doctor::new().certificate(device.certificate.to_pem()).key(device.key_pem());
+    let enrolled = alone.individual_certificate(device.certificate.to_pem());
+    assert_nothing(&enrolled.offline().unwrap());
 }
 
 #[test]

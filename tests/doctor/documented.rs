@@ -46,3 +46,14 @@ fn every_check_is_raised_by_a_test() {
         Check::ALL.iter().filter(|check| !tests.contains(&format!("Check::{check:?}"))).collect();
     assert!(untested.is_empty(), "{untested:?}");
 }
+
+#[test]
+fn the_guide_links_to_findings_that_exist() {
+    const GUIDE: &str = include_str!("../../docs/guide.md");
+    let links: Vec<_> = GUIDE.split("findings/README.md#").skip(1).collect();
+    assert!(links.len() > 8);
+    for link in links {
+        let id = link.split(')').next().unwrap().to_uppercase();
+        assert!(PAGE.contains(&format!("\n## {id}\n")), "{id}");
+    }
+}

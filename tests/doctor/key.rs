@@ -26,7 +26,7 @@ fn a_key_file_that_holds_something_else() {
     let (hierarchy, device) = world();
     let repaired = || with_key(&hierarchy, &device, &device.key_pem());
     let chain = hierarchy.full_chain(&device);
-    for (wrong, word) in [("hello", "a text without"), (&chain, "a certificate"), ("", "empty")] {
+    for (wrong, word) in [("hello", "a text without"), (&chain, "3 certificates"), ("", "empty")] {
         assert_offline(
             with_key(&hierarchy, &device, wrong),
             repaired(),
@@ -78,6 +78,33 @@ fn an_encrypted_key() {
     let doctor = || Doctor::new().certificate(pfx.to_vec());
     let repaired = || doctor().passphrase(Passphrase::new("1234"));
     assert_offline(doctor(), repaired(), Check::PassphraseMissing, &["PKCS#12"]);
+    let wrong = doctor().passphrase(Passphrase::new("4321"));
+    assert_offline(wrong, repaired(), Check::PassphraseWrong, &["MAC"]);
+}
+
+#[test]
+fn a_pkcs12_file_that_lacks_a_half_or_its_mac() {
+    let (hierarchy, device) = world();
+    let folder = tempfile::tempdir().unwrap();
+    let [chain, key, pfx] = ["chain", "key", "pfx"].map(|name| folder.path().join(name));
+    std::fs::write(&chain, hierarchy.full_chain(&device)).unwrap();
+    std::fs::write(&key, device.key_pem()).unwrap();
+    let export = |extra: &[&str]| {
+        let mut arguments = vec!["pkcs12", "-export", "-passout", "pass:1234", "-out", text(&pfx)];
+        arguments.extend(extra);
+        openssl(&arguments);
+        let pfx = std::fs::read(&pfx).unwrap();
+        Doctor::new().certificate(pfx).passphrase(Passphrase::new("1234"))
+    };
+    let (chain, key) = (text(&chain), text(&key));
+    let repaired = || export(&["-in", chain, "-inkey", key]);
+    for (extra, check, word) in [
+        (&["-in", chain, "-nokeys"][..], Check::KeyWrongContent, "no private key"),
+        (&["-in", key, "-inkey", key, "-nocerts"], Check::ChainUnreadable, "no certificate"),
+        (&["-in", chain, "-inkey", key, "-nomac"], Check::ChainUnreadable, "no MAC"),
+    ] {
+        assert_offline(export(extra), repaired(), check, &["PKCS#12", word]);
+    }
 }
 
 #[test]

@@ -3,16 +3,18 @@
 use std::time::{Duration, SystemTime};
 
 use dps_core::{
-    Credential,
+    Assignment, Credential, Error, ErrorKind,
     chain::Validity,
     doctor::{Check, Doctor, decode},
     key::KeyType,
+    transport::Network,
 };
-use dps_emulator::Emulator;
+use dps_emulator::{Emulator, Faults};
 use dps_tests::{
     Device, Hierarchy,
     cloud::{Cloud, group},
 };
+use serde_json::json;
 
 use crate::{assert_nothing, assert_only};
 
@@ -37,11 +39,24 @@ fn errors_that_users_have_are_decoded() {
             Check::AllocationRejected,
             "function",
         ),
-        ("400208 no hub", Check::NoHub, "link an IoT hub"),
+        ("400208 no hub", Check::NoHub, "Link an IoT hub"),
         ("429001 Operations are being throttled", Check::Throttled, "later"),
         ("500001 Internal error", Check::ServiceFault, "later"),
         ("hub refused the connection (CONNACK 5)", Check::HubRefused, "Register the device again"),
         ("something new", Check::UnknownRefusal, "tracking ID"),
+        // The digits of a tracking ID are no numbers of the service's.
+        (
+            "trackingId 450123f5-0451-4c1d-8429-500001000451: 404201",
+            Check::EnrollmentNotFound,
+            "no enrollment",
+        ),
+        // Errors of this SDK, by their names.
+        ("register: given up [DPS_SERVICE_FAULT]", Check::ServiceFault, "later"),
+        ("[DPS_CERTIFICATE_EXPIRED]", Check::Expired, "dps chain renew"),
+        ("given up after 500.0 s [DPS_REQUEST_TIMEOUT]", Check::NoAnswer, "dps doctor --wire"),
+        ("[DPS_HOST_NOT_FOUND]", Check::HostNotFound, "DNS"),
+        ("[DPS_PASSPHRASE_REQUIRED]", Check::PassphraseMissing, "--passphrase-file"),
+        ("[DPS_PROTOCOL_VIOLATION]", Check::AnswerUnknown, "dps doctor --wire"),
     ] {
         assert_only(&decode(text), check, &[word]);
     }
@@ -113,8 +128,122 @@ async fn each_refusal_of_a_registration_is_explained() {
     let cloud = Cloud::start_with(Emulator::builder().retry_after(0).no_hubs()).await;
     cloud.enroll(&hierarchy, true, "enabled").await;
     let report = doctor(&cloud, &folder, &hierarchy, &device).service().await.unwrap();
-    assert_only(&report, Check::NoHub, &["link an IoT hub"]);
+    assert_only(&report, Check::NoHub, &["Link an IoT hub"]);
     cloud.stop().await;
+}
+
+/// What the service says, and nothing else is wrong: each is raised alone, and once the service
+/// says it no more, nothing is found.
+#[tokio::test]
+async fn whatever_the_service_answers_is_told_apart() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let device = hierarchy.device("device-01");
+    let folder = tempfile::tempdir().unwrap();
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let status = |code: u16, error_code: u32, message: &str| json!({ "status": { "code": code, "errorCode": error_code, "message": message } });
+    for (step, action, check, word) in [
+        (
+            "register",
+            status(400, 400_004, "Invalid RegistrationId."),
+            Check::RegistrationIdRefused,
+            "naming rule",
+        ),
+        (
+            "register",
+            status(404, 404_201, "Enrollment not found."),
+            Check::EnrollmentNotFound,
+            "0ne",
+        ),
+        (
+            "poll",
+            status(401, 401_002, "IotHubUnauthorizedAccess"),
+            Check::HubLinkBroken,
+            "certificate is fine",
+        ),
+        (
+            "poll",
+            status(400, 400_207, "Custom allocation failed with status code: 400"),
+            Check::AllocationRejected,
+            "function's own log",
+        ),
+        ("register", status(418, 418_001, "I am a teapot."), Check::UnknownRefusal, "tracking ID"),
+        ("register", status(429, 429_001, "Throttled."), Check::Throttled, "later"),
+        ("register", status(500, 500_001, "Oops."), Check::ServiceFault, "later"),
+        ("register", json!({ "drop": true }), Check::NoAnswer, "did not answer"),
+        ("register", json!({ "body": "{" }), Check::AnswerUnknown, "not"),
+        (
+            "poll",
+            json!({ "registrationStatus": "pondering" }),
+            Check::AnswerUnknown,
+            "\"pondering\"",
+        ),
+        ("connect", json!({ "refuse": 5 }), Check::Unauthorized, "ID scope"),
+    ] {
+        let rule = json!({ "step": step, "times": 0, "action": action });
+        let examine = || async {
+            let doctor = doctor(&cloud, &folder, &hierarchy, &device);
+            doctor.deadline(Duration::from_secs(4)).service().await.unwrap()
+        };
+        cloud.emulator().faults().add(Faults::from_json(&rule.to_string()).unwrap());
+        assert_only(&examine().await, check, &[word]);
+        cloud.emulator().faults().clear();
+        assert_nothing(&examine().await);
+    }
+    cloud.stop().await;
+}
+
+/// The hub keeps the thumbprint of the certificate that the device was registered with.
+#[tokio::test]
+async fn the_words_of_a_hub_after_a_renewal() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let (old, new) = (hierarchy.device("device-01"), hierarchy.device("device-01"));
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let assignment = cloud.register(&hierarchy, &old).await.unwrap();
+    let renewed = Credential::pem(hierarchy.full_chain(&new), new.key_pem()).open().unwrap();
+    let refused = assignment.connect(&renewed).await.unwrap_err();
+    assert_only(&decode(&refused.to_string()), Check::HubRefused, &["Register the device again"]);
+    // Which repairs it.
+    let assignment = cloud.register(&hierarchy, &new).await.unwrap();
+    let hub = assignment.connect(&renewed).await.unwrap();
+    hub.close(Duration::from_secs(10)).await.unwrap();
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn without_what_a_registration_needs_nothing_is_dialled() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let device = hierarchy.device("device-01");
+    let cloud = Cloud::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let roots = folder.path().join("roots.pem");
+    std::fs::write(&roots, cloud.emulator().root_pem()).unwrap();
+    let chain = || Doctor::new().certificate(hierarchy.full_chain(&device)).roots_file(&roots);
+    for (doctor, word) in [
+        (chain().key(device.key_pem()), "ID scope"),
+        (chain().id_scope("0ne00000A0A"), "private key"),
+        // A warning is no reason not to say so.
+        (chain().certificate(device.certificate.to_pem()).id_scope("0ne00000A0A"), "private key"),
+    ] {
+        let doctor = doctor.connect_to(cloud.emulator().connect_to());
+        let error = doctor.service().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.message().contains(word), "{error}");
+    }
+    assert!(cloud.emulator().recorded().is_empty());
+    cloud.stop().await;
+}
+
+/// A network on which nobody listens.
+fn nowhere() -> Network {
+    Network::default().connect_to("127.0.0.1:1")
+}
+
+#[track_caller]
+fn assert_hint(registered: &Result<Assignment, Error>, check: Check) {
+    let Err(error) = registered else { panic!("{check:?}: it registered") };
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.starts_with(&format!("{}: ", check.id())), "{check:?}: {error}");
+    assert!(hint.len() > 20, "{error}");
 }
 
 #[tokio::test]
@@ -135,11 +264,29 @@ async fn the_error_of_a_failed_registration_carries_its_finding_as_hint() {
         (cloud.client(&whole()).registration_id("device-02"), Check::RegistrationIdDiffers),
         (cloud.client(&whole()).host("https://example.com"), Check::HostInvalid),
         (cloud.client(&whole()).host("dps.example.com"), Check::ServerCertificateInvalid),
+        (cloud.client(&whole()).registration_id("a b"), Check::NoRegistrationId),
+        (cloud.client(&whole()).port(1).network(nowhere()), Check::MqttPortClosed),
     ] {
-        let error = client.register().await.unwrap_err();
-        let hint = error.hint().unwrap_or_default();
-        assert!(hint.starts_with(&format!("{}: ", check.id())), "{error}");
-        assert!(hint.len() > 20, "{error}");
+        assert_hint(&client.deadline(Duration::from_secs(1)).register().await, check);
+    }
+    for (step, action, check) in [
+        ("connect", json!({ "refuse": 3 }), Check::ServiceFault),
+        ("connect", json!({ "refuse": 2 }), Check::UnknownRefusal),
+        ("connect", json!({ "refuse": 5 }), Check::Unauthorized),
+        ("subscribe", json!({ "drop": true }), Check::NoAnswer),
+        ("register", json!({ "cut": "before" }), Check::NoAnswer),
+        ("register", json!({ "status": { "code": 429 } }), Check::Throttled),
+        ("register", json!({ "status": { "code": 403 } }), Check::UnknownRefusal),
+        ("register", json!({ "body": "{" }), Check::AnswerUnknown),
+        ("poll", json!({ "registrationStatus": "disabled" }), Check::EnrollmentDisabled),
+        ("poll", json!({ "registrationStatus": "failed" }), Check::HubLinkBroken),
+        ("poll", json!({ "wrongRid": true }), Check::AnswerUnknown),
+    ] {
+        let rule = json!({ "step": step, "times": 0, "action": action });
+        cloud.emulator().faults().add(Faults::from_json(&rule.to_string()).unwrap());
+        let client = cloud.client(&whole()).deadline(Duration::from_secs(1));
+        assert_hint(&client.register().await, check);
+        cloud.emulator().faults().clear();
     }
     cloud.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use dps_core::{
@@ -78,7 +78,8 @@ async fn names_ports_and_clocks() {
 
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let closed = world.doctor(free.to_string(), cloud.emulator().root_pem());
-    assert_only(&closed.wire().await.unwrap(), Check::MqttPortClosed, &["8883", "refused"]);
+    let words = ["8883", "refused", "443 cannot be reached either"];
+    assert_only(&closed.wire().await.unwrap(), Check::MqttPortClosed, &words);
 
     let hour = Duration::from_secs(3600);
     let skewed = world.doctor_of(&cloud).clock(SystemTime::now() + hour);
@@ -107,6 +108,30 @@ async fn a_port_443_that_is_closed_while_8883_is_open() {
     let doctor = world.doctor(address.to_string(), cloud.emulator().root_pem());
     let report = doctor.wire().await.unwrap();
     assert_only(&report, Check::HttpsPortClosed, &["443", "refused"]);
+    relay.await.unwrap();
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_8883_that_never_answers_while_443_is_open() {
+    let world = World::new();
+    let cloud = Cloud::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let target = cloud.emulator().connect_to();
+    let relay = tokio::spawn(async move {
+        // The first connection is that to 8883, and is held in silence.
+        let (_silent, _) = listener.accept().await.unwrap();
+        let (mut device, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(target).await.unwrap();
+        let _ = copy_bidirectional(&mut device, &mut server).await;
+    });
+    let doctor = world.doctor(address.to_string(), cloud.emulator().root_pem());
+    let start = Instant::now();
+    let report = doctor.deadline(Duration::from_secs(4)).wire().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4), "the deadline holds");
+    let words = ["8883 did not answer within 2.0s", "443 is open"];
+    assert_only(&report, Check::MqttPortClosed, &words);
     relay.await.unwrap();
     cloud.stop().await;
 }
@@ -157,7 +182,14 @@ fn trust_roots_that_azure_does_not_use() {
         doctor(&root("DigiCert Global Root G2"), "one.pem"),
         doctor(&needed, "both.pem"),
         Check::TrustIncomplete,
-        &["lack Microsoft RSA Root Certificate Authority 2017"],
+        &["Microsoft RSA Root Certificate Authority 2017 is not among", "one.pem"],
+    );
+    let none = Doctor::new().certificate(world.hierarchy.full_chain(&world.device));
+    assert_offline(
+        none.roots(world.hierarchy.root.certificate().to_pem()),
+        doctor(&needed, "both.pem"),
+        Check::TrustIncomplete,
+        &["the trust roots", "Microsoft RSA Root Certificate Authority 2017 are not among"],
     );
     assert_offline(
         doctor(&(root("Baltimore CyberTrust Root") + &needed), "old.pem"),

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use dps_core::{
     Error, ErrorKind, RegistrationId,
-    chain::{Batch, Outcome, RegistrationIdRange, registration_ids_from_csv},
+    chain::{Batch, Outcome, RegistrationIdRange, check_distinct, registration_ids_from_csv},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -57,6 +57,7 @@ fn listed(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     let ids: Result<Vec<_>, _> =
         arguments.registration_ids.iter().map(|id| RegistrationId::parse_common_name(id)).collect();
     let ids = ids?;
+    check_distinct(&ids)?;
     for id in &ids {
         maker.device_files(id.as_str())?;
     }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use dps_core::{
-    Error, RegistrationId,
-    chain::{Authority, Certificate, Folder, SubjectKey, Validity, certificates_from_pem},
+    Error, ErrorKind, RegistrationId,
+    chain::{Authority, Certificate, Folder, SubjectKey, Validity},
     key::{KeyType, Passphrase, PrivateKey},
 };
 use indicatif::ProgressBar;
 
-use super::{Common, read_file};
+use super::Common;
 
 /// Makes keys and certificates and writes them under the tutorial's names.
 pub(crate) struct Maker {
@@ -145,15 +145,16 @@ impl Maker {
 
     /// A CA of the folder, with its key.
     pub(super) fn issuer(&self, stem: &str, passphrase: &Passphrase) -> Result<Authority, Error> {
-        let read = |path: &Path| {
-            read_file(path).map_err(|error| {
+        let missing = |error: Error| match error.kind() {
+            ErrorKind::FileNotReadable => {
                 error.with_hint("Make the issuing CA first, or name its folder by --dir.")
-            })
+            }
+            _ => error,
         };
         let path = self.folder.certificate(stem);
-        let certificate = certificates_from_pem(&read(&path)?)?.remove(0);
-        let key = PrivateKey::from_pem(&read(&self.folder.key(stem))?, Some(passphrase))
-            .map_err(|error| error.in_context(self.folder.key(stem).display()))?;
+        let certificate = Certificate::from_file(&path).map_err(missing)?;
+        let key = PrivateKey::from_file(self.folder.key(stem), Some(passphrase));
+        let key = key.map_err(missing)?;
         Authority::new(certificate, Arc::new(key)).map_err(|error| error.in_context(path.display()))
     }
 }

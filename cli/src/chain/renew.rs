@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use clap::Args;
 use dps_core::{
     Error, RegistrationId,
-    chain::{Certificate, CertificateRequest, SubjectKey, certificates_from_pem},
+    chain::{Certificate, CertificateRequest, SubjectKey},
 };
 use serde_json::json;
 
@@ -92,14 +92,12 @@ pub(super) fn sign(arguments: &SignArguments, output: &Output) -> Result<(), Err
 /// new key and an old certificate by an interruption between the two.
 pub(super) fn renew(arguments: &RenewArguments, output: &Output) -> Result<(), Error> {
     let maker = Maker::new(&arguments.common);
-    let old_file = maker.folder.certificate(&arguments.registration_id);
-    let old = certificates_from_pem(&read_file(&old_file)?)
-        .map_err(|error| error.in_context(old_file.display()))?
-        .swap_remove(0);
-    let stem = format!("{}-renewed", arguments.registration_id);
+    let id = RegistrationId::parse_common_name(&arguments.registration_id)?;
+    let old = Certificate::from_file(maker.folder.certificate(id.as_str()))?;
+    let stem = format!("{id}-renewed");
     let key_file = match arguments.new_key {
         true => maker.folder.key(&stem),
-        false => maker.folder.key(&arguments.registration_id),
+        false => maker.folder.key(id.as_str()),
     };
     let files = Files {
         certificate: maker.folder.certificate(&stem),

@@ -5,12 +5,10 @@ use std::{path::PathBuf, time::SystemTime};
 use clap::Args;
 use dps_core::{
     Error, ErrorKind,
-    chain::{Certificate, Inspection},
+    chain::Inspection,
     doctor::{Doctor, Severity},
-    key::Passphrase,
 };
 
-use super::read_file;
 use crate::{output::Output, passphrase::PassphraseSource};
 
 #[derive(Args)]
@@ -39,32 +37,23 @@ pub(crate) struct VerifyArguments {
 
 pub(super) fn inspect(arguments: &InspectArguments, output: &Output) -> Result<(), Error> {
     let now = SystemTime::now();
-    let mut certificates: Vec<Certificate> = Vec::new();
-    for file in &arguments.files {
-        let bytes = read_file(file)?;
-        let read = |passphrase: Option<&Passphrase>| {
-            Inspection::new(&bytes, passphrase, now)
-                .map_err(|error| error.in_context(file.display()))
-        };
-        let inspection = match read(None) {
-            Err(error) if error.kind() == ErrorKind::PassphraseRequired => {
-                let prompt = format!("Passphrase of {}: ", file.display());
-                read(Some(&arguments.passphrase.read(&prompt)?))?
-            }
-            result => result?,
-        };
-        for note in inspection.notes() {
-            output.warning(format!("{}: {note}", file.display()));
+    let read = |file: &PathBuf| match Inspection::file(file, None, now) {
+        Err(error) if error.kind() == ErrorKind::PassphraseRequired => {
+            let prompt = format!("Passphrase of {}: ", file.display());
+            Inspection::file(file, Some(&arguments.passphrase.read(&prompt)?), now)
         }
-        for certificate in inspection.certificates() {
-            if !certificates.contains(certificate) {
-                certificates.push(certificate.clone());
-            }
-        }
+        result => result,
+    };
+    let (first, others) = arguments
+        .files
+        .split_first()
+        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "there is no file to inspect"))?;
+    let mut inspection = read(first)?;
+    for file in others {
+        inspection = inspection.and(read(file)?);
     }
-    let all = Inspection::of(certificates, now);
-    output.line(all.to_string().trim_end())?;
-    output.json(&all.to_json())
+    output.line(inspection.to_string().trim_end())?;
+    output.json(&inspection.to_json())
 }
 
 pub(super) fn verify(arguments: &VerifyArguments, output: &Output) -> Result<(), Error> {
@@ -84,7 +73,11 @@ pub(super) fn verify(arguments: &VerifyArguments, output: &Output) -> Result<(),
     if errors > 0 {
         return Err(Error::new(
             ErrorKind::ChainBroken,
-            format!("{}: the chain does not hold: {errors} errors", arguments.chain.display()),
+            format!(
+                "{}: the chain does not hold: {errors} {}",
+                arguments.chain.display(),
+                if errors == 1 { "error" } else { "errors" }
+            ),
         ));
     }
     output.line(format!("{}: the chain holds", arguments.chain.display()))

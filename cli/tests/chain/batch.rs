@@ -123,6 +123,23 @@ fn a_csv_is_read_whole_before_anything_is_made() {
 }
 
 #[test]
+fn devices_that_would_have_the_same_files_are_refused_before_anything_is_made() {
+    let folder = Folder::new();
+    let before = contents(&folder);
+    fs::write(folder.path("devices.csv"), "a:1\nb\na_1\n").unwrap();
+    for (ids, words) in [
+        (&["d9", "d9"][..], "\"d9\" stands twice"),
+        (&["a:1", "b", "a_1"], "\"a_1\" would have the files of one before it"),
+        (&["d9", "D9"], "\"D9\" would have"),
+        (&["--from", "devices.csv"], "devices.csv: line 3: the registration ID \"a_1\" would have"),
+    ] {
+        let (code, said) = folder.fails(&[&["chain", "device"], ids].concat());
+        assert!(code == 1 && said.contains(words), "{ids:?}: {code} {said}");
+        assert_eq!(contents(&folder), before, "{ids:?}");
+    }
+}
+
+#[test]
 fn what_belongs_to_somebody_else_is_not_overwritten() {
     let folder = Folder::new();
     folder.run(&["chain", "device", "device-1", "--key-type", "ec-p256"]);

@@ -101,7 +101,7 @@ fn conversions_are_read_by_openssl_and_by_us() {
     to(KEY, "encrypted-pem", "key.enc");
     openssl(&folder, &["pkey", "-in", "key.enc", "-passin", "pass:1234", "-noout"]);
     let (code, words) = folder.fails(&["chain", "convert", KEY, "--to", "der", "--out", "key.der"]);
-    assert!(code == 1 && words.contains("exists already"), "{words}");
+    assert!(code == 1 && words.contains("exists already") && words.contains("--force"), "{words}");
 
     for (name, script) in [
         ("c-string", r#"s/^/"/;$ !s/$/""\\n"/;$ s/$/"/"#),
@@ -176,6 +176,58 @@ fn our_own_requests_are_signed_and_certificates_renewed_with_the_same_or_a_new_k
     folder.run(&["chain", "renew", "device-08", "--new-key", "--force", "--key-type", "ec-p256"]);
     open("device-08-renewed", "device-08-renewed");
     open("device-08", "device-08");
+}
+
+#[test]
+fn no_name_leads_out_of_the_folder() {
+    let folder = Folder::new();
+    let evil = "../../evil";
+    for arguments in [
+        &["chain", "intermediate", "--stem", evil][..],
+        &["chain", "device", "device-01", "--issuer", evil],
+        &["chain", "verification", "CODE", "--issuer", ".."],
+    ] {
+        let (code, words) = folder.fails(arguments);
+        assert!(code == 64 && words.contains("the stem of file names"), "{code} {words}");
+    }
+    for arguments in [["chain", "renew", evil], ["chain", "request", evil]] {
+        let (code, words) = folder.fails(&arguments);
+        assert!(code == 1 && words.contains("DPS_REGISTRATION_ID_INVALID"), "{code} {words}");
+    }
+}
+
+#[test]
+fn what_a_ca_file_holds_too_much_or_wrong_is_said_by_its_name() {
+    let folder = with_device();
+    let intermediate = "certs/azure-iot-test-only.intermediate.cert.pem";
+    let own = folder.text(intermediate);
+    fs::write(folder.path(intermediate), own.clone() + &folder.text(ROOT)).unwrap();
+    let made = folder.output(&["chain", "device", "device-02", "--key-type", "ec-p256"]);
+    assert!(made.status.success());
+    let said = String::from_utf8(made.stderr).unwrap();
+    assert!(said.contains(intermediate) && said.contains("of its 2 certificates"), "{said}");
+    folder.run(&["chain", "verify", "certs/device-02-full-chain.cert.pem", "--ca", ROOT]);
+    let damaged = own.replacen("MII", "MI!", 1);
+    for (content, words) in [(damaged.as_str(), "base64"), ("hello", "a text without")] {
+        fs::write(folder.path(intermediate), content).unwrap();
+        let (code, said) = folder.fails(&["chain", "device", "d-3", "--key-type", "ec-p256"]);
+        assert!(code == 1 && said.contains(intermediate) && said.contains(words), "{code} {said}");
+    }
+    // What a wrong file holds is counted, not listed.
+    let (_, said) = folder.fails(&["doctor", "--cert", CHAIN, "--key", CHAIN]);
+    assert!(said.contains("but this is 3 certificates."), "{said}");
+}
+
+#[test]
+fn a_key_under_an_old_encryption_is_told_apart_from_a_bad_key() {
+    let folder = with_device();
+    let mut arguments = vec!["pkcs8", "-topk8", "-in", KEY, "-passout", "pass:1234"];
+    arguments.extend(["-v1", "PBE-SHA1-3DES", "-out", "old.key"]);
+    openssl(&folder, &arguments);
+    let (code, said) = folder.fails(&["doctor", "--cert", CHAIN, "--key", "old.key"]);
+    assert!(code == 2 && said.contains("DPS-K005"), "{code} {said}");
+    assert!(said.contains("is encrypted with") && said.contains("-v2 aes256"), "{said}");
+    assert!(!said.contains("P-384"), "nothing is wrong with its type: {said}");
 }
 
 #[test]

@@ -137,7 +137,7 @@ async fn an_update_changes_what_is_named_and_nothing_else() {
         "dps enrollment-group update --enrollment-id my-device-group --provisioning-status enabled",
         &["--etag", stale],
     );
-    run.failed(75, "DPS_PRECONDITION_FAILED");
+    run.failed(1, "DPS_PRECONDITION_FAILED");
     world
         .run("dps enrollment-group update --eid my-device-group")
         .failed(64, "nothing was named that is to be changed");
@@ -269,7 +269,7 @@ async fn possession_is_proved_by_the_verification_code() {
     assert_eq!(verified.json()["properties"]["isVerified"], true);
     world
         .run_with("dps certificate delete -n my-root-ca", &["-e", etag])
-        .failed(75, "DPS_PRECONDITION_FAILED");
+        .failed(1, "DPS_PRECONDITION_FAILED");
 
     world.write("root.pem", world.chain.intermediate.certificate().to_pem().as_bytes());
     world

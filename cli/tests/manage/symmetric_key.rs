@@ -166,7 +166,7 @@ fn what_is_missing_or_wrong_is_told_before_anything_is_sent() {
         ("--registration-id a --symmetric-key-file quoted.key", 1, "without quotes"),
         ("--registration-id a --group-key-file short.key", 1, "short.key: the enrollment group's"),
         ("--registration-id a. --group-key-file short.key", 1, "DPS_REGISTRATION_ID_INVALID"),
-        ("--cert a.pem", 64, "--key"),
+        ("--cert a.pem", 1, "a.pem: No such file"),
         ("--ca a.pem --registration-id a", 64, "--cert"),
         ("--ca a.pem --symmetric-key-file short.key", 64, "cannot be used with"),
         ("--cert a --key b --symmetric-key-file c", 64, "cannot be used with"),

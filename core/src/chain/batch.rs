@@ -8,7 +8,9 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::{Authority, Certificate, Folder, Issues, Validity, certificates_from_pem};
+use super::{
+    Authority, Certificate, Folder, Issues, Validity, certificates_from_pem, folder::EXISTS,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::{KeyType, PrivateKey},
@@ -211,7 +213,7 @@ fn exists(path: &Path, why: &str) -> Error {
         ErrorKind::FileNotWritable,
         format!("{}: the file exists already, and {why}", path.display()),
     )
-    .with_hint("Choose another folder, or allow existing files to be overwritten.")
+    .with_hint(EXISTS)
 }
 
 fn not_writable(path: &Path, error: io::Error) -> Error {

@@ -1,6 +1,6 @@
 //! One certificate, parsed (RFC 5280).
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rustls_pki_types::CertificateDer;
@@ -15,7 +15,7 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::extensions::Extensions;
+use super::{certificates_from_file, extensions::Extensions};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::KeyType,
@@ -93,6 +93,22 @@ impl Certificate {
             signature_algorithm: signature_algorithm(&parsed),
             extensions: Extensions::new(&parsed),
         })
+    }
+
+    /// Reads a file that holds one certificate in PEM or DER. Of several the first is taken, and
+    /// the others are mentioned.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut certificates = certificates_from_file(path, None)?;
+        if let others @ 1.. = certificates.len() - 1 {
+            tracing::warn!(
+                "{}: of its {} certificates the first was taken, {:?}",
+                path.display(),
+                others + 1,
+                certificates[0].subject()
+            );
+        }
+        Ok(certificates.swap_remove(0))
     }
 
     /// The certificate in DER.

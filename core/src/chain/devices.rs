@@ -1,9 +1,14 @@
 //! The registration IDs of a batch: from a CSV, or a range.
 
-use std::io::Read;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Read,
+};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
+use super::folder::file_stem;
 use crate::{
     error::{Error, ErrorKind, Result},
     registration_id::RegistrationId,
@@ -12,7 +17,8 @@ use crate::{
 /// The registration IDs of a CSV, one a row, in the order of the rows.
 ///
 /// The column is the one headed `registrationId` (or `deviceId`, in any spelling of case, `_` and
-/// `-`); without a header it is the first. Empty rows and rows that begin with `#` are skipped.
+/// `-`); without a header it is the first. Empty rows and rows that begin with `#` are skipped. An
+/// ID may stand twice; two that differ and would have the same files are an error.
 pub fn registration_ids_from_csv(
     reader: impl Read,
 ) -> impl Iterator<Item = Result<RegistrationId>> {
@@ -25,6 +31,7 @@ pub fn registration_ids_from_csv(
         .into_records();
     let mut column = None;
     let mut failed = false;
+    let mut names = Names::default();
     rows.filter_map(move |row| {
         if failed {
             return None;
@@ -54,6 +61,10 @@ pub fn registration_ids_from_csv(
             return None;
         }
         let id = RegistrationId::parse_common_name(row.get(at).unwrap_or_default());
+        let id = id.and_then(|id| match names.add(&id) {
+            Name::Taken => Err(taken(&id)),
+            Name::New | Name::Again => Ok(id),
+        });
         Some(id.map_err(|error| error.in_context(format_args!("line {}", line(&row)))))
     })
 }
@@ -65,6 +76,61 @@ fn is_heading(field: &str) -> bool {
 
 fn line(row: &StringRecord) -> u64 {
     row.position().map_or(0, csv::Position::line)
+}
+
+/// Fails where two of the registration IDs are the same, or would have the same files.
+pub fn check_distinct(ids: &[RegistrationId]) -> Result<()> {
+    let mut names = Names::default();
+    ids.iter().try_for_each(|id| match names.add(id) {
+        Name::New => Ok(()),
+        Name::Taken => Err(taken(id)),
+        Name::Again => Err(Error::new(
+            ErrorKind::RegistrationIdInvalid,
+            format!("the registration ID {:?} stands twice", id.as_str()),
+        )),
+    })
+}
+
+/// The file names that registration IDs stand for: 16 bytes for each, so that a batch of any
+/// length fits. `:` becomes `_`, and case does not tell two files apart on every system, nor two
+/// devices in DPS.
+#[derive(Default)]
+struct Names(HashMap<u64, u64>);
+
+enum Name {
+    New,
+    Again,
+    Taken,
+}
+
+impl Names {
+    fn add(&mut self, id: &RegistrationId) -> Name {
+        let hash = |text: &str| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish()
+        };
+        let own = hash(id.as_str());
+        match self.0.entry(hash(&file_stem(id.as_str()).to_ascii_lowercase())) {
+            Entry::Vacant(free) => {
+                free.insert(own);
+                Name::New
+            }
+            Entry::Occupied(other) if *other.get() == own => Name::Again,
+            Entry::Occupied(_) => Name::Taken,
+        }
+    }
+}
+
+fn taken(id: &RegistrationId) -> Error {
+    Error::new(
+        ErrorKind::RegistrationIdInvalid,
+        format!(
+            "the registration ID {:?} would have the files of one before it: the two differ in no \
+             more than case, ':' and '_'",
+            id.as_str()
+        ),
+    )
 }
 
 /// Registration IDs that differ in a number: `device-0001..device-1000`.
@@ -173,6 +239,11 @@ mod tests {
             let error = csv(text).unwrap_err();
             assert!(words.iter().all(|word| error.message().contains(word)), "{error}");
         }
+        for text in ["a_1\na:1\n", "b\nD9\nb\nd9\n"] {
+            let error = csv(text).unwrap_err();
+            assert!(error.message().contains("would have the files"), "{error}");
+        }
+        assert_eq!(csv("a\nb\na\n").unwrap(), ["a", "b", "a"], "one that stands twice is one");
         let mut rows = registration_ids_from_csv(&b"a\n\xff\xfe\nb\n"[..]);
         assert!(rows.next().unwrap().is_ok());
         assert_eq!(rows.next().unwrap().unwrap_err().kind(), ErrorKind::WrongFileContent);

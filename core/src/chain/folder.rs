@@ -157,6 +157,9 @@ impl Folder {
     }
 }
 
+/// What to do about a file that is there.
+pub(super) const EXISTS: &str = "Choose another folder, or overwrite what is there: --force.";
+
 /// How the names of full chains end.
 const FULL_CHAIN: &str = "-full-chain.cert.pem";
 
@@ -176,10 +179,10 @@ fn path_above(certificate: &Certificate, authorities: &[Certificate]) -> Vec<Cer
 
 fn exists(path: &Path) -> Error {
     Error::new(ErrorKind::FileNotWritable, format!("{}: the file exists already", path.display()))
-        .with_hint("Choose another folder, or allow existing files to be overwritten.")
+        .with_hint(EXISTS)
 }
 
-/// `:` is allowed in a registration ID and not in a file name on every system.
-fn file_stem(stem: &str) -> String {
-    stem.replace(':', "_")
+/// `:` is allowed in a registration ID and not in a file name on every system; a path is neither.
+pub(super) fn file_stem(stem: &str) -> String {
+    stem.replace([':', '/', '\\'], "_")
 }

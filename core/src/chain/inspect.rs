@@ -2,6 +2,7 @@
 
 use std::{
     fmt::{self, Write as _},
+    path::Path,
     time::SystemTime,
 };
 
@@ -9,7 +10,11 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{Certificate, Issues, PublicKeyType, check::text as date, read_any};
-use crate::{error::Result, key::Passphrase};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    key::Passphrase,
+    pem,
+};
 
 /// The certificates of a file, with what each may be used for.
 ///
@@ -24,13 +29,43 @@ pub struct Inspection {
 impl Inspection {
     /// Reads PEM, DER or PKCS#12, of which a chain need not hold.
     pub fn new(bytes: &[u8], passphrase: Option<&Passphrase>, now: SystemTime) -> Result<Self> {
+        // Who issued whom is asked of each and each; a system's store of roots has half as many.
+        const MOST: usize = 300;
+
         let (certificates, notes) = read_any(bytes, passphrase)?;
+        if certificates.len() > MOST {
+            return Err(Error::new(
+                ErrorKind::WrongFileContent,
+                format!("{} certificates are too many; {MOST} can be shown", certificates.len()),
+            ));
+        }
         Ok(Self { certificates, notes, now: now.into() })
     }
 
-    /// The certificates of several files as one tree.
-    pub fn of(certificates: Vec<Certificate>, now: SystemTime) -> Self {
-        Self { certificates, notes: Vec::new(), now: now.into() }
+    /// As [`new`](Self::new), from a file, which errors and notes then name.
+    pub fn file(
+        path: impl AsRef<Path>,
+        passphrase: Option<&Passphrase>,
+        now: SystemTime,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let mut inspection = Self::new(&pem::read(path)?, passphrase, now)
+            .map_err(|error| error.in_context(path.display()))?;
+        for note in &mut inspection.notes {
+            *note = format!("{}: {note}", path.display());
+        }
+        Ok(inspection)
+    }
+
+    /// Both as one tree, in which a certificate that both hold stands once.
+    pub fn and(mut self, other: Self) -> Self {
+        for certificate in other.certificates {
+            if !self.certificates.contains(&certificate) {
+                self.certificates.push(certificate);
+            }
+        }
+        self.notes.extend(other.notes);
+        self
     }
 
     /// The certificates, in the order of the file.
@@ -43,8 +78,10 @@ impl Inspection {
         &self.notes
     }
 
-    /// The certificates as JSON, in the order of the file; `issuedBy` is the position of the
-    /// issuer among them, or null.
+    /// The inspection as JSON: `certificates`, in the order of the file, and `notes`.
+    ///
+    /// Of each certificate `issuedBy` is the position of its issuer among them, or null; dates
+    /// are RFC 3339 in UTC, thumbprints and serial numbers upper-case hexadecimal.
     pub fn to_json(&self) -> Value {
         let parents = self.parents();
         let certificates = self.certificates.iter().zip(&parents).map(|(certificate, parent)| {
@@ -94,14 +131,13 @@ impl Inspection {
         (certificate.not_after() - self.now).whole_days()
     }
 
-    fn write_tree(
+    fn write_certificate(
         &self,
         f: &mut fmt::Formatter<'_>,
-        parents: &[Option<usize>],
-        index: usize,
+        certificate: &Certificate,
+        issuer_is_there: bool,
         depth: usize,
     ) -> fmt::Result {
-        let certificate = &self.certificates[index];
         let margin = "   ".repeat(depth);
         match depth.checked_sub(1) {
             None => writeln!(f, "{}", certificate.subject())?,
@@ -110,7 +146,7 @@ impl Inspection {
             }
         }
         let mut line = |name: &str, value: String| writeln!(f, "{margin}   {name:<9} {value}");
-        if parents[index].is_none() && !certificate.is_self_signed() {
+        if !issuer_is_there && !certificate.is_self_signed() {
             line("issuer", format!("{} (not in the file)", certificate.issuer()))?;
         }
         line("use", use_in_dps(certificate).into())?;
@@ -138,21 +174,29 @@ impl Inspection {
             line("key usage", usage)?;
         }
         line("SHA-1", certificate.sha1_thumbprint())?;
-        line("SHA-256", certificate.sha256_thumbprint())?;
-        for (child, parent) in parents.iter().enumerate() {
-            if *parent == Some(index) {
-                self.write_tree(f, parents, child, depth + 1)?;
-            }
-        }
-        Ok(())
+        line("SHA-256", certificate.sha256_thumbprint())
     }
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parents = self.parents();
-        for (index, _) in parents.iter().enumerate().filter(|(_, parent)| parent.is_none()) {
-            self.write_tree(f, &parents, index, 0)?;
+        let parents = &self.parents();
+        let below =
+            |above: Option<usize>| (0..parents.len()).filter(move |&index| parents[index] == above);
+        // Two CAs that certify each other have no top: what is left over begins a tree too.
+        let mut shown = vec![false; parents.len()];
+        for start in below(None).chain(0..parents.len()) {
+            // The next to be written is the last.
+            let mut open = vec![(start, 0)];
+            while let Some((index, depth)) = open.pop() {
+                if std::mem::replace(&mut shown[index], true) {
+                    continue;
+                }
+                let issuer_is_there = parents[index].is_some();
+                self.write_certificate(f, &self.certificates[index], issuer_is_there, depth)?;
+                let children: Vec<_> = below(Some(index)).collect();
+                open.extend(children.into_iter().rev().map(|child| (child, depth + 1)));
+            }
         }
         for note in &self.notes {
             writeln!(f, "Note: {note}")?;

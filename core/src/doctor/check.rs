@@ -119,6 +119,7 @@ checks! {
     NoAnswer = "DPS-S013", Error, "The service did not answer.";
     HubRefused = "DPS-S014", Error, "The IoT hub refused a device that DPS had assigned to it.";
     UnknownRefusal = "DPS-S015", Error, "The service refused with words that are not known here.";
+    AnswerUnknown = "DPS-S016", Error, "The server answered with something that is not understood here.";
 }
 
 impl Check {

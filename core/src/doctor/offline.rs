@@ -1,6 +1,6 @@
 //! What files, names and the clock tell by themselves.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{env, sync::Arc};
 
 use time::{OffsetDateTime, macros::datetime};
 use zeroize::Zeroizing;
@@ -56,7 +56,11 @@ pub(super) fn examine(doctor: &Doctor, reach: Reach) -> Result<Examined> {
     let certificates = examine_chain(doctor, files.chain.as_ref(), &mut report)?;
     let leaf = certificates.first();
     examine_registration_id(doctor, leaf, &mut report);
-    let signer = examine_key(doctor, files.key.as_ref(), leaf, &mut report);
+    let signer = match files.key_is_in_chain && leaf.is_none() {
+        // The one file cannot be read, which is said already.
+        true => None,
+        false => examine_key(doctor, files.key.as_ref(), leaf, &mut report),
+    };
     let chain = CertificateChain::from_der(
         certificates.iter().map(|certificate| certificate.der().to_vec()),
     );
@@ -88,15 +92,10 @@ fn examine_roots(doctor: &Doctor, reach: Reach, report: &mut Report) -> Result<(
     /// A file with more roots is a system's store, and what is in there is the system's business.
     const MOST_PINNED: usize = 20;
 
-    let path = match &doctor.roots {
-        Some(path) => path.clone(),
-        None => match env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-            Some(path) if reach == Reach::Network => PathBuf::from(path),
-            _ => return Ok(()),
-        },
-    };
-    let roots = chain::certificates_from_pem(&pem::read(&path)?)
-        .map_err(|error| error.in_context(path.display()))?;
+    let system = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    let system = system.filter(|_| reach == Reach::Network).map(|path| Input::File(path.into()));
+    let Some(input) = doctor.roots.as_ref().or(system.as_ref()) else { return Ok(()) };
+    let roots = input.certificates()?;
     let elsewhere = doctor.connect_to.is_some()
         || env::var_os("DPS_CONNECT_TO").is_some_and(|target| !target.is_empty());
     if elsewhere || doctor.host != GLOBAL_HOST {
@@ -107,27 +106,33 @@ fn examine_roots(doctor: &Doctor, reach: Reach, report: &mut Report) -> Result<(
     if !lacking.is_empty() {
         report.found(Finding::new(
             Check::TrustIncomplete,
-            format!("The trust roots of {} lack {}.", path.display(), lacking.join(" and ")),
+            format!("{input}: {} not among the trust roots.", listed(&lacking)),
             "Add them to the file, or leave it out and use the system's store: unset SSL_CERT_FILE",
         ));
     }
     if holds(OUTDATED) && roots.len() <= MOST_PINNED {
         report.found(Finding::new(
             Check::TrustOutdated,
-            format!(
-                "The trust roots of {} hold {OUTDATED}, which expired in May 2025.",
-                path.display()
-            ),
+            format!("{input}: {OUTDATED} is among the trust roots, and expired in May 2025."),
             "Remove it from the file: no server of Azure uses it any more.",
         ));
     }
     Ok(())
 }
 
+fn listed(names: &[&str]) -> String {
+    match names {
+        [name] => format!("{name} is"),
+        names => format!("{} are", names.join(" and ")),
+    }
+}
+
 /// The two files of a credential, as far as they can be read.
 struct Files<'a> {
     chain: Option<(&'a Input, Zeroizing<Vec<u8>>)>,
     key: Option<(&'a Input, Zeroizing<Vec<u8>>)>,
+    /// Of a PKCS#12 file, which holds both.
+    key_is_in_chain: bool,
 }
 
 impl<'a> Files<'a> {
@@ -145,6 +150,9 @@ impl<'a> Files<'a> {
         };
         let mut chain = read(&doctor.chain, Check::ChainUnreadable);
         let mut key = read(&doctor.key, Check::KeyWrongContent);
+        let key_is_in_chain = doctor.key.is_none()
+            && doctor.signer.is_none()
+            && chain.as_ref().is_some_and(|(_, bytes)| Der::detect(bytes) == Some(Der::Pkcs12));
         if let (Some((chain_input, chain_bytes)), Some((key_input, key_bytes))) = (&chain, &key)
             && swapped(chain_bytes, key_bytes)
         {
@@ -157,14 +165,10 @@ impl<'a> Files<'a> {
                 "Give each as the other.",
             ));
             std::mem::swap(&mut chain, &mut key);
-        } else if key.is_none() && doctor.key.is_none() && doctor.signer.is_none() {
-            // A PKCS#12 file holds both.
-            key = chain
-                .as_ref()
-                .filter(|(_, bytes)| Der::detect(bytes) == Some(Der::Pkcs12))
-                .map(|(input, bytes)| (*input, bytes.clone()));
+        } else if key_is_in_chain {
+            key = chain.as_ref().map(|(input, bytes)| (*input, bytes.clone()));
         }
-        Self { chain, key }
+        Self { chain, key, key_is_in_chain }
     }
 }
 
@@ -203,8 +207,16 @@ fn examine_chain(
         let verification = chain::verify(&certificates, &known, doctor.now());
         let clock_is_wrong = OffsetDateTime::from(doctor.now()) < MADE;
         for finding in verification.findings() {
-            // A clock that is wrong is said once, and dates are not judged by it.
-            if !(clock_is_wrong && finding.check() == Check::NotYetValid) {
+            let moot = match finding.check() {
+                // A clock that is wrong is said once, and dates are not judged by it.
+                Check::NotYetValid => clock_is_wrong,
+                // An individual enrollment knows the very leaf, and needs no issuer.
+                Check::LeafAlone => {
+                    verification.path().first().is_some_and(|leaf| individual.contains(leaf))
+                }
+                _ => false,
+            };
+            if !moot {
                 report.found(finding.clone());
             }
         }
@@ -426,7 +438,7 @@ fn unreadable(input: &Input, error: &Error, otherwise: Check) -> Finding {
         ),
     };
     let fix = error.hint().unwrap_or(fix).to_owned();
-    Finding::new(check, format!("{input}: {}", error.message()), fix)
+    Finding::new(check, format!("{input}: {}.", error.message()), fix)
 }
 
 fn pasted(input: &Input, what: &str) -> Finding {

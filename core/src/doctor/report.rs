@@ -65,7 +65,16 @@ impl fmt::Display for Report {
         let count = |severity| self.findings.iter().filter(|f| f.severity() == severity).count();
         match (count(Severity::Error), count(Severity::Warning)) {
             (0, 0) => write!(f, "Nothing found."),
-            (errors, warnings) => write!(f, "{errors} errors, {warnings} warnings."),
+            (errors, warnings) => {
+                write!(f, "{}, {}.", counted(errors, "error"), counted(warnings, "warning"))
+            }
         }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }

@@ -1,9 +1,7 @@
 //! What the service tells: by registering the device, or from an error that the user has already.
 
-use std::time::Duration;
-
 use super::{
-    Check, Doctor, Finding, Report, cannot_run,
+    Check, Doctor, Finding, Limit, Report, Severity, cannot_run,
     offline::{Examined, sentence},
 };
 use crate::{
@@ -13,24 +11,28 @@ use crate::{
     provisioning::ProvisioningClient,
 };
 
-/// Whoever waits for a diagnosis wants to know sooner than a device that has to get through.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined) -> Result<()> {
-    let Some(id_scope) = &doctor.id_scope else {
+/// Whether there is anything to register with: asked before anything is dialled.
+pub(super) fn can_run(doctor: &Doctor, examined: &Examined) -> Result<()> {
+    if doctor.id_scope.is_none() {
         return Err(cannot_run("a registration needs the ID scope"));
-    };
-    let Some((chain, signer)) = examined.credential.clone() else {
-        // The report says already why there is none.
-        return match examined.report.findings().is_empty() {
-            true => Err(cannot_run("a registration needs a certificate and a private key")),
-            false => Ok(()),
-        };
+    }
+    // Where a finding says why there is no credential, that is the answer.
+    let told = examined.report.findings().iter().any(|f| f.severity() == Severity::Error);
+    if examined.credential.is_none() && !told {
+        return Err(cannot_run("a registration needs a certificate and a private key"));
+    }
+    Ok(())
+}
+
+pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined, limit: Limit) -> Result<()> {
+    let (Some(id_scope), Some((chain, signer))) = (&doctor.id_scope, examined.credential.clone())
+    else {
+        return Ok(());
     };
     let identity = Identity::from_signer(chain, signer)?;
     let mut client = ProvisioningClient::new(id_scope, &identity)
         .host(&doctor.host)
-        .deadline(DEADLINE)
+        .deadline(limit.left())
         .network(doctor.network());
     if let Some(registration_id) = &doctor.registration_id {
         client = client.registration_id(registration_id);
@@ -41,12 +43,11 @@ pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined) -> Result<
             assignment.assigned_hub(),
             assignment.device_id()
         )),
-        Err(error) => examined.report.found(
-            explain(&error, Shown::by(&identity), Some(id_scope)).unwrap_or_else(|| {
-                let fix = "Look the words up, or ask Microsoft support with the tracking ID.";
-                Finding::new(Check::UnknownRefusal, sentence(&error), fix)
-            }),
-        ),
+        Err(error) => {
+            let finding = explain(&error, Shown::by(&identity), Some(id_scope));
+            // What has no finding is a mistake in what the doctor was given.
+            examined.report.found(finding.ok_or(error)?);
+        }
     }
     Ok(())
 }
@@ -65,20 +66,42 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// What an error of the service means that the user has already, such as `401002 CA certificate
-/// not found.`; `DPS_UNAUTHORIZED` and JSON are understood too.
+/// What an error means that the user has already: the service's words and numbers, such as
+/// `401002 CA certificate not found.`, in a log or in JSON; or an error of this SDK, such as
+/// `DPS_UNAUTHORIZED`.
 pub fn decode(text: &str) -> Report {
-    let mut numbers =
-        text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u32>().ok());
-    let code = numbers.clone().find(|number| (400_000..600_000).contains(number));
-    let status = code.map(|code| code / 1000).or_else(|| numbers.find(|n| (400..600).contains(n)));
-    let status = status.or_else(|| {
-        let kind = ErrorKind::ALL.iter().find(|kind| text.contains(kind.name()))?;
-        (400..450).contains(&kind.code()).then_some(kind.code())
-    });
+    let code = numbers(text).find(|number| (400_000..600_000).contains(number));
+    let own = ErrorKind::ALL.iter().copied().find(|kind| names(text, kind.name()));
+    // The service's own words and codes say most; a number of three digits may be anything.
+    let said = meaning(code.map(|code| code / 1000), code, text);
+    let staged = own.and_then(|kind| Some((kind, stage(kind)?)));
+    let finding = match (said, staged) {
+        (Meaning(Check::UnknownRefusal), Some((kind, check))) => {
+            Finding::new(check, kind.sentence(), remedy(check))
+        }
+        (Meaning(Check::UnknownRefusal), None) => {
+            let status = numbers(text).find(|number| (400..600).contains(number));
+            let status = status.or_else(|| own.and_then(status_of));
+            meaning(status, None, "").finding(Shown::Unknown, None)
+        }
+        (said, _) => said.finding(Shown::Unknown, None),
+    };
     let mut report = Report::default();
-    report.found(meaning(status, code, text).finding(Shown::Unknown, None));
+    report.found(finding);
     report
+}
+
+/// The numbers of a text, without the digits of the tracking IDs, which are UUIDs.
+fn numbers(text: &str) -> impl Iterator<Item = u32> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| !(word.len() == 36 && word.matches('-').count() == 4))
+        .flat_map(|word| word.split(|c: char| !c.is_ascii_digit()))
+        .filter_map(|digits| digits.parse().ok())
+}
+
+/// Whether the text has this word, and not only as a part of another.
+fn names(text: &str, word: &str) -> bool {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).any(|other| other == word)
 }
 
 /// The error with the finding that explains it as its hint.
@@ -92,15 +115,55 @@ pub(crate) fn with_finding(error: Error, shown: Shown<'_>, id_scope: &str) -> Er
     error.with_hint(hint)
 }
 
-/// The finding that explains a failed registration. `None` where the error says it all.
+/// The finding that explains a failed registration. `None` where the mistake is the caller's own,
+/// such as an argument, or ours: the error says it all.
 fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Finding> {
-    let check = match error.kind() {
+    if error.service().is_none()
+        && let Some(check) = stage(error.kind())
+    {
+        return Some(match check {
+            Check::NoAnswer | Check::EnrollmentDisabled => Meaning(check).finding(shown, id_scope),
+            _ => Finding::new(check, sentence(error), error.hint().unwrap_or(remedy(check))),
+        });
+    }
+    let service = error.service();
+    let words = service.and_then(|service| service.message.as_deref()).unwrap_or_default();
+    // A refusal of the MQTT connection has neither words nor numbers.
+    let status = service.and_then(|service| service.status).map(u32::from);
+    let status = status.or_else(|| status_of(error.kind()));
+    if service.is_none() && status.is_none() {
+        return None;
+    }
+    let meaning = match meaning(status, service.and_then(|service| service.error_code), words) {
+        // A refusal of the allocation keeps its kind where its words are new.
+        Meaning(Check::UnknownRefusal) if error.kind() == ErrorKind::AllocationFailed => {
+            Meaning(Check::HubLinkBroken)
+        }
+        Meaning(Check::UnknownRefusal) if error.kind() == ErrorKind::EnrollmentDisabled => {
+            Meaning(Check::EnrollmentDisabled)
+        }
+        meaning => meaning,
+    };
+    Some(meaning.finding(shown, id_scope))
+}
+
+/// The check for what goes wrong on this side of the service, or on the way to it.
+fn stage(kind: ErrorKind) -> Option<Check> {
+    Some(match kind {
+        ErrorKind::CertificateMalformed => Check::ChainUnreadable,
+        ErrorKind::IssuerMissing => Check::IssuerMissing,
+        ErrorKind::ChainBroken => Check::IssuerMadeAnew,
+        ErrorKind::CertificateNotInChain => Check::Stranger,
         ErrorKind::CertificateExpired => Check::Expired,
         ErrorKind::CertificateNotYetValid => Check::NotYetValid,
         ErrorKind::RegistrationIdInvalid => Check::NoRegistrationId,
         ErrorKind::RegistrationIdMismatch => Check::RegistrationIdDiffers,
-        ErrorKind::Signer => Check::SignerFailed,
+        ErrorKind::KeyMalformed => Check::KeyDamaged,
+        ErrorKind::PassphraseRequired => Check::PassphraseMissing,
+        ErrorKind::PassphraseWrong => Check::PassphraseWrong,
         ErrorKind::KeyUnsupported => Check::KeyUnsupported,
+        ErrorKind::KeyMismatch => Check::KeyMismatch,
+        ErrorKind::Signer => Check::SignerFailed,
         ErrorKind::ServerNotTrusted => Check::ServerNotTrusted,
         ErrorKind::ServerNameMismatch | ErrorKind::ServerCertificateInvalid => {
             Check::ServerCertificateInvalid
@@ -108,31 +171,65 @@ fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Fi
         ErrorKind::TlsRefused => Check::TlsFailed,
         ErrorKind::HostInvalid => Check::HostInvalid,
         ErrorKind::HostNotFound => Check::HostNotFound,
-        ErrorKind::ConnectionFailed => Check::MqttPortClosed,
+        ErrorKind::ConnectionFailed | ErrorKind::ProxyFailed => Check::MqttPortClosed,
         ErrorKind::ConnectionLost | ErrorKind::RequestTimeout | ErrorKind::DeadlineExceeded => {
             Check::NoAnswer
         }
+        ErrorKind::ProtocolViolation | ErrorKind::UnknownStatus => Check::AnswerUnknown,
         ErrorKind::EnrollmentDisabled => Check::EnrollmentDisabled,
-        _ => {
-            let service = error.service()?;
-            let words = service.message.as_deref().unwrap_or_default();
-            let status = service.status.map(u32::from);
-            let meaning = match meaning(status, service.error_code, words) {
-                // A refusal of the allocation keeps its kind where its words are new.
-                Meaning(Check::UnknownRefusal) if error.kind() == ErrorKind::AllocationFailed => {
-                    Meaning(Check::HubLinkBroken)
-                }
-                meaning => meaning,
-            };
-            return Some(meaning.finding(shown, id_scope));
+        ErrorKind::AllocationFailed => Check::HubLinkBroken,
+        _ => return None,
+    })
+}
+
+/// The status of a refusal that came without one, as the CONNACK of MQTT does.
+fn status_of(kind: ErrorKind) -> Option<u32> {
+    match kind {
+        ErrorKind::ServiceFault => Some(500),
+        ErrorKind::ServiceRefused => Some(0),
+        kind => Some(kind.code()).filter(|code| (400..450).contains(code)),
+    }
+}
+
+/// What to do where the error itself does not say it.
+fn remedy(check: Check) -> &'static str {
+    match check {
+        Check::ChainUnreadable | Check::IssuerMissing | Check::IssuerMadeAnew | Check::Stranger => {
+            "Look at the chain, certificate by certificate: dps chain inspect FILE"
         }
-    };
-    match error.hint() {
-        Some(hint) => Some(Finding::new(check, sentence(error), hint)),
-        None if check == Check::NoAnswer || check == Check::EnrollmentDisabled => {
-            Some(Meaning(check).finding(shown, id_scope))
+        Check::Expired => "Issue it again: dps chain renew REGISTRATION_ID",
+        Check::NotYetValid => "Set this device's clock, for example: timedatectl set-ntp true",
+        Check::NoRegistrationId => {
+            "Issue the certificate with a registration ID as its common name: dps chain device \
+             REGISTRATION_ID"
         }
-        None => Some(Finding::new(check, sentence(error), check.sentence())),
+        Check::RegistrationIdDiffers => {
+            "Leave the registration ID out, and it is taken from the certificate."
+        }
+        Check::KeyDamaged => "Copy the file again from where it was made, as a whole.",
+        Check::PassphraseMissing => "Give the passphrase: --passphrase-file FILE",
+        Check::PassphraseWrong => {
+            "Give the passphrase that the file was encrypted with; mind a line end at its end."
+        }
+        Check::KeyUnsupported => {
+            "Make one that every service takes: dps chain device REGISTRATION_ID --key-type ec-p256"
+        }
+        Check::KeyMismatch => "Give the key that the certificate was issued for.",
+        Check::SignerFailed => {
+            "Look at the signer's own messages, and at the key that it was told to use."
+        }
+        Check::HostInvalid => {
+            "Write the host name alone, such as global.azure-devices-provisioning.net."
+        }
+        Check::HostNotFound => "Check the spelling, the DNS server and the network.",
+        Check::MqttPortClosed => {
+            "Have outgoing TCP to port 8883 allowed; examine it: dps doctor --wire"
+        }
+        Check::AnswerUnknown => {
+            "Check the host name and what answers for it: dps doctor --wire; if it is DPS, update \
+             this program."
+        }
+        _ => "Examine the way to the service: dps doctor --wire",
     }
 }
 
@@ -163,7 +260,10 @@ fn meaning(status: Option<u32>, code: Option<u32>, words: &str) -> Meaning {
         || says("link address did not match")
     {
         Check::RegistrationIdRefused
-    } else if says("connack 5") || says("devicenotfound") || says("hub refused") {
+    } else if says("devicenotfound")
+        || says("hub refused")
+        || (says("connack 5") && !says("azure-devices-provisioning"))
+    {
         Check::HubRefused
     } else if says("disabled") {
         Check::EnrollmentDisabled
@@ -296,7 +396,7 @@ impl Meaning {
             ),
             Check::NoHub => (
                 format!("{fine}: there is no hub to assign the device to."),
-                "link an IoT hub to the DPS instance, or to the enrollment: az iot dps linked-hub \
+                "Link an IoT hub to the DPS instance, or to the enrollment: az iot dps linked-hub \
                  create …"
                     .to_owned(),
             ),
@@ -341,6 +441,10 @@ mod tests {
             (ErrorKind::TlsRefused, Check::TlsFailed),
             (ErrorKind::DeadlineExceeded, Check::NoAnswer),
             (ErrorKind::EnrollmentDisabled, Check::EnrollmentDisabled),
+            (ErrorKind::ProtocolViolation, Check::AnswerUnknown),
+            (ErrorKind::Unauthorized, Check::Unauthorized),
+            (ErrorKind::ServiceFault, Check::ServiceFault),
+            (ErrorKind::BadRequest, Check::UnknownRefusal),
         ] {
             let finding = explain(&Error::new(kind, "it failed"), Shown::Unknown, None).unwrap();
             assert_eq!(finding.check(), check);

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{
     http::{HeaderValue, Response, header},
 };
 
-use super::{Check, Doctor, Finding, Report, offline::Examined, offline::sentence};
+use super::{Check, Doctor, Finding, Input, Limit, Report, offline::Examined, offline::sentence};
 use crate::{
     chain::{Certificate, date},
     error::{Error, ErrorKind, Result},
@@ -35,7 +35,11 @@ const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 const ALLOWED_SKEW: time::Duration = time::Duration::minutes(5);
 
 /// Whether the server can be talked to over MQTT.
-pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined) -> Result<bool> {
+pub(super) async fn examine(
+    doctor: &Doctor,
+    examined: &mut Examined,
+    limit: Limit,
+) -> Result<bool> {
     let Some(host) = examined.host.clone() else { return Ok(false) };
     let network = doctor.network();
     let credential = match examined.credential.clone() {
@@ -60,7 +64,7 @@ pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined) -> Result<
         Some((identity, ..)) => identity.tls(network.trusted_roots())?,
         None => TlsClient::anonymous(network.trusted_roots())?,
     };
-    let connection = Connection { host: &host, network: &network, tls: &tls };
+    let connection = Connection { host: &host, network: &network, tls: &tls, limit };
     let report = &mut examined.report;
     let Some(mut stream) = connection.open(MQTT_PORT, report).await? else { return Ok(false) };
     describe(&host, MQTT_PORT, &stream, report);
@@ -75,7 +79,7 @@ pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined) -> Result<
         return Ok(false);
     }
     if let Some(stream) = connection.open(HTTPS_PORT, report).await? {
-        examine_websocket(doctor, &host, stream, report).await;
+        examine_websocket(doctor, &host, stream, limit, report).await;
     }
     Ok(true)
 }
@@ -86,10 +90,11 @@ impl Doctor {
         if let Some(target) = &self.connect_to {
             network = network.connect_to(target);
         }
-        if let Some(path) = &self.roots {
-            network = network.roots(Roots::pem_file(path));
+        match &self.roots {
+            Some(Input::File(path)) => network.roots(Roots::pem_file(path)),
+            Some(Input::Memory(_, pem)) => network.roots(Roots::pem(pem.as_slice())),
+            None => network,
         }
-        network
     }
 }
 
@@ -97,12 +102,13 @@ struct Connection<'a> {
     host: &'a Host,
     network: &'a Network,
     tls: &'a TlsClient,
+    limit: Limit,
 }
 
 impl Connection<'_> {
     /// A connection after its TLS handshake; `None` where the report says why there is none.
     async fn open(&self, port: u16, report: &mut Report) -> Result<Option<TlsStream>> {
-        let error = match self.network.open(self.host, port, self.tls).await {
+        let error = match self.dial(port, self.tls).await {
             Ok(stream) => return Ok(Some(stream)),
             Err(error) => error,
         };
@@ -131,7 +137,10 @@ impl Connection<'_> {
             }
             _ => Finding::new(
                 closed,
-                sentence(&error),
+                match closed {
+                    Check::MqttPortClosed => format!("{} {}", sentence(&error), self.https().await),
+                    _ => sentence(&error),
+                },
                 format!(
                     "Have outgoing TCP to {}:{port} allowed; test it: nc -vz {} {port}",
                     self.host, self.host
@@ -142,11 +151,33 @@ impl Connection<'_> {
         Ok(None)
     }
 
+    /// Takes half of what is left of the time: something else is to be examined after it.
+    async fn dial(&self, port: u16, tls: &TlsClient) -> Result<TlsStream> {
+        let span = self.limit.left() / 2;
+        timeout(span, self.network.open(self.host, port, tls, &[])).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::RequestTimeout,
+                format!("{}:{port} did not answer within {span:.1?}", self.host),
+            ))
+        })
+    }
+
+    /// Whether it is port 8883 alone that is closed.
+    async fn https(&self) -> &'static str {
+        match self.dial(HTTPS_PORT, self.tls).await.map_err(|error| error.kind()) {
+            Err(
+                ErrorKind::ConnectionFailed | ErrorKind::RequestTimeout | ErrorKind::HostNotFound,
+            ) => "Port 443 cannot be reached either.",
+            // Whatever happened there, the port is open.
+            Ok(_) | Err(_) => "Port 443 is open, so that something on the way stops 8883.",
+        }
+    }
+
     /// Which certificates a server presented that was not trusted, and which root they name.
     async fn server_root(&self, port: u16) -> String {
         let Ok((recorder, chain)) = TlsClient::recorder() else { return String::new() };
         // It always ends in an error: nothing is said to a server that is not trusted.
-        let _ = self.network.open(self.host, port, &recorder).await;
+        let _ = self.dial(port, &recorder).await;
         match server_chain(&chain.take()) {
             Some(names) => format!("It presents {names}."),
             None => String::new(),
@@ -204,7 +235,13 @@ async fn refusal(stream: &mut TlsStream, host: &Host) -> Option<Error> {
     }
 }
 
-async fn examine_websocket(doctor: &Doctor, host: &Host, stream: TlsStream, report: &mut Report) {
+async fn examine_websocket(
+    doctor: &Doctor,
+    host: &Host,
+    stream: TlsStream,
+    limit: Limit,
+    report: &mut Report,
+) {
     let refused = |what: String| {
         Finding::new(
             Check::WebSocketRefused,
@@ -220,7 +257,7 @@ async fn examine_websocket(doctor: &Doctor, host: &Host, stream: TlsStream, repo
     let Ok(mut request) = request else { return };
     request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
     let upgrade = tokio_tungstenite::client_async(request, stream);
-    match timeout(UPGRADE_LIMIT, upgrade).await {
+    match timeout(UPGRADE_LIMIT.min(limit.left()), upgrade).await {
         Ok(Ok((_, response))) => {
             report.saw(format!("the WebSocket upgrade on {host}:{HTTPS_PORT}"));
             compare_clocks(doctor, host, &response, report);

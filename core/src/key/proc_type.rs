@@ -8,7 +8,7 @@ use des::{Des, TdesEde3};
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-use super::{Passphrase, passphrase_required, passphrase_wrong, unsupported};
+use super::{Passphrase, passphrase_required, passphrase_wrong, unsupported_encryption};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Decrypts the body of a block whose `DEK-Info` header is `dek_info`.
@@ -34,8 +34,7 @@ pub(super) fn decrypt(
         "DES-EDE3-CBC" => (24, 8),
         "DES-CBC" => (8, 8),
         other => {
-            return Err(unsupported(&format!("a key encrypted with {other:?}"))
-                .with_hint("Convert it: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW"));
+            return Err(unsupported_encryption(&format!("{other:?}")));
         }
     };
     if iv.len() != block_length {
