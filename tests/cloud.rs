@@ -159,8 +159,13 @@ impl Cloud {
 
     /// The messages that a hub holds of a device, in the order of arrival.
     pub async fn feed(&self, hub: &str, id: &str) -> Vec<Value> {
-        let (status, mut feed) =
-            self.hub(hub, &format!("/devices/{id}/messages/events?{HUB_API}")).await;
+        self.feed_after(hub, id, 0).await
+    }
+
+    /// As [`feed`](Self::feed), without what came up to this sequence number.
+    pub async fn feed_after(&self, hub: &str, id: &str, sequence: i64) -> Vec<Value> {
+        let path = format!("/devices/{id}/messages/events?{HUB_API}&after={sequence}");
+        let (status, mut feed) = self.hub(hub, &path).await;
         assert_eq!(status, 200, "{feed}");
         match feed["messages"].take() {
             Value::Array(messages) => messages,

@@ -3,7 +3,7 @@
 //! Every language binding exports this table; none retypes it. A kind's number and name never
 //! change once published.
 
-use std::{error, fmt, time::Duration};
+use std::{error, fmt, sync::Arc, time::Duration};
 
 /// The result of a fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,7 +153,7 @@ struct Inner {
     message: String,
     service: Option<ServiceDetails>,
     hint: Option<String>,
-    source: Option<Box<dyn error::Error + Send + Sync>>,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -185,7 +185,7 @@ impl Error {
 
     /// Keeps what caused the error.
     pub fn with_source(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
@@ -236,7 +236,7 @@ impl Error {
         self.0.service.as_ref().and_then(|service| service.retry_after)
     }
 
-    /// A copy without the source, for several waiters of one failure.
+    /// A copy that shares the source, for several waiters of one failure.
     pub(crate) fn replicate(&self) -> Self {
         Self(Box::new(Inner {
             kind: self.0.kind,
@@ -244,7 +244,7 @@ impl Error {
             message: self.0.message.clone(),
             service: self.0.service.clone(),
             hint: self.0.hint.clone(),
-            source: None,
+            source: self.0.source.clone(),
         }))
     }
 }

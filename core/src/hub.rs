@@ -6,9 +6,8 @@
 //! and sends again what was not acknowledged, in send order, so a message may arrive twice, but
 //! first deliveries are in send order.
 
-mod backoff;
 mod driver;
-mod machine;
+pub(crate) mod machine;
 mod window;
 mod wire;
 
@@ -25,10 +24,8 @@ use tokio::{
     time::Instant,
 };
 
-use self::{
-    driver::{Command, Dialer, Open, start},
-    wire::DeviceId,
-};
+use self::driver::{Command, Dialer, Open, start};
+pub(crate) use self::wire::DeviceId;
 use crate::{
     error::{Error, ErrorKind, Result},
     identity::Identity,
@@ -58,6 +55,9 @@ pub struct Message {
     user_id: Option<String>,
     content_type: Option<String>,
     content_encoding: Option<String>,
+    output_name: Option<String>,
+    expires_at: Option<String>,
+    is_security_message: bool,
     properties: Vec<(String, String)>,
 }
 
@@ -95,6 +95,32 @@ impl Message {
     pub fn content_encoding(mut self, content_encoding: impl Into<String>) -> Self {
         self.content_encoding = Some(content_encoding.into());
         self
+    }
+
+    /// Names the output that the message goes to, by which an edge hub routes it.
+    pub fn output_name(mut self, name: impl Into<String>) -> Self {
+        self.output_name = Some(name.into());
+        self
+    }
+
+    /// Sets when the message loses its worth; sent in UTC (RFC 3339), to the second. Times before
+    /// 1970 count as 1970, times after 9999 as none.
+    pub fn expires_at(mut self, time: SystemTime) -> Self {
+        self.expires_at = wire::utc(time);
+        self
+    }
+
+    /// Marks the message as one for Microsoft Defender for IoT.
+    pub fn security_message(mut self) -> Self {
+        self.is_security_message = true;
+        self
+    }
+
+    /// How many bytes a hub counts: the payload, the values of all properties and the names of
+    /// application properties, unencoded. It takes 256 KB.
+    /// (Microsoft, "Create and read IoT Hub messages")
+    pub fn size(&self) -> usize {
+        wire::size(self)
     }
 
     /// Sets an application property, in place of an earlier one of the same name.
@@ -195,6 +221,12 @@ impl Shared {
 }
 
 impl HubClient {
+    /// How long a [`close`](Self::close) waits for acknowledgements where nothing else is asked for.
+    pub const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+
+    /// How long [`connect`](HubBuilder::connect) may take where nothing else is asked for.
+    pub const CONNECT_WITHIN: Duration = Duration::from_secs(60);
+
     /// Prepares a connection of `device_id` to the hub at `host`.
     pub fn builder<'a>(host: &str, device_id: &str, identity: &'a Identity) -> HubBuilder<'a> {
         HubBuilder {
@@ -331,7 +363,7 @@ impl Default for Options {
         Self {
             network: Network::default(),
             port: MQTT_PORT,
-            deadline: Duration::from_secs(60),
+            deadline: HubClient::CONNECT_WITHIN,
             keep_alive: Duration::from_secs(60),
             token_lifetime: LIFETIME,
             jitter_seed: None,
@@ -429,8 +461,8 @@ struct TlsOpener {
 impl Open for TlsOpener {
     type Stream = TlsStream;
 
-    async fn open(&self) -> Result<TlsStream> {
-        self.network.open(&self.host, self.port, &self.tls).await
+    async fn open(&self, first: &[u8]) -> Result<TlsStream> {
+        self.network.open(&self.host, self.port, &self.tls, first).await
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
     chain::{Certificate, CertificateChain, PublicKeyType},
     error::{Error, ErrorKind, Result},
     key::{KeyType, PrivateKey},
+    provisioning::Pacing,
     registration_id::RegistrationId,
     signer::{self, SignatureAlgorithm, Signer},
     symmetric_key::{TokenSigner, Tokens},
@@ -32,11 +33,18 @@ use crate::{
 ///
 /// There is no identity whose private key does not belong to its leaf certificate.
 #[derive(Clone)]
-pub struct Identity(Arc<Inner>);
+pub struct Identity(Arc<Inner>, Arc<Pacing>);
 
 enum Inner {
-    X509 { chain: CertificateChain, key: Arc<ClientKey> },
-    SymmetricKey { registration_id: RegistrationId, signer: Arc<dyn TokenSigner> },
+    X509 {
+        chain: CertificateChain,
+        key: Arc<ClientKey>,
+    },
+    /// The ID is a registration ID, or that of a device of a hub, which may have other letters.
+    SymmetricKey {
+        id: String,
+        signer: Arc<dyn TokenSigner>,
+    },
 }
 
 impl Identity {
@@ -61,12 +69,17 @@ impl Identity {
         registration_id: RegistrationId,
         signer: Arc<dyn TokenSigner>,
     ) -> Self {
-        Self(Arc::new(Inner::SymmetricKey { registration_id, signer }))
+        Self::for_device(registration_id.as_str(), signer)
+    }
+
+    /// The symmetric key of a device that a hub knows already.
+    pub(crate) fn for_device(id: &str, signer: Arc<dyn TokenSigner>) -> Self {
+        Self(Arc::new(Inner::SymmetricKey { id: id.to_owned(), signer }), Arc::default())
     }
 
     fn x509(chain: CertificateChain, signer: Arc<dyn Signer>) -> Self {
         let key = Arc::new(ClientKey::new(chain.to_der(), signer));
-        Self(Arc::new(Inner::X509 { chain, key }))
+        Self(Arc::new(Inner::X509 { chain, key }), Arc::default())
     }
 
     /// The device's certificates; a device with a symmetric key has none.
@@ -82,7 +95,7 @@ impl Identity {
     pub fn registration_id(&self) -> Result<RegistrationId> {
         let leaf = match self.0.as_ref() {
             Inner::X509 { chain, .. } => chain.leaf(),
-            Inner::SymmetricKey { registration_id, .. } => return Ok(registration_id.clone()),
+            Inner::SymmetricKey { id, .. } => return RegistrationId::parse(id),
         };
         let common_name = leaf.common_name().ok_or_else(|| {
             Error::new(
@@ -130,6 +143,11 @@ impl Identity {
         Some(Tokens::for_device(self.token_signer()?, hub, device_id, lifetime))
     }
 
+    /// What this device remembers of being throttled.
+    pub(crate) fn pacing(&self) -> &Pacing {
+        &self.1
+    }
+
     fn token_signer(&self) -> Option<Arc<dyn TokenSigner>> {
         match self.0.as_ref() {
             Inner::X509 { .. } => None,
@@ -143,9 +161,7 @@ impl fmt::Debug for Identity {
         let mut shown = f.debug_struct("Identity");
         match self.0.as_ref() {
             Inner::X509 { chain, .. } => shown.field("chain", chain),
-            Inner::SymmetricKey { registration_id, .. } => {
-                shown.field("registration_id", registration_id)
-            }
+            Inner::SymmetricKey { id, .. } => shown.field("id", id),
         };
         shown.finish_non_exhaustive()
     }

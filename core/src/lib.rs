@@ -23,7 +23,9 @@
 //! beside a [`HubClient`] is one task there.
 #![forbid(unsafe_code)]
 
+mod backoff;
 pub mod chain;
+mod connection_string;
 pub mod credential;
 pub mod doctor;
 pub mod error;
@@ -34,6 +36,8 @@ pub mod key;
 mod pem;
 pub mod provisioning;
 pub mod registration_id;
+#[doc(hidden)]
+pub mod sans_io;
 pub mod signer;
 pub mod symmetric_key;
 pub mod tls;
@@ -41,6 +45,7 @@ pub mod transport;
 
 pub use crate::{
     chain::CertificateChain,
+    connection_string::ConnectionString,
     credential::Credential,
     error::{Error, ErrorKind, Result, ServiceDetails},
     hub::{HubClient, Message},

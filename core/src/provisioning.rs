@@ -1,8 +1,9 @@
 //! Registration with the Device Provisioning Service over MQTT.
 
 mod assignment;
-mod machine;
-mod wire;
+pub(crate) mod machine;
+mod pacing;
+pub(crate) mod wire;
 
 use std::{
     fmt,
@@ -13,7 +14,9 @@ use std::{
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use zeroize::Zeroizing;
 
+pub(crate) use self::pacing::Pacing;
 pub use self::{
     assignment::{Assignment, Substatus},
     machine::Progress,
@@ -23,6 +26,7 @@ use self::{
     wire::{Answer, Request},
 };
 use crate::{
+    backoff::Backoff,
     doctor::{Shown, with_finding},
     error::{Error, ErrorKind, Result},
     identity::Identity,
@@ -43,6 +47,11 @@ pub const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
 /// Retries what may pass (a lost connection, a silent service, 429, 5xx) with jittered backoff
 /// and the service's own `retry-after`, until the deadline. Dropping the future of
 /// [`register`](Self::register) cancels it.
+///
+/// A registration that is called again, by this client or another one of the same [`Identity`],
+/// remembers for as long as it matters that the service has throttled the device: it sends
+/// nothing before the next attempt is due, and fails at once where that is after the deadline. So
+/// a program may simply call again after a retryable error, with a pause of its own choice.
 #[derive(Clone)]
 pub struct ProvisioningClient {
     identity: Identity,
@@ -145,17 +154,22 @@ impl ProvisioningClient {
 
     async fn try_register(&self) -> Result<Assignment> {
         let target = self.check()?;
-        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        let mut machine = Machine::new(self.deadline, seed);
         let start = Instant::now();
+        let pacing = self.identity.pacing();
+        let service = format!("{}:{}/{}", target.host, target.port, self.id_scope);
+        let mut machine = match pacing.recall(&service, start) {
+            Some(earlier) => Machine::resume(self.deadline, earlier),
+            None => Machine::new(self.deadline, Backoff::new(self.seed)),
+        };
         let mut session = None;
         let mut step = machine.start();
         loop {
             for progress in machine.take_progress() {
-                tracing::debug!("registration of {}: {progress:?}", target.registration_id);
-                if let Some(callback) = &self.on_progress {
-                    callback(progress);
-                }
+                self.tell(progress, &target);
+            }
+            // Now, since whoever waits may stop waiting.
+            if matches!(step.action, Action::Pause | Action::Finish(_)) {
+                pacing.note(&service, start, machine.throttling());
             }
             let until = start + step.until;
             let event = match step.action {
@@ -199,10 +213,20 @@ impl ProvisioningClient {
                     if let Some(session) = session.take() {
                         session.disconnect().await;
                     }
-                    return Assignment::new(result?, &target.registration_id, self.network.clone());
+                    let network = self.network.clone();
+                    let assignment = Assignment::new(result?, &target.registration_id, network)?;
+                    self.tell(Progress::Assigned, &target);
+                    return Ok(assignment);
                 }
             };
             step = machine.handle(event, start.elapsed());
+        }
+    }
+
+    fn tell(&self, progress: Progress, target: &Target) {
+        tracing::debug!("registration of {}: {progress:?}", target.registration_id);
+        if let Some(callback) = &self.on_progress {
+            callback(progress);
         }
     }
 
@@ -292,11 +316,23 @@ struct Target {
 
 impl Target {
     async fn connect(&self, network: &Network) -> Result<Session<TlsStream>> {
-        let stream = network.open(&self.host, self.port, &self.tls).await?;
-        let password = match &self.tokens {
-            Some(tokens) => Some(tokens.issue(SystemTime::now()).await?),
-            None => None,
+        let (stream, connect) = match &self.tokens {
+            None => {
+                let connect = self.introduction(None)?;
+                (network.open(&self.host, self.port, &self.tls, &connect).await?, Vec::new().into())
+            }
+            Some(tokens) => {
+                let stream = network.open(&self.host, self.port, &self.tls, &[]).await?;
+                let password = tokens.issue(SystemTime::now()).await?;
+                (stream, self.introduction(Some(password))?)
+            }
         };
+        let mut session = Session::connect(stream, &connect, &self.host, PATIENCE).await?;
+        session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?;
+        Ok(session)
+    }
+
+    fn introduction(&self, password: Option<Zeroizing<String>>) -> Result<Zeroizing<Vec<u8>>> {
         let connect = Connect {
             client_id: self.registration_id.to_string(),
             user_name: self.user_name.clone(),
@@ -304,9 +340,7 @@ impl Target {
             clean_session: true,
             keep_alive: KEEP_ALIVE,
         };
-        let mut session = Session::connect(stream, connect, &self.host, PATIENCE).await?;
-        session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?;
-        Ok(session)
+        connect.encode()
     }
 }
 

@@ -46,7 +46,9 @@ impl SymmetricKey {
 
     /// Reads a key as DPS shows it: the base64 of 16 to 64 bytes. No error repeats any of it.
     pub fn from_base64(text: &str) -> Result<Self> {
-        let bytes = BASE64_STANDARD.decode(text).map(Zeroizing::new).map_err(|_| {
+        // Wiped even where only the first half could be decoded.
+        let mut bytes = Zeroizing::new(Vec::new());
+        BASE64_STANDARD.decode_vec(text, &mut bytes).map_err(|_| {
             malformed("it is not base64")
                 .with_hint("Give it as DPS shows it, without quotes, spaces and line breaks.")
         })?;

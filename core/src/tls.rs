@@ -6,7 +6,10 @@ mod recorder;
 mod roots;
 mod stepped;
 
-use std::sync::Arc;
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, ConfigBuilder, SupportedProtocolVersion,
@@ -25,11 +28,17 @@ pub use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    transport::Host,
+    transport::{Host, mqtt},
 };
 
 /// An encrypted connection whose server was verified.
 pub(crate) type TlsStream = client::TlsStream<TcpStream>;
+
+impl mqtt::Stream for TlsStream {
+    fn put_last(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.get_mut().1.writer().write_all(bytes)
+    }
+}
 
 /// What the TLS connections of one identity share.
 #[derive(Clone)]
@@ -81,11 +90,25 @@ impl TlsClient {
     }
 
     /// Performs the handshake; `host` is sent as SNI and checked against the server certificate.
-    pub(crate) async fn handshake(&self, stream: TcpStream, host: &Host) -> Result<TlsStream> {
+    /// What follows it begins with `first`.
+    pub(crate) async fn handshake(
+        &self,
+        stream: TcpStream,
+        host: &Host,
+        first: &[u8],
+    ) -> Result<TlsStream> {
         let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| {
             Error::new(ErrorKind::HostInvalid, format!("{host} is not a server name"))
         })?;
-        let connect = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream);
+        let mut held_back = Ok(());
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let connect = connector.connect_with(name, stream, |tls| {
+            held_back = tls.writer().write_all(first);
+        });
+        held_back.map_err(|cause| {
+            let message = format!("{} bytes are too many to follow a handshake", first.len());
+            Error::new(ErrorKind::InvalidArgument, message).with_source(cause)
+        })?;
         let result = match &self.executor {
             None => connect.await,
             Some(executor) => stepped::run(connect, executor.as_ref()).await,

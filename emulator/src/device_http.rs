@@ -137,8 +137,8 @@ async fn respond(
         Answer::Reply { status, retry_after, body, .. } => {
             let mut response = json(status, body);
             let fields = response.headers_mut();
-            if let Some(seconds) = retry_after {
-                fields.insert(RETRY_AFTER, seconds.into());
+            if let Some(wait) = retry_after.and_then(|text| text.try_into().ok()) {
+                fields.insert(RETRY_AFTER, wait);
             }
             // A 202 says where the registration was asked for (Microsoft, iot-dps-https-x509-support).
             if status == 202

@@ -27,6 +27,9 @@ use crate::service::{Refusal, Reply, Service};
 ///     {"step": "register",    "action": {"body": "{"}},
 ///     {"step": "poll",        "action": {"oversize": 300000}},
 ///     {"step": "poll",        "action": {"wrongRid": true}},
+///     {"step": "poll",        "action": {"stray": true}},
+///     {"step": "register",    "action": {"duplicate": true}},
+///     {"step": "register",    "action": {"retryAfter": "soon"}},
 ///     {"step": "poll",        "action": {"registrationStatus": "pondering"}},
 ///     {"step": "connect",     "action": {"clockSkew": -3600}},
 ///     {"step": "subscribe",   "action": {"drop": true}},
@@ -160,6 +163,13 @@ pub enum Action {
     Oversize(usize),
     /// Answers with another request's `$rid` (MQTT).
     WrongRid(bool),
+    /// Sends, before the answer, the answer to a request that nobody has made: its `$rid` is
+    /// another, and it says that the registration has failed (MQTT).
+    Stray(bool),
+    /// Sends the answer twice; of a telemetry message, the acknowledgement (MQTT).
+    Duplicate(bool),
+    /// Puts this text in place of the answer's `retry-after`.
+    RetryAfter(String),
     /// Refuses the CONNECT with this CONNACK return code, 1 to 5.
     Refuse(u8),
     /// Puts this text in place of the answer's registration status.
@@ -232,6 +242,9 @@ pub(crate) struct Firing {
     body: Option<String>,
     oversize: usize,
     wrong_rid: bool,
+    stray: bool,
+    pub(crate) duplicate: bool,
+    retry_after: Option<String>,
     registration_status: Option<String>,
 }
 
@@ -288,9 +301,13 @@ impl Firing {
         let body = self.body.unwrap_or_else(|| reply.body.to_string());
         Answer::Reply {
             status: reply.status,
-            retry_after: reply.retry_after,
+            retry_after: self
+                .retry_after
+                .or_else(|| reply.retry_after.map(|seconds| seconds.to_string())),
             body: body.into(),
             wrong_rid: self.wrong_rid,
+            stray: self.stray,
+            copies: if self.duplicate { 2 } else { 1 },
         }
     }
 
@@ -309,6 +326,9 @@ impl Firing {
             Action::Body(text) => self.body = Some(text.clone()),
             Action::Oversize(bytes) => self.oversize = *bytes,
             Action::WrongRid(on) => self.wrong_rid = *on,
+            Action::Stray(on) => self.stray = *on,
+            Action::Duplicate(on) => self.duplicate = *on,
+            Action::RetryAfter(text) => self.retry_after = Some(text.clone()),
             Action::Refuse(code) => self.refuse = Some(*code),
             Action::RegistrationStatus(text) => self.registration_status = Some(text.clone()),
             Action::Drop(on) => self.silent = *on,
@@ -319,7 +339,16 @@ impl Firing {
 
 /// The answer to a request of the provisioning dialogue, after its faults.
 pub(crate) enum Answer {
-    Reply { status: u16, retry_after: Option<u32>, body: Bytes, wrong_rid: bool },
+    Reply {
+        status: u16,
+        /// Seconds, unless a fault says otherwise.
+        retry_after: Option<String>,
+        body: Bytes,
+        wrong_rid: bool,
+        /// Another answer is to come before this one.
+        stray: bool,
+        copies: usize,
+    },
     Cut,
     Silence,
 }
@@ -397,7 +426,10 @@ impl Action {
             | Self::Body(_)
             | Self::Oversize(_)
             | Self::WrongRid(_)
+            | Self::Stray(_)
+            | Self::RetryAfter(_)
             | Self::RegistrationStatus(_) => matches!(step, Step::Register | Step::Poll),
+            Self::Duplicate(_) => matches!(step, Step::Register | Step::Poll | Step::Telemetry),
         };
         if !fits {
             return Err(FaultError(format!("{self:?} has no meaning at the step {step:?}")));
@@ -457,6 +489,7 @@ mod tests {
                 "rule 2",
             ),
             (r#"{"step":"telemetry","action":{"wrongRid":true}}"#, "no meaning"),
+            (r#"{"step":"subscribe","action":{"duplicate":true}}"#, "no meaning"),
             (r#"{"step":"connect","action":{"refuse":9}}"#, "1 to 5"),
             (r#"{"step":"poll","nth":0,"action":{"drop":true}}"#, "from 1"),
             (r#"{"step":"poll","acton":{"drop":true}}"#, "acton"),

@@ -9,24 +9,24 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     select,
     sync::{Notify, Semaphore, mpsc, oneshot, watch},
     time::{Instant, Sleep, sleep, timeout},
 };
+use zeroize::Zeroizing;
 
 use super::{
     ConnectionState, Handle, HubClient, ROOM, Shared, Ticket,
-    backoff::Backoff,
     machine::{Machine, Output, Renewal},
     wire::DeviceId,
 };
 use crate::{
+    backoff::Backoff,
     error::{Error, ErrorKind, Result},
     symmetric_key::Tokens,
     transport::{
         Host,
-        mqtt::{Connect, Packet, Publish, Session, Wire},
+        mqtt::{Connect, Packet, Publish, Session, Stream, Wire},
     },
 };
 
@@ -48,10 +48,10 @@ const NEVER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Where connections come from.
 pub(super) trait Open: Send + Sync + 'static {
     /// What carries the bytes.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    type Stream: Stream + 'static;
 
-    /// Opens one.
-    fn open(&self) -> impl Future<Output = Result<Self::Stream>> + Send;
+    /// Opens one, whose first bytes are these.
+    fn open(&self, first: &[u8]) -> impl Future<Output = Result<Self::Stream>> + Send;
 }
 
 /// What the handles ask for.
@@ -79,23 +79,17 @@ struct Connection<S> {
 
 impl<O: Open> Dialer<O> {
     async fn connect(&self) -> Result<Connection<O::Stream>> {
-        let stream = self.opener.open().await?;
-        let (password, renewal) = match &self.tokens {
+        let (stream, connect, renewal) = match &self.tokens {
+            None => (self.opener.open(&self.introduction(None)?).await?, Vec::new().into(), None),
             Some(tokens) => {
+                let stream = self.opener.open(&[]).await?;
                 // By the clock that counts waits, which nobody sets.
                 let renewal = renewal(now(), tokens.lifetime());
-                (Some(tokens.issue(SystemTime::now()).await?), Some(renewal))
+                let password = tokens.issue(SystemTime::now()).await?;
+                (stream, self.introduction(Some(password))?, Some(renewal))
             }
-            None => (None, None),
         };
-        let connect = Connect {
-            client_id: self.device_id.as_str().to_owned(),
-            user_name: self.device_id.user_name(&self.host),
-            password,
-            clean_session: false,
-            keep_alive: self.keep_alive,
-        };
-        let session = Session::connect(stream, connect, &self.host, CONNACK_LIMIT).await;
+        let session = Session::connect(stream, &connect, &self.host, CONNACK_LIMIT).await;
         let session = session.map_err(|error| match error.kind() {
             ErrorKind::Unauthorized if self.tokens.is_some() => error.with_hint(
                 "The hub does not know this device, has disabled it, or knows it by another key: \
@@ -108,6 +102,17 @@ impl<O: Open> Dialer<O> {
             _ => error,
         })?;
         Ok(Connection { wire: session.into_wire(), renewal })
+    }
+
+    fn introduction(&self, password: Option<Zeroizing<String>>) -> Result<Zeroizing<Vec<u8>>> {
+        let connect = Connect {
+            client_id: self.device_id.as_str().to_owned(),
+            user_name: self.device_id.user_name(&self.host),
+            password,
+            clean_session: false,
+            keep_alive: self.keep_alive,
+        };
+        connect.encode()
     }
 }
 

@@ -3,11 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    backoff::Backoff,
-    window::{MAX_STRIKES, Window},
-};
+use super::window::{MAX_STRIKES, Window};
 use crate::{
+    backoff::Backoff,
     error::{Error, ErrorKind, Result},
     transport::{
         Host,
@@ -23,7 +21,7 @@ const PROVED: Duration = Duration::from_secs(60);
 const ACKNOWLEDGEMENT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whoever waits for a message to be acknowledged.
-pub(super) trait Waiter {
+pub trait Waiter {
     /// Whether nobody waits any more.
     fn gave_up(&self) -> bool;
     /// Ends the wait.
@@ -31,7 +29,7 @@ pub(super) trait Waiter {
 }
 
 /// The state of one client of one hub.
-pub(super) struct Machine<W> {
+pub struct Machine<W> {
     host: Host,
     keep_alive: Duration,
     window: Window<W>,
@@ -56,31 +54,34 @@ struct Connection {
 
 /// When a connection makes room for one with a fresh token.
 #[derive(Clone, Copy)]
-pub(super) struct Renewal {
+pub struct Renewal {
     /// From here on nothing more is written, so that all that was may still be acknowledged.
-    pub(super) due: Instant,
+    pub due: Instant,
     /// Whatever is not acknowledged by then is left to the next connection.
-    pub(super) latest: Instant,
+    pub latest: Instant,
 }
 
 /// What is to be written.
-pub(super) enum Output<'a> {
+pub enum Output<'a> {
+    /// A message.
     Publish(&'a Publish),
+    /// A PINGREQ.
     Ping,
 }
 
 impl<W: Waiter> Machine<W> {
-    pub(super) fn new(host: Host, keep_alive: Duration, backoff: Backoff) -> Self {
+    /// A client of `host` that has never been connected. Time is in [`Instant`]s of the caller.
+    pub fn new(host: Host, keep_alive: Duration, backoff: Backoff) -> Self {
         Self { host, keep_alive, window: Window::new(), backoff, connection: None }
     }
 
     /// Takes a message in.
-    pub(super) fn admit(&mut self, publish: Publish, waiter: W) {
+    pub fn admit(&mut self, publish: Publish, waiter: W) {
         self.window.push(publish, waiter);
     }
 
     /// The hub has accepted the connection.
-    pub(super) fn connected(&mut self, now: Instant, renewal: Option<Renewal>) {
+    pub fn connected(&mut self, now: Instant, renewal: Option<Renewal>) {
         self.connection = Some(Connection {
             since: now,
             sent: now,
@@ -93,7 +94,7 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// What is to be written next, if anything.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Output<'_>> {
+    pub fn next(&mut self, now: Instant) -> Option<Output<'_>> {
         let connection = self.connection.as_mut()?;
         if connection.ping {
             connection.ping = false;
@@ -112,7 +113,7 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// A packet has arrived. An error means that the connection is of no more use.
-    pub(super) fn received(&mut self, now: Instant, packet: Packet) -> Result<()> {
+    pub fn received(&mut self, now: Instant, packet: Packet) -> Result<()> {
         if let Some(connection) = &mut self.connection {
             connection.pinged = None;
         }
@@ -149,7 +150,7 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// When [`Self::tick`] is due.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
+    pub fn wake_at(&self) -> Option<Instant> {
         let connection = self.connection.as_ref()?;
         let moving = connection.head.map(|(_, since)| since + ACKNOWLEDGEMENT_LIMIT);
         let next = match connection.renewal {
@@ -166,7 +167,7 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// Time has passed. An error means that the connection is of no more use.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<()> {
+    pub fn tick(&mut self, now: Instant) -> Result<()> {
         let ping_limit = self.ping_limit();
         let Some(connection) = &mut self.connection else { return Ok(()) };
         if connection.renewal.is_some_and(|renewal| now >= renewal.due) {
@@ -198,7 +199,7 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// Whether it is time to leave this connection for one with a fresh token.
-    pub(super) fn is_to_renew(&self, now: Instant) -> bool {
+    pub fn is_to_renew(&self, now: Instant) -> bool {
         self.connection.as_ref().is_some_and(|connection| {
             let latest = connection.renewal.map(|renewal| renewal.latest);
             connection.renewing
@@ -207,14 +208,14 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// The connection is left on purpose, which is nobody's fault.
-    pub(super) fn left(&mut self, now: Instant) {
+    pub fn left(&mut self, now: Instant) {
         self.disconnected(now);
         self.window.rewind();
     }
 
     /// The connection is lost. Says how long to wait before the next attempt, or nothing if
     /// there is no point in one.
-    pub(super) fn lost(&mut self, now: Instant, error: &Error) -> Option<Duration> {
+    pub fn lost(&mut self, now: Instant, error: &Error) -> Option<Duration> {
         self.disconnected(now);
         if let Some(waiter) = self.window.lost() {
             waiter.resolve(Err(Error::new(
@@ -231,32 +232,32 @@ impl<W: Waiter> Machine<W> {
     }
 
     /// How long to wait before the next attempt, or nothing if there is no point in one.
-    pub(super) fn retry(&mut self, error: &Error) -> Option<Duration> {
-        error.retryable().then(|| self.backoff.next(error.retry_after()))
+    pub fn retry(&mut self, error: &Error) -> Option<Duration> {
+        error.retryable().then(|| self.backoff.next(error))
     }
 
     /// How many attempts there have been since a connection proved its worth.
-    pub(super) fn attempts(&self) -> u32 {
+    pub fn attempts(&self) -> u32 {
         self.backoff.attempts()
     }
 
     /// Some of those who waited have given up.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.window.forget(W::gave_up);
     }
 
     /// How many messages are not acknowledged.
-    pub(super) fn unacknowledged(&self) -> usize {
+    pub fn unacknowledged(&self) -> usize {
         self.window.unacknowledged(W::gave_up)
     }
 
     /// Whether nothing waits for an acknowledgement.
-    pub(super) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.window.is_empty()
     }
 
     /// There will be no more connections: everyone who waits is told why.
-    pub(super) fn fail(&mut self, error: &Error) {
+    pub fn fail(&mut self, error: &Error) {
         self.window.drain().for_each(|waiter| waiter.resolve(Err(error.replicate())));
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io,
     net::SocketAddr,
     sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
@@ -19,7 +20,7 @@ use tokio::{
 use super::*;
 use crate::{
     symmetric_key::{SymmetricKey, Tokens},
-    transport::mqtt::{Packet, QoS},
+    transport::mqtt::{Packet, QoS, Stream},
 };
 
 const ACCEPTED: ConnectReturnCode = ConnectReturnCode::Success;
@@ -129,11 +130,12 @@ struct ToHub {
 impl Open for ToHub {
     type Stream = DuplexStream;
 
-    async fn open(&self) -> Result<DuplexStream> {
+    async fn open(&self, first: &[u8]) -> Result<DuplexStream> {
         if let Some(error) = self.failures.lock().unwrap().pop() {
             return Err(error);
         }
-        let (ours, theirs) = duplex(16 * 1024);
+        let (mut ours, theirs) = duplex(16 * 1024);
+        ours.write_all(first).await.unwrap();
         self.connections.send(theirs).unwrap();
         Ok(ours)
     }
@@ -199,6 +201,12 @@ fn texts(publishes: &[(String, u16, bool)]) -> Vec<&str> {
     publishes.iter().map(|(text, ..)| text.as_str()).collect()
 }
 
+impl Stream for TcpStream {
+    fn put_last(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.try_write(bytes).map(drop)
+    }
+}
+
 /// In real time, over TCP, on several threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_concurrent_sends_are_each_acknowledged() {
@@ -207,8 +215,10 @@ async fn ten_thousand_concurrent_sends_are_each_acknowledged() {
     impl Open for Tcp {
         type Stream = TcpStream;
 
-        async fn open(&self) -> Result<TcpStream> {
-            Ok(TcpStream::connect(self.0).await.unwrap())
+        async fn open(&self, first: &[u8]) -> Result<TcpStream> {
+            let mut stream = TcpStream::connect(self.0).await.unwrap();
+            stream.write_all(first).await.unwrap();
+            Ok(stream)
         }
     }
 

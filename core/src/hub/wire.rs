@@ -1,6 +1,9 @@
 //! What a hub is told: the user name, the topic of telemetry, and the bag of properties in it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::Message;
 use crate::{
@@ -20,15 +23,18 @@ const MAX_MESSAGE: usize = 256 * 1024;
 /// The longest device ID. (Microsoft, "Identity registry", device identity properties)
 const MAX_DEVICE_ID: usize = 128;
 
+/// The interface of the messages that Microsoft Defender for IoT reads.
+const SECURITY_AGENT: &str = "urn:azureiot:Security:SecurityAgent";
+
 /// All but RFC 3986's unreserved characters.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A device ID that a topic can carry.
 #[derive(Clone, Debug)]
-pub(super) struct DeviceId(String);
+pub(crate) struct DeviceId(String);
 
 impl DeviceId {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let refused = |rule: &str| {
             let shown: String = text.chars().take(MAX_DEVICE_ID).collect();
             Err(Error::new(
@@ -50,7 +56,7 @@ impl DeviceId {
         }
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -72,7 +78,7 @@ impl DeviceId {
 
 /// The packet that carries `message`, without its packet ID.
 pub(super) fn publish(telemetry_topic: &str, message: Message) -> Result<Publish> {
-    let size = message.size();
+    let size = size(&message);
     if size > MAX_MESSAGE {
         return Err(Error::new(
             ErrorKind::MessageTooLarge,
@@ -104,22 +110,41 @@ pub(super) fn publish(telemetry_topic: &str, message: Message) -> Result<Publish
     Ok(Publish::from_bytes(topic, QoS::AtLeastOnce, message.payload))
 }
 
+/// How many bytes of `message` a hub counts: its body, the values of all properties, and the names
+/// of those that are the application's. (Microsoft, "Create and read IoT Hub messages")
+pub(super) fn size(message: &Message) -> usize {
+    let system = message.system_properties().map(|(_, value)| value.len());
+    let own = message.properties.iter().map(|(name, value)| name.len() + value.len());
+    message.payload.len() + system.chain(own).sum::<usize>()
+}
+
+/// `time` as the hub's system properties carry it, to the second.
+pub(super) fn utc(time: SystemTime) -> Option<String> {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let time = OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?;
+    time.format(&Rfc3339).ok()
+}
+
 impl Message {
-    /// System properties, in the order in which Microsoft's SDKs send them, then the others.
-    fn all_properties(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// In the order in which Microsoft's SDKs send them.
+    fn system_properties(&self) -> impl Iterator<Item = (&str, &str)> {
         let system = [
-            ("$.mid", &self.message_id),
-            ("$.cid", &self.correlation_id),
-            ("$.uid", &self.user_id),
-            ("$.ct", &self.content_type),
-            ("$.ce", &self.content_encoding),
+            ("$.on", self.output_name.as_deref()),
+            ("$.mid", self.message_id.as_deref()),
+            ("$.cid", self.correlation_id.as_deref()),
+            ("$.uid", self.user_id.as_deref()),
+            ("$.ct", self.content_type.as_deref()),
+            ("$.ce", self.content_encoding.as_deref()),
+            ("$.ifid", self.is_security_message.then_some(SECURITY_AGENT)),
+            ("$.exp", self.expires_at.as_deref()),
         ];
-        let system = system.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-        system.chain(self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        system.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
-    fn size(&self) -> usize {
-        self.payload.len() + self.all_properties().map(|(n, v)| n.len() + v.len()).sum::<usize>()
+    /// System properties, then the others.
+    fn all_properties(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.system_properties().chain(own)
     }
 
     /// The size of the bag, if nothing in it is escaped.
@@ -173,6 +198,18 @@ mod tests {
             "devices/device-01/messages/events/%24.mid=m-1&%24.cid=c.1~2_3&%24.uid=u-1\
              &%24.ct=application%2Fjson&%24.ce=utf-8\
              &path=a%2Fb%20c&100%20%25=gr%C3%BC%C3%9F%2B%26%3D%3F%23&empty="
+        );
+    }
+
+    #[test]
+    fn output_expiry_and_security_are_system_properties_too() {
+        let expiry = UNIX_EPOCH + std::time::Duration::from_millis(951_782_400_900);
+        let message = Message::from("").expires_at(expiry).security_message().output_name("out");
+        assert_eq!(message.size(), 3 + 35 + 20, "their names are not counted");
+        assert_eq!(
+            topic_of(message),
+            "devices/device-01/messages/events/%24.on=out\
+             &%24.ifid=urn%3Aazureiot%3ASecurity%3ASecurityAgent&%24.exp=2000-02-29T00%3A00%3A00Z"
         );
     }
 

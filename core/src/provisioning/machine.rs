@@ -15,7 +15,10 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::wire::{Answer, Operation, Request, service_details};
-use crate::error::{Error, ErrorKind, Result, ServiceDetails};
+use crate::{
+    backoff::{Backoff, is_load},
+    error::{Error, ErrorKind, Result, ServiceDetails},
+};
 
 /// How long one request waits for its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,16 +33,16 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause on an open connection: nobody pings meanwhile, and its keep-alive is 60 s.
 const LONGEST_SILENCE: Duration = Duration::from_secs(45);
 
+/// What is left of a deadline when a throttled service is asked again, where the deadline is long:
+/// a device that is accepted with no time to hear its hub has wasted its turn and the quota's.
+const RESERVE: Duration = Duration::from_secs(15);
+
 /// As good as for ever, and far from what clocks cannot count.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The first and the longest pause of the exponential backoff.
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
-const BACKOFF_CAP: Duration = Duration::from_secs(60);
-
 /// What has happened.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     /// The connection is open and subscribed to the answers.
     Connected,
     /// An answer has arrived.
@@ -52,7 +55,7 @@ pub(super) enum Event {
 
 /// What to do next.
 #[derive(Debug)]
-pub(super) enum Action {
+pub enum Action {
     /// Open a connection, in place of any old one, and subscribe.
     Connect,
     /// Send the request and wait for an answer.
@@ -67,16 +70,34 @@ pub(super) enum Action {
 
 /// One action and until when it may take.
 #[derive(Debug)]
-pub(super) struct Step {
-    pub(super) action: Action,
-    pub(super) until: Duration,
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// When to stop, since the start.
+    pub until: Duration,
 }
 
 /// A registration that ended in `assigned`.
 #[derive(Debug)]
-pub(super) struct Registered {
-    pub(super) operation_id: String,
-    pub(super) state: Map<String, Value>,
+pub struct Registered {
+    /// The ID of the operation that assigned the device.
+    pub operation_id: String,
+    /// The `registrationState` of the last answer.
+    pub state: Map<String, Value>,
+}
+
+/// What a registration that was throttled leaves to the next one of the same device.
+///
+/// Without it, a program that calls again after each deadline would begin each time with the
+/// quickest retries, and a fleet of such programs would never thin out.
+#[derive(Debug)]
+pub struct Throttling {
+    /// How long the waits have become.
+    pub backoff: Backoff,
+    /// When the service is to be asked again, since the start of the registration.
+    pub until: Duration,
+    /// What the service said.
+    pub error: Error,
 }
 
 /// How far the registration has come.
@@ -93,15 +114,16 @@ pub enum Progress {
     Assigned,
 }
 
+/// The dialogue's state.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub struct Machine {
     state: State,
     deadline: Duration,
-    random: fastrand::Rng,
+    backoff: Backoff,
     operation_id: Option<String>,
     last_rid: u32,
-    /// Failures without an accepted answer between.
-    failures: u32,
+    /// When the service wants to be asked again, and what it said, as long as it has not accepted.
+    throttled: Option<(Duration, Error)>,
     /// What to say if the deadline passes.
     last_failure: Option<Error>,
     progress: Vec<Progress>,
@@ -116,35 +138,61 @@ enum State {
 }
 
 impl Machine {
-    /// `deadline` bounds the whole dialogue; `seed` decides the jitter.
-    pub(super) fn new(deadline: Duration, seed: u64) -> Self {
+    /// `deadline` bounds the whole dialogue; `backoff` decides the waits after failures.
+    pub fn new(deadline: Duration, backoff: Backoff) -> Self {
         Self {
             state: State::Connecting,
             deadline: deadline.min(LONGEST_DEADLINE),
-            random: fastrand::Rng::with_seed(seed),
+            backoff,
             operation_id: None,
             last_rid: 0,
-            failures: 0,
+            throttled: None,
             last_failure: None,
             progress: Vec::new(),
         }
     }
 
-    pub(super) fn start(&self) -> Step {
-        self.step(Action::Connect, self.deadline)
+    /// The next registration of a device that was throttled: it asks when it is due, or says at
+    /// once that this is after the deadline.
+    pub fn resume(deadline: Duration, earlier: Throttling) -> Self {
+        let Throttling { backoff, until, error } = earlier;
+        let mut machine = Self::new(deadline, backoff);
+        machine.last_failure = Some(error.replicate());
+        machine.throttled = Some((until, error));
+        machine
+    }
+
+    /// The first step.
+    pub fn start(&mut self) -> Step {
+        match self.throttled {
+            Some((until, _)) if until > Duration::ZERO => {
+                self.pause(State::WaitingToConnect, until, Duration::ZERO)
+            }
+            _ => self.step(Action::Connect, self.deadline),
+        }
+    }
+
+    /// What the next registration must know, if the service throttled this one.
+    pub fn throttling(&self) -> Option<Throttling> {
+        self.throttled.as_ref().map(|(until, error)| Throttling {
+            backoff: self.backoff.clone(),
+            until: *until,
+            error: error.replicate(),
+        })
     }
 
     /// What became known since the last call.
-    pub(super) fn take_progress(&mut self) -> Vec<Progress> {
+    pub fn take_progress(&mut self) -> Vec<Progress> {
         std::mem::take(&mut self.progress)
     }
 
-    pub(super) fn handle(&mut self, event: Event, now: Duration) -> Step {
+    /// What to do next, now that `event` has happened.
+    pub fn handle(&mut self, event: Event, now: Duration) -> Step {
         if now >= self.deadline && !matches!(event, Event::Answer(_)) {
             if let Event::Failed(error) = event {
                 self.last_failure = Some(error);
             }
-            return self.out_of_time(now);
+            return self.out_of_time(now, None);
         }
         match (event, &self.state) {
             (Event::Connected, State::Connecting) => {
@@ -167,10 +215,7 @@ impl Machine {
                 self.answered(&answer, now)
             }
             (Event::Failed(error), _) if !error.retryable() => self.finish(Err(error), now),
-            (Event::Failed(error), _) => {
-                let pause = self.backoff(error.retry_after());
-                self.retry_later(error, State::WaitingToConnect, pause, now)
-            }
+            (Event::Failed(error), _) => self.retry_later(error, State::WaitingToConnect, now),
             (Event::TimeOver, State::Asking { .. }) => {
                 let silent = Error::new(
                     ErrorKind::RequestTimeout,
@@ -178,8 +223,7 @@ impl Machine {
                 );
                 // A wrong answer explains the silence better than the silence itself.
                 let error = self.last_failure.take().unwrap_or(silent);
-                let pause = self.backoff(None);
-                self.retry_later(error, State::WaitingToConnect, pause, now)
+                self.retry_later(error, State::WaitingToConnect, now)
             }
             (Event::TimeOver, State::WaitingToAsk) => self.ask(now),
             (Event::TimeOver, State::WaitingToConnect | State::Connecting) => self.connect(),
@@ -189,19 +233,19 @@ impl Machine {
     }
 
     fn answered(&mut self, answer: &Answer, now: Duration) -> Step {
+        self.throttled = None;
         if answer.status >= 300 {
             let error = self.refusal(answer.refusal());
             if !error.retryable() {
                 return self.finish(Err(error), now);
             }
-            let pause = self.backoff(error.retry_after());
-            return self.retry_later(error, State::WaitingToAsk, pause, now);
+            return self.retry_later(error, State::WaitingToAsk, now);
         }
         let status = match answer.operation_status() {
             Ok(status) => status,
             Err(error) => return self.finish(Err(error), now),
         };
-        self.failures = 0;
+        self.backoff.reset();
         self.last_failure = None;
         // An answer to a poll may lack the operation ID; the old one stays.
         if let Some(id) = status.operation_id.filter(|id| !id.is_empty()) {
@@ -229,7 +273,6 @@ impl Machine {
                 self.pause(State::WaitingToAsk, pause, now)
             }
             "assigned" => {
-                self.progress.push(Progress::Assigned);
                 let operation_id = self.operation_id.clone().unwrap_or_default();
                 self.finish(Ok(Registered { operation_id, state }), now)
             }
@@ -279,61 +322,51 @@ impl Machine {
         self.step(Action::Connect, self.deadline)
     }
 
-    fn retry_later(&mut self, error: Error, state: State, pause: Duration, now: Duration) -> Step {
+    fn retry_later(&mut self, error: Error, state: State, now: Duration) -> Step {
+        let pause = self.backoff.next(&error);
+        if is_load(&error) {
+            self.throttled = Some((now.saturating_add(pause), error.replicate()));
+        }
         tracing::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
         self.last_failure = Some(error);
         self.pause(state, pause, now)
     }
 
     fn pause(&mut self, state: State, pause: Duration, now: Duration) -> Step {
-        // Sleeping until a deadline that cannot be met would only delay the bad news.
-        let Some(until) = now.checked_add(pause).filter(|until| *until < self.deadline) else {
-            return self.out_of_time(now);
-        };
         self.state = if pause > LONGEST_SILENCE { State::WaitingToConnect } else { state };
+        let reserve = match self.throttled {
+            Some(_) => RESERVE.min(self.deadline / 8),
+            None => Duration::ZERO,
+        };
+        let latest = self.deadline - reserve;
+        // Sleeping until a deadline that cannot be met would only delay the bad news.
+        let Some(until) = now.checked_add(pause).filter(|until| *until < latest) else {
+            return self.out_of_time(now, Some(pause));
+        };
         self.step(Action::Pause, until)
-    }
-
-    /// Full jitter over an exponential window, never below what the service asked for.
-    fn backoff(&mut self, retry_after: Option<Duration>) -> Duration {
-        let window = BACKOFF_BASE.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_CAP);
-        self.failures = self.failures.saturating_add(1);
-        let jitter = window.mul_f64(self.random.f64());
-        match retry_after {
-            // A fleet that was throttled together must not come back together.
-            Some(asked) => asked.saturating_add(jitter.min(asked.max(BACKOFF_BASE) / 2)),
-            None => jitter.max(SHORTEST_PAUSE),
-        }
     }
 
     /// What failed last says more than that time ran out, so its kind, its hint and the service's
     /// words are kept.
-    fn out_of_time(&mut self, now: Duration) -> Step {
-        let error = match self.last_failure.take() {
-            Some(last) => {
-                let asked = last.retry_after().filter(|_| now < self.deadline);
-                last.in_context(match asked {
-                    Some(wait) => format!(
-                        "given up after {:.1} s, since the service asks for another {} s and the \
-                         deadline is {:.1} s",
-                        now.as_secs_f64(),
-                        wait.as_secs(),
-                        self.deadline.as_secs_f64()
-                    ),
-                    None => format!("given up after {:.1} s", now.as_secs_f64()),
-                })
-            }
-            None => Error::new(
+    fn out_of_time(&mut self, now: Duration, wait: Option<Duration>) -> Step {
+        let spent = now.as_secs_f64();
+        let error = match (self.last_failure.take(), wait) {
+            (Some(last), None) => last.in_context(format!("given up after {spent:.1} s")),
+            (Some(last), Some(wait)) => last.in_context(format!(
+                "given up after {spent:.1} s, since the next attempt is due in another {:.1} s and \
+                 the deadline is {:.1} s",
+                wait.as_secs_f64(),
+                self.deadline.as_secs_f64()
+            )),
+            (None, _) => Error::new(
                 ErrorKind::DeadlineExceeded,
                 format!(
                     "the registration was not done within {:.1} s: {}",
                     self.deadline.as_secs_f64(),
                     match self.state {
-                        State::Connecting | State::WaitingToConnect => {
-                            "the connection was not open yet"
-                        }
                         State::Asking { .. } => "an answer was awaited",
-                        State::WaitingToAsk => "the service was still assigning a hub",
+                        _ if self.operation_id.is_some() => "the service was still assigning a hub",
+                        _ => "the connection was not open yet",
                     }
                 ),
             ),

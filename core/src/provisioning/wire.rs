@@ -24,25 +24,36 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 /// One request of the dialogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub struct Request {
     /// Comes back with the answer.
-    pub(super) rid: u32,
-    pub(super) operation: Operation,
+    pub rid: u32,
+    /// What is asked.
+    pub operation: Operation,
 }
 
+/// What a request asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Operation {
+pub enum Operation {
+    /// To be registered.
     Register,
-    Poll { operation_id: String },
+    /// How far the registration has come.
+    Poll {
+        /// The ID that the service gave the registration.
+        operation_id: String,
+    },
 }
 
 /// One answer of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) rid: String,
-    pub(super) status: u16,
-    pub(super) retry_after: Option<Duration>,
-    pub(super) body: Vec<u8>,
+pub struct Answer {
+    /// The request's own, if it is an answer to it.
+    pub rid: String,
+    /// As in HTTP.
+    pub status: u16,
+    /// How long to wait before the next request.
+    pub retry_after: Option<Duration>,
+    /// JSON, or what is taken for it.
+    pub body: Vec<u8>,
 }
 
 /// The body of an answer below 300.
@@ -63,7 +74,8 @@ pub(super) fn user_name(id_scope: &str, id: &RegistrationId, api_version: &str) 
 }
 
 impl Request {
-    pub(super) fn topic(&self) -> String {
+    /// Where it is published.
+    pub fn topic(&self) -> String {
         let rid = self.rid;
         match &self.operation {
             Operation::Register => format!("$dps/registrations/PUT/iotdps-register/?$rid={rid}"),
@@ -73,7 +85,8 @@ impl Request {
         }
     }
 
-    pub(super) fn body(&self, id: &RegistrationId, payload: Option<&Value>) -> Vec<u8> {
+    /// What is published; `payload` is for a custom allocation policy.
+    pub fn body(&self, id: &RegistrationId, payload: Option<&Value>) -> Vec<u8> {
         match &self.operation {
             Operation::Register => {
                 let mut body = json!({ "registrationId": id.as_str() });
@@ -90,7 +103,7 @@ impl Request {
 impl Answer {
     /// Reads `$dps/registrations/res/{status}/?$rid={rid}&retry-after={seconds}`; the parameters
     /// come in any order. `None` for a topic that is no answer.
-    pub(super) fn parse(topic: &str, body: &[u8]) -> Option<Self> {
+    pub fn parse(topic: &str, body: &[u8]) -> Option<Self> {
         let (status, query) = topic.strip_prefix("$dps/registrations/res/")?.split_once("/?")?;
         let parameter =
             |name| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));

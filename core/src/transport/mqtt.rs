@@ -52,6 +52,16 @@ const MAX_AHEAD: usize = 64;
 /// How long saying goodbye may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// The most bytes that are left to the shutdown of a stream.
+const LAST_WORDS: usize = 1024;
+
+/// What carries the packets.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Takes the last few bytes; the shutdown, which must follow, sends them in one piece with
+    /// its own goodbye.
+    fn put_last(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
 /// What a client says when it connects.
 pub(crate) struct Connect {
     pub(crate) client_id: String,
@@ -59,6 +69,28 @@ pub(crate) struct Connect {
     pub(crate) password: Option<Zeroizing<String>>,
     pub(crate) clean_session: bool,
     pub(crate) keep_alive: Duration,
+}
+
+impl Connect {
+    /// The packet in a buffer of its own, which is wiped after use, since it may hold a password.
+    pub(crate) fn encode(self) -> Result<Zeroizing<Vec<u8>>> {
+        check_string("client ID", &self.client_id)?;
+        check_string("user name", &self.user_name)?;
+        let password = self.password.as_deref().map_or("", String::as_str);
+        check_string("password", password)?;
+        let mut packet = v4::Connect::new(self.client_id);
+        packet.clean_session = self.clean_session;
+        packet.keep_alive = u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        packet.login = Some(Login::new(self.user_name, password));
+        // One allocation: a buffer that grows would leave a copy behind.
+        let mut buffer = BytesMut::with_capacity(packet.size());
+        let written = packet.write(&mut buffer);
+        if let Some(login) = &mut packet.login {
+            login.password.zeroize();
+        }
+        written.map_err(not_encoded)?;
+        Ok(Zeroizing::new(buffer.into()))
+    }
 }
 
 /// An accepted MQTT connection, used one request at a time.
@@ -71,17 +103,17 @@ pub(crate) struct Session<S> {
     ahead: VecDeque<Packet>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<S> {
-    /// Introduces the client and waits, at most `patience`, until the other side accepts it.
+impl<S: Stream> Session<S> {
+    /// Writes `connect`, which is empty where CONNECT went out with the TLS handshake, and waits,
+    /// at most `patience`, until the other side accepts the client.
     pub(crate) async fn connect(
         stream: S,
-        connect: Connect,
+        connect: &[u8],
         host: &Host,
         patience: Duration,
     ) -> Result<Self> {
         let mut wire = Wire::new(stream, host);
-        let introduction = encode(connect)?;
-        timeout(patience, wire.introduce(&introduction))
+        timeout(patience, wire.introduce(connect))
             .await
             .unwrap_or_else(|_| Err(wire.too_slow("answer CONNECT", patience)))?;
         Ok(Self { wire, patience, last_id: 0, ahead: VecDeque::new() })
@@ -202,7 +234,7 @@ pub(crate) struct Wire<S> {
     unflushed: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire<S> {
+impl<S: Stream> Wire<S> {
     fn new(stream: S, host: &Host) -> Self {
         Self {
             stream,
@@ -256,7 +288,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire<S> {
     pub(crate) async fn disconnect(mut self) {
         let goodbye = async {
             self.put(&Packet::Disconnect)?;
-            self.flush().await?;
+            if self.outgoing.len() > LAST_WORDS {
+                self.flush().await?;
+            }
+            self.stream.put_last(&self.outgoing).map_err(|cause| self.lost(cause))?;
             self.stream.shutdown().await.map_err(|cause| self.lost(cause))
         };
         // Whoever disconnects has nothing left to lose.
@@ -391,26 +426,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire<S> {
     }
 }
 
-/// CONNECT in a buffer of its own, which is wiped after use, since it may hold a password.
-fn encode(connect: Connect) -> Result<Zeroizing<Vec<u8>>> {
-    check_string("client ID", &connect.client_id)?;
-    check_string("user name", &connect.user_name)?;
-    let password = connect.password.as_deref().map_or("", String::as_str);
-    check_string("password", password)?;
-    let mut packet = v4::Connect::new(connect.client_id);
-    packet.clean_session = connect.clean_session;
-    packet.keep_alive = u16::try_from(connect.keep_alive.as_secs()).unwrap_or(u16::MAX);
-    packet.login = Some(Login::new(connect.user_name, password));
-    // One allocation: a buffer that grows would leave a copy behind.
-    let mut buffer = BytesMut::with_capacity(packet.size());
-    let written = packet.write(&mut buffer);
-    if let Some(login) = &mut packet.login {
-        login.password.zeroize();
-    }
-    written.map_err(not_encoded)?;
-    Ok(Zeroizing::new(buffer.into()))
-}
-
 /// Lengths are checked before a packet is made, so this is our own fault.
 fn not_encoded(cause: mqttbytes::Error) -> Error {
     Error::new(ErrorKind::Internal, "an MQTT packet could not be encoded").with_source(cause)
@@ -451,17 +466,34 @@ pub(crate) fn name_of(packet: &Packet) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
+    impl Stream for DuplexStream {
+        fn put_last(&mut self, bytes: &[u8]) -> io::Result<()> {
+            let mut cx = Context::from_waker(Waker::noop());
+            match Pin::new(self).poll_write(&mut cx, bytes) {
+                Poll::Ready(Ok(written)) if written == bytes.len() => Ok(()),
+                Poll::Ready(Err(cause)) => Err(cause),
+                _ => Err(io::ErrorKind::WriteZero.into()),
+            }
+        }
+    }
+
     fn host() -> Host {
         Host::parse("hub.example.net").unwrap()
     }
 
-    fn connect() -> Connect {
+    fn connect() -> Zeroizing<Vec<u8>> {
+        introduction().encode().unwrap()
+    }
+
+    fn introduction() -> Connect {
         Connect {
             client_id: "device-01".into(),
             user_name: "hub.example.net/device-01/".into(),
@@ -491,9 +523,9 @@ mod tests {
     /// A session whose peer accepted it, and that peer.
     async fn connected() -> (Session<DuplexStream>, DuplexStream) {
         let (stream, mut peer) = duplex(1024);
-        let host = host();
+        let (host, connect) = (host(), connect());
         let (session, ()) =
-            tokio::join!(Session::connect(stream, connect(), &host, PATIENCE), async {
+            tokio::join!(Session::connect(stream, &connect, &host, PATIENCE), async {
                 heard(&mut peer).await;
                 peer.write_all(ACCEPTED).await.unwrap();
             });
@@ -505,7 +537,7 @@ mod tests {
         let (stream, mut peer) = duplex(1024);
         peer.write_all(bytes).await.unwrap();
         peer.shutdown().await.unwrap();
-        let error = Session::connect(stream, connect(), &host(), PATIENCE).await.err().unwrap();
+        let error = Session::connect(stream, &connect(), &host(), PATIENCE).await.err().unwrap();
         assert!(error.to_string().contains("hub.example.net"), "{error}");
         error
     }
@@ -515,11 +547,12 @@ mod tests {
         let (stream, mut peer) = duplex(1024);
         let with_password = Connect {
             password: Some(Zeroizing::new("SharedAccessSignature sr=x".into())),
-            ..connect()
+            ..introduction()
         };
+        let with_password = with_password.encode().unwrap();
         let host = host();
         let (session, packet) =
-            tokio::join!(Session::connect(stream, with_password, &host, PATIENCE), async {
+            tokio::join!(Session::connect(stream, &with_password, &host, PATIENCE), async {
                 let packet = heard(&mut peer).await;
                 peer.write_all(ACCEPTED).await.unwrap();
                 packet
@@ -567,7 +600,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_times_out() {
         let (stream, _peer) = duplex(1024);
-        let error = Session::connect(stream, connect(), &host(), PATIENCE).await.err().unwrap();
+        let error = Session::connect(stream, &connect(), &host(), PATIENCE).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::RequestTimeout);
         assert!(error.to_string().contains("hub.example.net"), "{error}");
 
@@ -582,9 +615,8 @@ mod tests {
 
     #[tokio::test]
     async fn strings_that_mqtt_cannot_carry_are_refused_before_writing() {
-        let (stream, _peer) = duplex(1024);
-        let long = Connect { user_name: "u".repeat(MAX_STRING + 1), ..connect() };
-        let error = Session::connect(stream, long, &host(), PATIENCE).await.err().unwrap();
+        let long = Connect { user_name: "u".repeat(MAX_STRING + 1), ..introduction() };
+        let error = long.encode().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 
         let (mut session, _peer) = connected().await;

@@ -16,6 +16,9 @@ const ANSWERS: &str = "$dps/registrations/res/#";
 /// Largest message the service takes (Microsoft, iot-dps-limits).
 const LARGEST_MESSAGE: usize = 96 * 1024;
 
+/// What a fault says to nobody's request.
+const STRAY: &str = r#"{"operationId":"0.stray","status":"failed","registrationState":{"errorCode":400207,"errorMessage":"A stray answer."}}"#;
+
 /// One device in the provisioning dialogue.
 pub(super) struct Dps {
     id_scope: String,
@@ -84,11 +87,21 @@ impl Role for Dps {
                     tracing::warn!("a device that has not subscribed to answers gets none");
                     Outcome::Nothing
                 }
-                (Answer::Reply { status, retry_after, body, wrong_rid }, Some(qos)) => {
+                (
+                    Answer::Reply { status, retry_after, body, wrong_rid, stray, copies },
+                    Some(qos),
+                ) => {
                     let other = if wrong_rid { "not-" } else { "" };
                     let wait = retry_after.map(|s| format!("&retry-after={s}")).unwrap_or_default();
                     let topic = format!("$dps/registrations/res/{status}/?$rid={other}{rid}{wait}");
-                    Outcome::Send(Packet::Publish(Publish::from_bytes(topic, qos, body)))
+                    let answer = Packet::Publish(Publish::from_bytes(topic, qos, body));
+                    let mut packets = vec![answer; copies];
+                    if stray {
+                        let topic = format!("$dps/registrations/res/200/?$rid=not-{rid}");
+                        let stray = Publish::new(topic, qos, STRAY);
+                        packets.insert(0, Packet::Publish(stray));
+                    }
+                    Outcome::SendAll(packets)
                 }
             }
         };

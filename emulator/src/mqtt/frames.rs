@@ -89,6 +89,11 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
         }
     }
 
+    /// Whether a packet waits for the next [`Frames::flush`].
+    pub(super) fn has_queued(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
         if self.outgoing.is_empty() {
             return Ok(());

@@ -94,10 +94,10 @@ impl Role for Hub {
             return Handling::Refuse(format!("a message to the topic {:?}", publish.topic));
         };
         let size = publish.payload.len() + bag.len();
-        if size > LARGEST_MESSAGE {
+        let mut properties = properties(bag);
+        if publish.payload.len() + counted(&properties) > LARGEST_MESSAGE {
             return Handling::Refuse("a message larger than 256 KB".to_owned());
         }
-        let mut properties = properties(bag);
         if publish.retain {
             properties.push(("mqtt-retain".to_owned(), "true".to_owned()));
         }
@@ -112,6 +112,9 @@ impl Role for Hub {
         };
         let answer = match publish.qos {
             QoS::AtMostOnce => Outcome::Nothing,
+            _ if firing.duplicate => {
+                Outcome::SendAll(vec![Packet::PubAck(PubAck::new(publish.pkid)); 2])
+            }
             _ => Outcome::Send(Packet::PubAck(PubAck::new(publish.pkid))),
         };
         let failed = |error| Outcome::Fail(format!("cannot store telemetry: {error}"));
@@ -177,9 +180,23 @@ fn properties(bag: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What the properties add to the size of a message: the values of all, the names of those that
+/// are the application's (Microsoft, iot-hub-devguide-messages-construct).
+fn counted(properties: &[(String, String)]) -> usize {
+    let size = |(name, value): &(String, String)| {
+        value.len() + if name.starts_with("$.") { 0 } else { name.len() }
+    };
+    properties.iter().map(size).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_names_of_system_properties_are_not_counted() {
+        assert_eq!(counted(&properties("%24.mid=m%2F1&alert&a%20b=%C3%A4")), 3 + 5 + 3 + 2);
+    }
 
     #[test]
     fn a_property_bag_is_taken_apart() {

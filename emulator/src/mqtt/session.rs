@@ -25,6 +25,9 @@ const OUTSTANDING_BYTES: usize = 8 * 1024 * 1024;
 /// iot-mqtt-connect-to-iot-hub).
 const LONGEST_SILENCE: Duration = Duration::from_secs(1767);
 
+/// How long an acknowledgement may wait for the answer that follows it.
+const GATHER: Duration = Duration::from_millis(2);
+
 /// How a connection ended.
 pub(super) enum End {
     /// The client closed it.
@@ -70,6 +73,8 @@ pub(super) type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// What came of it.
 pub(super) enum Outcome {
     Send(Packet),
+    /// Several at once, in this order.
+    SendAll(Vec<Packet>),
     Nothing,
     /// The connection is to be closed; the text says why.
     Fail(String),
@@ -160,6 +165,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
                 }
             }
             let was_full = !self.has_room();
+            self.gather().await;
             let end = self.settle().await;
             self.frames.flush().await?;
             if let Some(end) = end {
@@ -188,6 +194,15 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
                     alarm.as_mut().reset(since + self.silence);
                 }
             }
+        }
+    }
+
+    /// Waits a moment for an answer that nothing can overtake, so that it goes out in one write
+    /// with the acknowledgement of its request.
+    async fn gather(&mut self) {
+        if self.frames.has_queued() && self.pending.front().is_some_and(|slot| slot.alone) {
+            // Late or not, the answer stays where it is.
+            let _ = timeout(GATHER, front(&mut self.pending)).await;
         }
     }
 
@@ -233,17 +248,23 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
             self.pending_bytes -= slot.size;
             let State::Done(outcome) = slot.state else { continue };
             match outcome {
-                Outcome::Send(Packet::Publish(mut publish)) if publish.qos != QoS::AtMostOnce => {
-                    publish.pkid = self.next_packet_id();
-                    self.frames.send(Packet::Publish(publish));
-                }
-                Outcome::Send(packet) => self.frames.send(packet),
+                Outcome::Send(packet) => self.send(packet),
+                Outcome::SendAll(packets) => packets.into_iter().for_each(|p| self.send(p)),
                 Outcome::Nothing => {}
                 Outcome::Fail(reason) => return Some(End::Refused(reason)),
                 Outcome::Cut => return Some(End::Cut),
             }
         }
         None
+    }
+
+    fn send(&mut self, mut packet: Packet) {
+        if let Packet::Publish(publish) = &mut packet
+            && publish.qos != QoS::AtMostOnce
+        {
+            publish.pkid = self.next_packet_id();
+        }
+        self.frames.send(packet);
     }
 
     fn poll_front(&mut self, context: &mut Context<'_>) -> Option<Slot> {

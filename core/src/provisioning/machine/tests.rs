@@ -16,7 +16,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let machine = Machine::new(DEADLINE, 7);
+        let mut machine = Machine::new(DEADLINE, Backoff::new(Some(7)));
         let step = machine.start();
         Self { machine, now: Duration::ZERO, step }
     }
@@ -78,13 +78,7 @@ fn register_poll_assigned() {
     assert_eq!(registered.state["new"], 1);
     assert_eq!(
         run.machine.take_progress(),
-        [
-            Progress::Connected,
-            Progress::Registering,
-            Progress::Assigning,
-            Progress::Assigning,
-            Progress::Assigned
-        ]
+        [Progress::Connected, Progress::Registering, Progress::Assigning, Progress::Assigning]
     );
 }
 
@@ -103,26 +97,8 @@ fn a_throttled_request_waits_as_long_as_it_is_told_and_not_much_longer() {
 }
 
 #[test]
-fn two_devices_do_not_come_back_at_the_same_moment() {
-    let pauses: Vec<_> = (0..20)
-        .map(|seed| {
-            let mut machine = Machine::new(DEADLINE, seed);
-            machine.backoff(Some(Duration::from_secs(5)))
-        })
-        .collect();
-    assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(5)));
-    assert!(pauses.windows(2).any(|pair| pair[0] != pair[1]));
-}
-
-#[test]
 fn throttled_for_ever_ends_at_the_deadline_with_the_services_words() {
-    let mut run = Run::connected();
-    while let Action::Send(_) = run.step.action {
-        run.answer(429, Some(7), r#"{"errorCode":429001,"message":"throttled","trackingId":"t"}"#);
-        if matches!(run.step.action, Action::Pause) {
-            run.sleep();
-        }
-    }
+    let (run, _) = throttled_until_given_up(Some(7));
     let error = run.error();
     assert_eq!(error.kind(), ErrorKind::Throttled);
     assert!(error.message().contains("given up"), "{error}");
@@ -138,13 +114,15 @@ fn a_pause_that_cannot_end_in_time_is_not_slept_through() {
     assert_eq!(run.now, Duration::ZERO);
     let error = run.error();
     assert_eq!(error.kind(), ErrorKind::Throttled);
-    assert!(error.message().contains("another 86400 s"), "{error}");
+    assert!(error.message().contains("another "), "{error}");
+    assert!(error.message().contains("the deadline is 120.0 s"), "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(86_400)));
 }
 
 #[test]
 fn absurd_times_neither_overflow_nor_end_early() {
     for seed in 0..100 {
-        let mut machine = Machine::new(Duration::MAX, seed);
+        let mut machine = Machine::new(Duration::MAX, Backoff::new(Some(seed)));
         machine.start();
         let mut step = machine.handle(Event::Connected, Duration::ZERO);
         for retry_after in [None, Some(Duration::MAX)] {
@@ -158,6 +136,81 @@ fn absurd_times_neither_overflow_nor_end_early() {
         }
         assert!(matches!(step.action, Action::Finish(Err(_))), "{step:?}");
     }
+}
+
+/// Asks until the deadline is too near, and says when the next attempt is due.
+fn throttled_until_given_up(retry_after: Option<u64>) -> (Run, Duration) {
+    let mut run = Run::connected();
+    while !matches!(run.step.action, Action::Finish(_)) {
+        match run.step.action {
+            Action::Connect => run.event(Event::Connected),
+            Action::Send(_) => run.answer(
+                429,
+                retry_after,
+                r#"{"errorCode":429001,"message":"throttled","trackingId":"t"}"#,
+            ),
+            _ => drop(run.sleep()),
+        }
+    }
+    let due = run.machine.throttling().unwrap().until;
+    (run, due)
+}
+
+#[test]
+fn a_registration_that_follows_a_throttled_one_asks_when_it_is_due_and_not_before() {
+    let (run, due) = throttled_until_given_up(None);
+    assert!(due >= DEADLINE, "{due:?}");
+    let wait = Duration::from_secs(5);
+    let earlier = Throttling { until: wait, ..run.machine.throttling().unwrap() };
+    let attempts = earlier.backoff.attempts();
+    let mut machine = Machine::resume(DEADLINE, earlier);
+    let step = machine.start();
+    let mut run = Run { machine, now: Duration::ZERO, step };
+    assert!(matches!(run.step.action, Action::Pause));
+    assert_eq!(run.sleep(), wait);
+    assert!(matches!(run.step.action, Action::Connect));
+    run.event(Event::Connected);
+    run.answer(429, None, "");
+    // It goes on where the first one stopped.
+    let after = run.machine.throttling().unwrap();
+    assert_eq!(after.backoff.attempts(), attempts + 1);
+    assert!(after.until - run.now > Duration::from_secs(30), "{after:?}");
+}
+
+#[test]
+fn a_registration_that_is_called_again_too_early_asks_nobody_and_repeats_the_services_words() {
+    let (run, due) = throttled_until_given_up(None);
+    let earlier = Throttling { until: due + DEADLINE, ..run.machine.throttling().unwrap() };
+    let mut machine = Machine::resume(DEADLINE, earlier);
+    let step = machine.start();
+    let left = machine.throttling().unwrap().until;
+    assert_eq!(left, due + DEADLINE);
+    let error = Run { machine, now: Duration::ZERO, step }.error();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert_eq!(error.service().unwrap().error_code, Some(429_001));
+    assert!(error.message().contains("given up after 0.0 s"), "{error}");
+}
+
+#[test]
+fn a_throttled_service_is_not_asked_with_no_time_left_to_hear_the_hub() {
+    let (run, _) = throttled_until_given_up(None);
+    let first = |left: u64| {
+        let until = DEADLINE - Duration::from_secs(left);
+        let earlier = Throttling { until, ..run.machine.throttling().unwrap() };
+        Machine::resume(DEADLINE, earlier).start().action
+    };
+    assert!(matches!(first(5), Action::Finish(Err(_))));
+    assert!(matches!(first(20), Action::Pause));
+}
+
+#[test]
+fn an_accepted_registration_leaves_nothing_to_remember() {
+    let mut run = Run::connected();
+    run.answer(429, Some(1), "");
+    assert!(run.machine.throttling().is_some());
+    run.sleep();
+    run.answer(202, Some(1), ASSIGNING);
+    assert!(run.machine.throttling().is_none());
 }
 
 #[test]
@@ -254,7 +307,7 @@ proptest! {
             0..200,
         ),
     ) {
-        let mut machine = Machine::new(DEADLINE, seed);
+        let mut machine = Machine::new(DEADLINE, Backoff::new(Some(seed)));
         let mut step = machine.start();
         let mut now = Duration::ZERO;
         for (choice, status, seconds, text) in events {
