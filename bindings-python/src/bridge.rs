@@ -20,7 +20,7 @@ use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
 use crate::{
     errors, process,
     registration::progress_name,
-    work::{Asker, Event},
+    work::{Asker, Event, Outcome},
 };
 
 /// What the runtime has to tell one event loop.
@@ -100,21 +100,16 @@ impl Bridge {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error.into()),
         }
+        // One future that cannot be resolved must not keep the others waiting for ever.
+        let mut failure = Ok(());
         for (ticket, event) in self.inbox.take() {
-            match event {
-                Event::Progress(progress) => self.report(py, ticket, progress_name(progress))?,
-                Event::Done(result) => {
-                    // Whoever was cancelled has been removed.
-                    let Some(waiter) = self.waiting().waiters.remove(&ticket) else { continue };
-                    let value = match result {
-                        Ok(outcome) => outcome.into_python(py),
-                        Err(error) => Err(errors::raise(py, &error)),
-                    };
-                    waiter.settle(py, value)?;
-                }
-            }
+            let told = match event {
+                Event::Progress(progress) => self.report(py, ticket, progress_name(progress)),
+                Event::Done(result) => self.settle(py, ticket, result),
+            };
+            failure = failure.and(told);
         }
-        Ok(())
+        failure
     }
 
     /// Ends the work whose future is not waited for any more.
@@ -153,13 +148,31 @@ impl Bridge {
         on_progress: Option<Py<PyAny>>,
         start: impl FnOnce(Asker) -> Result<AbortHandle, Error>,
     ) -> PyResult<u64> {
-        let mut waiting = self.waiting();
-        waiting.last += 1;
-        let ticket = waiting.last;
+        let ticket = {
+            let mut waiting = self.waiting();
+            waiting.last += 1;
+            waiting.last
+        };
         let asker = Asker::Loop(Arc::clone(&self.inbox), ticket);
+        // Its end cannot come before the waiter is there: this is the thread that fetches it.
         let abort = start(asker).map_err(|error| errors::raise(py, &error))?;
-        waiting.waiters.insert(ticket, Waiter { future, on_progress, abort });
+        self.waiting().waiters.insert(ticket, Waiter { future, on_progress, abort });
         Ok(ticket)
+    }
+
+    fn settle(
+        &self,
+        py: Python<'_>,
+        ticket: u64,
+        result: Result<Outcome, Arc<Error>>,
+    ) -> PyResult<()> {
+        // Whoever was cancelled has been removed.
+        let Some(waiter) = self.waiting().waiters.remove(&ticket) else { return Ok(()) };
+        let value = match result {
+            Ok(outcome) => outcome.into_python(py),
+            Err(error) => Err(errors::raise(py, &error)),
+        };
+        waiter.settle(py, value)
     }
 
     fn report(&self, py: Python<'_>, ticket: u64, progress: &'static str) -> PyResult<()> {
@@ -190,9 +203,12 @@ impl Waiter {
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(());
         }
+        let fail =
+            |exception: PyErr| future.call_method1(intern!(py, "set_exception"), (exception,));
         match value {
             Ok(value) => future.call_method1(intern!(py, "set_result"), (value,)),
-            Err(error) => future.call_method1(intern!(py, "set_exception"), (error,)),
+            // A future does not take a StopIteration, and says so by another exception.
+            Err(error) => fail(error).or_else(fail),
         }?;
         Ok(())
     }

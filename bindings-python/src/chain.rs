@@ -5,15 +5,21 @@ use std::sync::Arc;
 use dps_core::{
     CertificateChain as CoreChain, Error, ErrorKind, RegistrationId,
     chain::{
-        Authority as CoreAuthority, Certificate as CoreCertificate, SubjectKey, Validity,
+        Authority as CoreAuthority, Certificate as CoreCertificate,
+        CertificateRequest as CoreCertificateRequest, SubjectKey, Validity, certificates_from_file,
         certificates_from_pem as core_certificates_from_pem,
     },
     key::{KeyType, Passphrase, PrivateKey as CoreKey},
 };
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyBytes};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
-use crate::{errors::OrRaise as _, options::TextOrFile, process};
+use crate::{
+    errors::OrRaise as _,
+    options::{TextOrFile, bytes_or_file, text},
+    process,
+};
 
 const KEY_TYPES: [(&str, KeyType); 5] = [
     ("rsa-2048", KeyType::Rsa(2048)),
@@ -51,7 +57,7 @@ impl PrivateKey {
         made.map(|key| Self(Arc::new(key))).or_raise(py)
     }
 
-    /// Reads a key from PEM.
+    /// Reads a key from PEM, DER or PKCS#12.
     #[staticmethod]
     #[pyo3(signature = (pem: "str | bytes | PathLike[str]", pass_phrase=None))]
     fn from_pem(
@@ -59,12 +65,17 @@ impl PrivateKey {
         pem: &Bound<'_, PyAny>,
         pass_phrase: Option<String>,
     ) -> PyResult<Self> {
-        let pem = match TextOrFile::extract(pem, "pem")? {
-            TextOrFile::Text(text) => zeroize::Zeroizing::new(text),
-            TextOrFile::File(path) => zeroize::Zeroizing::new(std::fs::read(path)?),
-        };
         let passphrase = pass_phrase.map(Passphrase::new);
-        let key = process::current().detach(py, || CoreKey::from_pem(&pem, passphrase.as_ref()));
+        let passphrase = passphrase.as_ref();
+        let key = match TextOrFile::extract(pem, "pem")? {
+            TextOrFile::Text(text) => {
+                let text = Zeroizing::new(text);
+                process::current().detach(py, || CoreKey::from_pem(&text, passphrase))
+            }
+            TextOrFile::File(path) => {
+                process::current().detach(py, || CoreKey::from_file(&path, passphrase))
+            }
+        };
         key.map(|key| Self(Arc::new(key))).or_raise(py)
     }
 
@@ -106,6 +117,12 @@ impl PrivateKey {
 /// One certificate.
 #[pyclass(frozen, module = "dps_core.chain")]
 pub(crate) struct Certificate(CoreCertificate);
+
+impl From<CoreCertificate> for Certificate {
+    fn from(certificate: CoreCertificate) -> Self {
+        Self(certificate)
+    }
+}
 
 #[pymethods]
 impl Certificate {
@@ -192,11 +209,11 @@ pub(crate) fn certificates_from_pem(
     py: Python<'_>,
     pem: &Bound<'_, PyAny>,
 ) -> PyResult<Vec<Certificate>> {
-    let pem = match TextOrFile::extract(pem, "pem")? {
-        TextOrFile::Text(text) => text,
-        TextOrFile::File(path) => std::fs::read(path)?,
+    let certificates = match TextOrFile::extract(pem, "pem")? {
+        TextOrFile::Text(text) => core_certificates_from_pem(&text),
+        TextOrFile::File(path) => certificates_from_file(path, None),
     };
-    Ok(core_certificates_from_pem(&pem).or_raise(py)?.into_iter().map(Certificate).collect())
+    Ok(certificates.or_raise(py)?.into_iter().map(Certificate).collect())
 }
 
 /// A device's certificates, leaf first, each followed by its issuer.
@@ -215,6 +232,32 @@ impl CertificateChain {
         }
         .map(Self)
         .or_raise(py)
+    }
+
+    /// Takes the certificates of PKCS#12 (PFX) bytes or of such a file.
+    #[staticmethod]
+    #[pyo3(signature = (source: "bytes | PathLike[str]", pass_phrase=None))]
+    fn from_pkcs12(
+        py: Python<'_>,
+        source: &Bound<'_, PyAny>,
+        pass_phrase: Option<String>,
+    ) -> PyResult<Self> {
+        let passphrase = pass_phrase.map(Passphrase::new);
+        let passphrase = passphrase.as_ref();
+        let source = bytes_or_file(source, "PKCS#12")?;
+        process::current()
+            .detach(py, || match source {
+                TextOrFile::Text(bytes) => CoreChain::from_pkcs12(&bytes, passphrase),
+                TextOrFile::File(path) => {
+                    certificates_from_file(path, passphrase).and_then(|all| {
+                        CoreChain::from_der(
+                            all.iter().map(|certificate| certificate.der().to_vec()),
+                        )
+                    })
+                }
+            })
+            .map(Self)
+            .or_raise(py)
     }
 
     /// The certificates, leaf first.
@@ -255,6 +298,44 @@ impl CertificateChain {
     fn to_pem(&self) -> String {
         self.0.to_pem()
     }
+
+    /// The chain and the leaf's key as PKCS#12 (PFX), for the C# sample and the store of Windows.
+    fn to_pkcs12<'py>(
+        &self,
+        py: Python<'py>,
+        key: &PrivateKey,
+        pass_phrase: String,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (key, passphrase) = (&key.0, Passphrase::new(pass_phrase));
+        let made = process::current().detach(py, || self.0.to_pkcs12(key, &passphrase));
+        made.map(|bytes| PyBytes::new(py, &bytes)).or_raise(py)
+    }
+}
+
+/// A certificate request that a device made.
+#[pyclass(frozen, module = "dps_core.chain")]
+pub(crate) struct CertificateRequest(CoreCertificateRequest);
+
+#[pymethods]
+impl CertificateRequest {
+    /// Reads a request from PEM, and verifies its signature.
+    #[staticmethod]
+    #[pyo3(signature = (pem: "str | bytes"))]
+    fn from_pem(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<Self> {
+        CoreCertificateRequest::from_pem(&text(pem, "pem")?).map(Self).or_raise(py)
+    }
+
+    /// The registration ID that the device asks for.
+    #[getter]
+    fn registration_id(&self) -> &str {
+        self.0.registration_id().as_str()
+    }
+
+    /// What the request asks for beyond its name and key, which a certificate will not have.
+    #[getter]
+    fn ignored(&self) -> Vec<String> {
+        self.0.ignored().to_vec()
+    }
 }
 
 /// A CA certificate with its key: makes intermediates, device and verification certificates with
@@ -270,39 +351,50 @@ impl Authority {
         CoreAuthority::new(certificate.0.clone(), Arc::clone(&key.0) as _).map(Self).or_raise(py)
     }
 
-    /// A new root, signed by itself.
+    /// A new root, signed by itself; `path_length` limits the CAs below it.
     #[staticmethod]
-    #[pyo3(signature = (common_name, key, *, days=None, not_before=None, not_after=None))]
+    #[pyo3(signature = (common_name, key, *, path_length=None, days=None, not_before=None, not_after=None))]
     fn create_root(
         py: Python<'_>,
         common_name: &str,
         key: &PrivateKey,
+        path_length: Option<u8>,
         days: Option<u32>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
         let key = Arc::clone(&key.0);
-        let made = process::current()
-            .detach(py, || CoreAuthority::create_root(common_name, key, validity));
+        let made = process::current().detach(py, || match path_length {
+            None => CoreAuthority::create_root(common_name, key, validity),
+            Some(length) => {
+                CoreAuthority::create_root_with_path_length(common_name, key, validity, length)
+            }
+        });
         made.map(Self).or_raise(py)
     }
 
-    /// A new intermediate CA below this one.
-    #[pyo3(signature = (common_name, key, *, days=None, not_before=None, not_after=None))]
+    /// A new intermediate CA below this one; `path_length` limits the CAs below that.
+    #[pyo3(signature = (common_name, key, *, path_length=None, days=None, not_before=None, not_after=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn create_intermediate(
         &self,
         py: Python<'_>,
         common_name: &str,
         key: &PrivateKey,
+        path_length: Option<u8>,
         days: Option<u32>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
         let key = Arc::clone(&key.0);
-        let made = process::current()
-            .detach(py, || self.0.create_intermediate(common_name, key, validity));
+        let made = process::current().detach(py, || match path_length {
+            None => self.0.create_intermediate(common_name, key, validity),
+            Some(length) => {
+                self.0.create_intermediate_with_path_length(common_name, key, validity, length)
+            }
+        });
         made.map(Self).or_raise(py)
     }
 
@@ -323,6 +415,40 @@ impl Authority {
         let key = public_key(key)?;
         let made =
             process::current().detach(py, || self.0.issue_device(&registration_id, &key, validity));
+        made.map(Certificate).or_raise(py)
+    }
+
+    /// A device certificate for a request that was made elsewhere.
+    #[pyo3(signature = (request, *, days=None, not_before=None, not_after=None))]
+    fn issue_requested(
+        &self,
+        py: Python<'_>,
+        request: &CertificateRequest,
+        days: Option<u32>,
+        not_before: Option<OffsetDateTime>,
+        not_after: Option<OffsetDateTime>,
+    ) -> PyResult<Certificate> {
+        let validity = validity(days, not_before, not_after).or_raise(py)?;
+        let request = &request.0;
+        let made = process::current().detach(py, || self.0.issue_requested(request, validity));
+        made.map(Certificate).or_raise(py)
+    }
+
+    /// A device certificate in place of an old one: the same name, with the same key or a new one.
+    #[pyo3(signature = (old, key: "PrivateKey | bytes | None" = None, *, days=None, not_before=None, not_after=None))]
+    fn reissue_device(
+        &self,
+        py: Python<'_>,
+        old: &Certificate,
+        key: Option<&Bound<'_, PyAny>>,
+        days: Option<u32>,
+        not_before: Option<OffsetDateTime>,
+        not_after: Option<OffsetDateTime>,
+    ) -> PyResult<Certificate> {
+        let validity = validity(days, not_before, not_after).or_raise(py)?;
+        let key = key.map(public_key).transpose()?;
+        let made = process::current()
+            .detach(py, || self.0.reissue_device(&old.0, key.as_deref(), validity));
         made.map(Certificate).or_raise(py)
     }
 

@@ -1,11 +1,15 @@
 //! Telemetry to the assigned hub.
 
 use std::{
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use dps_core::{Error, ErrorKind, HubClient, Message, hub::ConnectionState, transport::Network};
+use dps_core::{
+    ConnectionString, Error, ErrorKind, HubClient, Message, hub::ConnectionState,
+    transport::Network,
+};
 use futures_util::{
     FutureExt as _, StreamExt as _,
     future::{AbortHandle, AbortRegistration, Abortable, Aborted, join_all},
@@ -15,7 +19,10 @@ use pyo3::prelude::*;
 use tokio::{
     runtime::Handle,
     select,
-    sync::{mpsc, oneshot},
+    sync::{
+        mpsc::{self, error::SendError},
+        oneshot,
+    },
     task::unconstrained,
 };
 
@@ -23,7 +30,7 @@ use crate::{
     bridge::Bridge,
     errors::OrRaise as _,
     message,
-    options::{duration, network, optional_duration},
+    options::{network, optional_duration},
     process::{self, AtHome, Process},
     work::{self, Asker, Event, Outcome, Pending},
     x509::{Door, X509},
@@ -51,20 +58,52 @@ impl Hub {
         token_lifetime: Option<f64>,
     ) -> PyResult<Self> {
         let door = match (x509, symmetric_key) {
-            (Some(x509), _) => Door::x509(py, x509.get())?,
+            (Some(x509), None) => Door::x509(py, x509.get())?,
             (None, Some(key)) => Door::symmetric_key(py, &device_id, key)?,
-            (None, None) => {
-                return Err(Error::new(ErrorKind::InvalidArgument, "there is no credential"))
-                    .or_raise(py);
-            }
+            (None, None) => return refuse(py, "there is neither a certificate nor a key"),
+            (Some(_), Some(_)) => return refuse(py, "there are both a certificate and a key"),
         };
-        let network = network(roots, connect_to)?;
-        let keep_alive = optional_duration(py, "keep_alive", keep_alive)?;
-        let token_lifetime = optional_duration(py, "sastoken_ttl", token_lifetime)?;
-        let settings =
-            Settings { door, host, device_id, port, keep_alive, token_lifetime, network };
-        let turn = tokio::sync::Mutex::new(());
-        Ok(Self(AtHome::new(Arc::new(Line { settings, state: Mutex::default(), turn }))))
+        Ok(Self::make(Settings {
+            door,
+            host,
+            device_id,
+            port,
+            keep_alive: optional_duration(py, "keep_alive", keep_alive)?,
+            token_lifetime: optional_duration(py, "sastoken_ttl", token_lifetime)?,
+            network: network(roots, connect_to)?,
+        }))
+    }
+
+    /// As the constructor, with host, device ID and symmetric key as a connection string has them.
+    #[staticmethod]
+    #[pyo3(signature = (connection_string, *, x509=None, port=None, roots: "str | bytes | PathLike[str] | None" = None, connect_to=None, keep_alive=None, token_lifetime=None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
+    fn from_connection_string(
+        py: Python<'_>,
+        connection_string: &str,
+        x509: Option<&Bound<'_, X509>>,
+        port: Option<u16>,
+        roots: Option<&Bound<'_, PyAny>>,
+        connect_to: Option<String>,
+        keep_alive: Option<f64>,
+        token_lifetime: Option<f64>,
+    ) -> PyResult<Self> {
+        let read = ConnectionString::parse(connection_string).or_raise(py)?;
+        let door = match (x509, read.identity().or_raise(py)?) {
+            (Some(x509), None) => Door::x509(py, x509.get())?,
+            (None, Some(identity)) => Door::Open(identity),
+            (None, None) => return refuse(py, "x509=true asks for a certificate: give it as x509"),
+            (Some(_), Some(_)) => return refuse(py, "there are both a certificate and a key"),
+        };
+        Ok(Self::make(Settings {
+            door,
+            host: read.host().to_owned(),
+            device_id: read.device_id().to_owned(),
+            port,
+            keep_alive: optional_duration(py, "keep_alive", keep_alive)?,
+            token_lifetime: optional_duration(py, "sastoken_ttl", token_lifetime)?,
+            network: network(roots, connect_to)?,
+        }))
     }
 
     /// Whether the hub has accepted the connection, and it has not been lost since.
@@ -105,7 +144,7 @@ impl Hub {
     fn send(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let message = message::to_core(message)?;
         let visit = process::current().enter(py);
-        let start = self.sending(py, Batch::One(message))?;
+        let start = self.sending(py, Batch::One(Box::new(message)))?;
         work::wait(py, &visit, None, start)
     }
 
@@ -119,7 +158,7 @@ impl Hub {
         message: &Bound<'_, PyAny>,
     ) -> PyResult<u64> {
         let message = message::to_core(message)?;
-        let start = self.sending(py, Batch::One(message))?;
+        let start = self.sending(py, Batch::One(Box::new(message)))?;
         self.bind(py, event_loop)?;
         bridge.start(py, future, None, start)
     }
@@ -148,7 +187,7 @@ impl Hub {
 
     /// Disconnects, and waits on this thread for what has not been acknowledged.
     #[pyo3(signature = (deadline, for_good) -> "None")]
-    fn close(&self, py: Python<'_>, deadline: f64, for_good: bool) -> PyResult<Py<PyAny>> {
+    fn close(&self, py: Python<'_>, deadline: Option<f64>, for_good: bool) -> PyResult<Py<PyAny>> {
         let visit = process::current().enter(py);
         let start = self.closing(py, deadline, for_good)?;
         work::wait(py, &visit, None, start)
@@ -160,7 +199,7 @@ impl Hub {
         py: Python<'_>,
         bridge: &Bridge,
         future: Py<PyAny>,
-        deadline: f64,
+        deadline: Option<f64>,
         for_good: bool,
     ) -> PyResult<u64> {
         let start = self.closing(py, deadline, for_good)?;
@@ -169,6 +208,11 @@ impl Hub {
 }
 
 impl Hub {
+    fn make(settings: Settings) -> Self {
+        let turn = tokio::sync::Mutex::new(());
+        Self(AtHome::new(Arc::new(Line { settings, state: Mutex::default(), turn })))
+    }
+
     fn connecting(
         &self,
         py: Python<'_>,
@@ -179,7 +223,7 @@ impl Hub {
         let (handle, line) = (process.handle(py).or_raise(py)?, Arc::clone(line));
         Ok(move |asker| {
             Ok(work::spawn(&handle, asker, async move {
-                line.link(process, deadline).await.map(|_| Outcome::Nothing)
+                line.link(process, deadline).await.map(|()| Outcome::Nothing)
             }))
         })
     }
@@ -190,21 +234,22 @@ impl Hub {
         batch: Batch,
     ) -> PyResult<impl FnOnce(Asker) -> Result<AbortHandle, Error> + use<'_>> {
         let (process, line) = self.0.get().or_raise(py)?;
-        let handle = match line.open() {
-            Some(_) => None,
-            None => Some(process.handle(py).or_raise(py)?),
+        let way = match line.open() {
+            Some(link) => Way::Open(link),
+            None => Way::Closed(process.handle(py).or_raise(py)?),
         };
-        Ok(move |asker| Ok(line.send(process, handle, batch, asker)))
+        Ok(move |asker| Ok(line.send(process, way, batch, asker)))
     }
 
     fn closing(
         &self,
         py: Python<'_>,
-        deadline: f64,
+        deadline: Option<f64>,
         for_good: bool,
     ) -> PyResult<impl FnOnce(Asker) -> Result<AbortHandle, Error> + use<>> {
         let (process, line) = self.0.get().or_raise(py)?;
-        let deadline = duration(py, "deadline", deadline)?;
+        let deadline = optional_duration(py, "deadline", deadline)?;
+        let deadline = deadline.unwrap_or(HubClient::CLOSE_WITHIN);
         let (handle, line) = (process.handle(py).or_raise(py)?, Arc::clone(line));
         Ok(move |asker| {
             Ok(work::spawn(&handle, asker, async move {
@@ -241,13 +286,30 @@ struct Settings {
 #[derive(Default)]
 struct State {
     link: Option<Link>,
+    /// What was sent before there was a connection, in its order.
+    waiting: Vec<Request>,
     shut: bool,
+}
+
+impl State {
+    /// The connection, unless there is none or the hub has ended it for good.
+    fn open(&self) -> Option<&Link> {
+        self.link.as_ref().filter(|link| link.hub.state() != ConnectionState::Closed)
+    }
 }
 
 #[derive(Clone)]
 struct Link {
     hub: HubClient,
     requests: mpsc::UnboundedSender<Request>,
+    runtime: Handle,
+}
+
+/// How a message gets to the hub.
+enum Way {
+    Open(Link),
+    /// There is no connection; this runtime makes one.
+    Closed(Handle),
 }
 
 enum Request {
@@ -256,7 +318,7 @@ enum Request {
 }
 
 enum Batch {
-    One(Message),
+    One(Box<Message>),
     Many(Vec<Message>),
 }
 
@@ -269,7 +331,7 @@ impl Batch {
     /// Every message is sent; the first failure is the answer.
     async fn deliver(self, hub: &HubClient) -> Result<Outcome, Error> {
         match self {
-            Self::One(message) => hub.send(message).await?,
+            Self::One(message) => hub.send(*message).await?,
             Self::Many(messages) => {
                 let sent = join_all(messages.into_iter().map(|message| hub.send(message))).await;
                 sent.into_iter().collect::<Result<(), _>>()?;
@@ -282,7 +344,7 @@ impl Batch {
 impl Line {
     /// The connection, unless there is none or the hub has ended it for good.
     fn open(&self) -> Option<Link> {
-        self.state().link.clone().filter(|link| link.hub.state() != ConnectionState::Closed)
+        self.state().open().cloned()
     }
 
     /// The connection; makes it if there is none.
@@ -290,13 +352,13 @@ impl Line {
         &self,
         process: &'static Process,
         deadline: Option<Duration>,
-    ) -> Result<Link, Error> {
+    ) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
         if self.state().shut {
             return Err(closed());
         }
-        if let Some(link) = self.open() {
-            return Ok(link);
+        if self.open().is_some() {
+            return Ok(());
         }
         let Settings { door, host, device_id, port, keep_alive, token_lifetime, network } =
             &self.settings;
@@ -316,41 +378,70 @@ impl Line {
         }
         let hub = builder.connect().await?;
         let (requests, queue) = mpsc::unbounded_channel();
-        let link = Link { hub: hub.clone(), requests };
+        let link = Link { hub: hub.clone(), requests, runtime: Handle::current() };
         let mut state = self.state();
         if state.shut {
             return Err(closed());
         }
+        for request in state.waiting.drain(..) {
+            // Its receiver is there still.
+            drop(link.requests.send(request));
+        }
         // Without tokio's budget, which would begin the 129th of a burst after the later ones.
         tokio::spawn(unconstrained(serve(hub, queue)));
-        state.link = Some(link.clone());
-        Ok(link)
+        state.link = Some(link);
+        Ok(())
     }
 
     /// Queues the messages; connects before it where that is needed, as the incumbent does.
     fn send(
         self: &Arc<Self>,
         process: &'static Process,
-        handle: Option<Handle>,
+        way: Way,
         batch: Batch,
         asker: Asker,
     ) -> AbortHandle {
         let (abort, registration) = AbortHandle::new_pair();
         let request = Request::Send { batch, asker: Pending::new(asker), abort: registration };
-        match (handle, self.open()) {
-            (None, Some(link)) => drop(link.requests.send(request)),
-            (None, None) => drop(request),
-            (Some(handle), _) => {
-                let line = Arc::clone(self);
-                handle.spawn(async move {
-                    match line.link(process, None).await {
-                        Ok(link) => drop(link.requests.send(request)),
-                        Err(error) => request.fail(error),
-                    }
-                });
+        match way {
+            Way::Open(Link { requests, runtime, .. }) => {
+                // It fails where the connection has been closed in this very moment.
+                if let Err(SendError(request)) = requests.send(request) {
+                    self.connect_for(request, process, &runtime);
+                }
             }
+            Way::Closed(runtime) => self.connect_for(request, process, &runtime),
         }
         abort
+    }
+
+    /// Connects for what waits; one task does it for all, so that they keep their order.
+    fn connect_for(
+        self: &Arc<Self>,
+        request: Request,
+        process: &'static Process,
+        runtime: &Handle,
+    ) {
+        let mut state = self.state();
+        let request = match state.open() {
+            Some(link) => match link.requests.send(request) {
+                Ok(()) => return,
+                Err(SendError(request)) => request,
+            },
+            None => request,
+        };
+        state.waiting.push(request);
+        if state.waiting.len() > 1 {
+            return;
+        }
+        drop(state);
+        let line = Arc::clone(self);
+        runtime.spawn(async move {
+            let Err(error) = line.link(process, None).await else { return };
+            let error = Arc::new(error);
+            let waiting = mem::take(&mut line.state().waiting);
+            waiting.into_iter().for_each(|request| request.fail(&error));
+        });
     }
 
     async fn close(&self, deadline: Duration, for_good: bool) -> Result<(), Error> {
@@ -374,11 +465,11 @@ impl Line {
 }
 
 impl Request {
-    fn fail(self, error: Error) {
+    fn fail(self, error: &Arc<Error>) {
         if let Self::Send { asker, .. } = self
             && let Some(asker) = asker.take()
         {
-            asker.tell(Event::Done(Err(error)));
+            asker.tell(Event::Done(Err(Arc::clone(error))));
         }
     }
 }
@@ -437,7 +528,7 @@ fn report<F: Future<Output = Sent>>(first: Sent, sending: &mut FuturesUnordered<
     let mut next = Some(first);
     while let Some((pending, result)) = next {
         if let (Some(asker), Ok(result)) = (pending.take(), result) {
-            ends.push((asker, Event::Done(result)));
+            ends.push((asker, Event::done(result)));
         }
         next = sending.next().now_or_never().flatten();
     }
@@ -446,8 +537,12 @@ fn report<F: Future<Output = Sent>>(first: Sent, sending: &mut FuturesUnordered<
 
 fn report_one((pending, result): Sent) {
     if let (Some(asker), Ok(result)) = (pending.take(), result) {
-        asker.tell(Event::Done(result));
+        asker.tell(Event::done(result));
     }
+}
+
+fn refuse<T>(py: Python<'_>, message: &str) -> PyResult<T> {
+    Err(Error::new(ErrorKind::InvalidArgument, message)).or_raise(py)
 }
 
 fn closed() -> Error {

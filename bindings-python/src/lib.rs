@@ -14,8 +14,10 @@
 
 mod bridge;
 mod chain;
+mod doctor;
 mod errors;
 mod hub;
+mod inspection;
 mod log;
 mod message;
 mod options;
@@ -30,9 +32,14 @@ mod _dps_core {
     #[pymodule_export]
     use crate::{
         bridge::Bridge,
-        chain::{Authority, Certificate, CertificateChain, PrivateKey, certificates_from_pem},
+        chain::{
+            Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey,
+            certificates_from_pem,
+        },
+        doctor::{Examination, Finding, Report, decode_error},
         errors::error_catalogue,
         hub::Hub,
+        inspection::{Inspection, inspect},
         message::Message,
         options::derive_device_key,
         process::{after_fork_in_child, at_exit},

@@ -8,6 +8,7 @@ use pyo3::{
     prelude::*,
     types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PyString},
 };
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// A message to the hub.
 ///
@@ -31,6 +32,16 @@ pub(crate) struct Message {
     /// Such as `application/json`; routing by the body needs it.
     #[pyo3(get, set)]
     content_type: Option<Py<PyAny>>,
+    /// Names the output by which an edge hub routes the message.
+    #[pyo3(get, set)]
+    output_name: Option<Py<PyAny>>,
+    /// When the message loses its worth: a `datetime`, in UTC where it has no time zone.
+    #[pyo3(get, set)]
+    expiry_time_utc: Option<Py<PyAny>>,
+    /// Belongs to messages from the cloud: it is kept, and not sent.
+    #[pyo3(get, set)]
+    ack: Option<Py<PyAny>>,
+    is_security_message: bool,
     /// Made when it is first asked for.
     properties: Option<Py<PyDict>>,
 }
@@ -38,12 +49,13 @@ pub(crate) struct Message {
 #[pymethods]
 impl Message {
     #[new]
-    #[pyo3(signature = (data, message_id=None, content_encoding=None, content_type=None))]
+    #[pyo3(signature = (data, message_id=None, content_encoding=None, content_type=None, output_name=None))]
     fn new(
         data: Py<PyAny>,
         message_id: Option<Py<PyAny>>,
         content_encoding: Option<Py<PyAny>>,
         content_type: Option<Py<PyAny>>,
+        output_name: Option<Py<PyAny>>,
     ) -> Self {
         Self {
             data,
@@ -52,6 +64,10 @@ impl Message {
             user_id: None,
             content_encoding,
             content_type,
+            output_name,
+            expiry_time_utc: None,
+            ack: None,
+            is_security_message: false,
             properties: None,
         }
     }
@@ -67,18 +83,14 @@ impl Message {
         self.properties = Some(properties);
     }
 
+    /// Marks the message as one for Microsoft Defender for IoT.
+    fn set_as_security_message(&mut self) {
+        self.is_security_message = true;
+    }
+
     /// How many bytes the hub counts: the data and the properties.
-    fn get_size(&self, py: Python<'_>) -> PyResult<usize> {
-        let mut size = bytes_of(self.data.bind(py))?.len();
-        for value in self.texts().into_iter().flatten() {
-            size += text_of(value.bind(py))?.len();
-        }
-        if let Some(properties) = &self.properties {
-            for (name, value) in properties.bind(py) {
-                size += text_of(&name)?.len() + text_of(&value)?.len();
-            }
-        }
-        Ok(size)
+    fn get_size(this: &Bound<'_, Self>) -> PyResult<usize> {
+        to_core(this.as_any()).map(|message| message.size())
     }
 
     fn __str__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
@@ -88,6 +100,8 @@ impl Message {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.data)?;
         visit.call(&self.properties)?;
+        visit.call(&self.expiry_time_utc)?;
+        visit.call(&self.ack)?;
         self.texts().into_iter().try_for_each(|text| visit.call(text))
     }
 
@@ -98,25 +112,45 @@ impl Message {
 }
 
 impl Message {
-    fn texts(&self) -> [Option<&Py<PyAny>>; 5] {
+    /// The same values. Writing them as text may run code that uses the message meanwhile.
+    fn snapshot(&self, py: Python<'_>) -> Self {
+        let clone = |value: &Option<Py<PyAny>>| value.as_ref().map(|value| value.clone_ref(py));
+        Self {
+            data: self.data.clone_ref(py),
+            message_id: clone(&self.message_id),
+            correlation_id: clone(&self.correlation_id),
+            user_id: clone(&self.user_id),
+            content_encoding: clone(&self.content_encoding),
+            content_type: clone(&self.content_type),
+            output_name: clone(&self.output_name),
+            expiry_time_utc: clone(&self.expiry_time_utc),
+            ack: None,
+            is_security_message: self.is_security_message,
+            properties: self.properties.as_ref().map(|properties| properties.clone_ref(py)),
+        }
+    }
+
+    fn texts(&self) -> [Option<&Py<PyAny>>; 6] {
         [
             self.message_id.as_ref(),
             self.correlation_id.as_ref(),
             self.user_id.as_ref(),
             self.content_encoding.as_ref(),
             self.content_type.as_ref(),
+            self.output_name.as_ref(),
         ]
     }
 
     fn to_core(&self, py: Python<'_>) -> PyResult<CoreMessage> {
         type Set = fn(CoreMessage, String) -> CoreMessage;
 
-        const SETTERS: [Set; 5] = [
+        const SETTERS: [Set; 6] = [
             CoreMessage::message_id,
             CoreMessage::correlation_id,
             CoreMessage::user_id,
             CoreMessage::content_encoding,
             CoreMessage::content_type,
+            CoreMessage::output_name,
         ];
         let mut message = CoreMessage::new(bytes_of(self.data.bind(py))?);
         for (set, text) in SETTERS.into_iter().zip(self.texts()) {
@@ -124,8 +158,14 @@ impl Message {
                 message = set(message, text_of(text.bind(py))?);
             }
         }
+        if let Some(expiry) = &self.expiry_time_utc {
+            message = message.expires_at(moment(expiry.bind(py))?.into());
+        }
+        if self.is_security_message {
+            message = message.security_message();
+        }
         if let Some(properties) = &self.properties {
-            for (name, value) in properties.bind(py) {
+            for (name, value) in pairs(properties.bind(py))? {
                 message = message.property(text_of(&name)?, text_of(&value)?);
             }
         }
@@ -136,7 +176,10 @@ impl Message {
 /// A [`Message`], or what could be the data of one.
 pub(crate) fn to_core(message: &Bound<'_, PyAny>) -> PyResult<CoreMessage> {
     match message.cast::<Message>() {
-        Ok(message) => message.borrow().to_core(message.py()),
+        Ok(message) => {
+            let snapshot = message.try_borrow()?.snapshot(message.py());
+            snapshot.to_core(message.py())
+        }
         Err(_) => bytes_of(message).map(CoreMessage::new),
     }
 }
@@ -160,6 +203,21 @@ fn bytes_of(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     }
     let kind = data.get_type().name()?;
     Err(PyTypeError::new_err(format!("a message's data is str, bytes or a number, not {kind}")))
+}
+
+/// What is in the dictionary now: writing a value as text may run code that changes it.
+fn pairs<'py>(
+    properties: &Bound<'py, PyDict>,
+) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    properties.items().extract()
+}
+
+fn moment(value: &Bound<'_, PyAny>) -> PyResult<OffsetDateTime> {
+    let without_zone = || value.extract().map(PrimitiveDateTime::assume_utc);
+    value
+        .extract()
+        .or_else(|_| without_zone())
+        .map_err(|_| PyTypeError::new_err("expiry_time_utc must be a datetime"))
 }
 
 /// IDs are often UUIDs, and properties numbers.

@@ -32,8 +32,26 @@ impl TextOrFile {
             return Ok(Self::Text(bytes.as_bytes().to_vec()));
         }
         value.extract().map(Self::File).map_err(|_| {
-            PyTypeError::new_err(format!("{what} must be PEM as str or bytes, or a path object"))
+            PyTypeError::new_err(format!("{what} must be str, bytes or a path object"))
         })
+    }
+}
+
+/// PEM text as `str` or `bytes`.
+pub(crate) fn text(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u8>> {
+    match TextOrFile::extract(value, what) {
+        Ok(TextOrFile::Text(text)) => Ok(text),
+        _ => Err(PyTypeError::new_err(format!("{what} must be PEM as str or bytes"))),
+    }
+}
+
+/// What is not text: bytes, or a file as a path object.
+pub(crate) fn bytes_or_file(value: &Bound<'_, PyAny>, what: &str) -> PyResult<TextOrFile> {
+    match value.is_instance_of::<PyString>() {
+        true => {
+            Err(PyTypeError::new_err(format!("{what} must be bytes or a path object, not str")))
+        }
+        false => TextOrFile::extract(value, what),
     }
 }
 

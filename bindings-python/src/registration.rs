@@ -225,6 +225,12 @@ pub(crate) struct RegistrationState(Assignment);
 
 #[pymethods]
 impl RegistrationState {
+    /// The registration ID, as the service has it.
+    #[getter]
+    fn registration_id(&self) -> &str {
+        self.0.registration_id()
+    }
+
     /// The device's ID in the hub.
     #[getter]
     fn device_id(&self) -> &str {
@@ -265,6 +271,13 @@ impl RegistrationState {
     #[getter]
     fn response_payload(&self) -> String {
         self.0.payload().map_or_else(|| "null".to_owned(), ToString::to_string)
+    }
+
+    /// What the service said beyond all this, as a JSON object; `None` if nothing.
+    #[getter]
+    fn unknown_fields(&self) -> Option<String> {
+        let fields = self.0.unknown_fields();
+        (!fields.is_empty()).then(|| serde_json::Value::from(fields.clone()).to_string())
     }
 
     fn __str__(&self) -> String {

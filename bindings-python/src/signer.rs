@@ -7,7 +7,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -45,8 +45,8 @@ const ALGORITHMS: [(SignatureAlgorithm, &str, &str); 8] = [
 pub(crate) struct PySigner {
     object: Arc<Py<PyAny>>,
     algorithms: Vec<SignatureAlgorithm>,
-    /// Where its coroutines run: the event loop in which it was first used.
-    event_loop: OnceLock<Arc<Py<PyAny>>>,
+    /// Where its coroutines run: the event loop in which it was last used.
+    event_loop: Mutex<Option<Arc<Py<PyAny>>>>,
 }
 
 impl PySigner {
@@ -65,13 +65,18 @@ impl PySigner {
             None => of_key(chain),
         };
         let object = Arc::new(signer.clone().unbind());
-        Ok(Self { object, algorithms, event_loop: OnceLock::new() })
+        Ok(Self { object, algorithms, event_loop: Mutex::default() })
     }
 
     /// Tells where its coroutines may run.
     pub(crate) fn bind(&self, event_loop: Py<PyAny>) {
-        // The first one stays.
-        drop(self.event_loop.set(Arc::new(event_loop)));
+        let former = self.event_loop().replace(Arc::new(event_loop));
+        // Not under the lock: it may be the end of that event loop, which runs code.
+        drop(former);
+    }
+
+    fn event_loop(&self) -> MutexGuard<'_, Option<Arc<Py<PyAny>>>> {
+        self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,9 +87,11 @@ impl Signer for PySigner {
 
     fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
         let (answer, answered) = mpsc::sync_channel(1);
+        // Not in the next statement: the lock would last as long, and that one waits for the GIL.
+        let event_loop = self.event_loop().clone();
         process::current().signing.add(Job {
             signer: Arc::clone(&self.object),
-            event_loop: self.event_loop.get().map(Arc::clone),
+            event_loop,
             algorithm: request.algorithm(),
             message: request.message().to_vec(),
             digest: request.digest().to_vec(),

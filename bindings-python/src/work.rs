@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use dps_core::{Assignment, Error, ErrorKind, provisioning::Progress};
+use dps_core::{Assignment, Error, ErrorKind, doctor::Report, provisioning::Progress};
 use futures_util::future::{AbortHandle, abortable};
 use pyo3::prelude::*;
 use tokio::runtime::Handle;
 
-use crate::{bridge::Inbox, errors, process::Visit, registration::progress_name};
+use crate::{bridge::Inbox, doctor, errors, process::Visit, registration::progress_name};
 
 /// How long Ctrl-C may go unnoticed.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -19,13 +19,21 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 /// What the one who waits is told.
 pub(crate) enum Event {
     Progress(Progress),
-    Done(Result<Outcome, Error>),
+    /// One error may be the end of much that waited for the same.
+    Done(Result<Outcome, Arc<Error>>),
+}
+
+impl Event {
+    pub(crate) fn done(result: Result<Outcome, Error>) -> Self {
+        Self::Done(result.map_err(Arc::new))
+    }
 }
 
 /// What work ends in.
 pub(crate) enum Outcome {
     Nothing,
     Assigned(Box<Assignment>),
+    Examined(Box<Report>),
 }
 
 impl Outcome {
@@ -35,6 +43,7 @@ impl Outcome {
             Self::Assigned(assignment) => {
                 crate::registration::result(py, &assignment).map(Bound::into_any).map(Bound::unbind)
             }
+            Self::Examined(report) => Ok(Py::new(py, doctor::Report(*report))?.into_any()),
         }
     }
 }
@@ -74,7 +83,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(asker) = &self.0 {
             let message = "the work was given up before it was done";
-            asker.tell(Event::Done(Err(Error::new(ErrorKind::Closed, message))));
+            asker.tell(Event::done(Err(Error::new(ErrorKind::Closed, message))));
         }
     }
 }
@@ -91,7 +100,7 @@ pub(crate) fn spawn(
         let result = work.await;
         let asker = pending.take();
         if let (Ok(result), Some(asker)) = (result, asker) {
-            asker.tell(Event::Done(result));
+            asker.tell(Event::done(result));
         }
     });
     abort

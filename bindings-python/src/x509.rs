@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use dps_core::{CertificateChain, Credential, Identity, key::Passphrase};
+use dps_core::{CertificateChain, Credential, Identity, doctor::Doctor, key::Passphrase};
 use pyo3::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::{
     errors::OrRaise as _,
-    options::TextOrFile,
+    options::{TextOrFile, bytes_or_file, text},
     process::{self, Process},
     signer::{self, PySigner},
 };
@@ -26,6 +26,8 @@ pub(crate) struct X509(Arc<Source>);
 enum Source {
     Files { chain: PathBuf, key: PathBuf, passphrase: Option<Passphrase> },
     Pem { chain: Vec<u8>, key: Zeroizing<Vec<u8>>, passphrase: Option<Passphrase> },
+    Pkcs12File { path: PathBuf, passphrase: Option<Passphrase> },
+    Pkcs12 { bytes: Zeroizing<Vec<u8>>, passphrase: Option<Passphrase> },
     Signer { chain: String, signer: Arc<PySigner>, opened: OnceLock<Identity> },
 }
 
@@ -46,15 +48,22 @@ impl X509 {
         key: &Bound<'_, PyAny>,
         pass_phrase: Option<String>,
     ) -> PyResult<Self> {
-        let text = |value, what| match TextOrFile::extract(value, what)? {
-            TextOrFile::Text(text) => Ok(text),
-            TextOrFile::File(_) => Err(pyo3::exceptions::PyTypeError::new_err(format!(
-                "{what} must be PEM as str or bytes; X509(cert_file, key_file) takes files"
-            ))),
-        };
         let (chain, key) = (text(chain, "chain")?, Zeroizing::new(text(key, "key")?));
         let passphrase = pass_phrase.map(Passphrase::new);
         Ok(Self(Arc::new(Source::Pem { chain, key, passphrase })))
+    }
+
+    /// The full chain and the leaf's private key as PKCS#12 (PFX): bytes, or the path object of a
+    /// file, which is read when a client is made.
+    #[staticmethod]
+    #[pyo3(signature = (source: "bytes | PathLike[str]", pass_phrase=None))]
+    fn from_pkcs12(source: &Bound<'_, PyAny>, pass_phrase: Option<String>) -> PyResult<Self> {
+        let passphrase = pass_phrase.map(Passphrase::new);
+        let source = match bytes_or_file(source, "PKCS#12")? {
+            TextOrFile::File(path) => Source::Pkcs12File { path, passphrase },
+            TextOrFile::Text(bytes) => Source::Pkcs12 { bytes: bytes.into(), passphrase },
+        };
+        Ok(Self(Arc::new(source)))
     }
 
     /// The full chain, as PEM or as the path object of a file, with a key that stays where it is:
@@ -93,6 +102,40 @@ impl X509 {
     fn key_file(&self) -> Option<PathBuf> {
         match self.0.as_ref() {
             Source::Files { key, .. } => Some(key.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl X509 {
+    /// Gives the doctor what this is made of.
+    pub(crate) fn give(&self, doctor: Doctor) -> Doctor {
+        let (doctor, passphrase) = match self.0.as_ref() {
+            Source::Files { chain, key, passphrase } => {
+                (doctor.certificate_file(chain).key_file(key), passphrase)
+            }
+            Source::Pem { chain, key, passphrase } => {
+                (doctor.certificate(chain.clone()).key(key.to_vec()), passphrase)
+            }
+            Source::Pkcs12File { path, passphrase } => {
+                (doctor.certificate_file(path).key_file(path), passphrase)
+            }
+            Source::Pkcs12 { bytes, passphrase } => {
+                (doctor.certificate(bytes.to_vec()).key(bytes.to_vec()), passphrase)
+            }
+            Source::Signer { chain, signer, .. } => {
+                (doctor.certificate(chain.clone()).signer(Arc::clone(signer) as _), &None)
+            }
+        };
+        match passphrase {
+            Some(passphrase) => doctor.passphrase(passphrase.clone()),
+            None => doctor,
+        }
+    }
+
+    pub(crate) fn signer(&self) -> Option<Arc<PySigner>> {
+        match self.0.as_ref() {
+            Source::Signer { signer, .. } => Some(Arc::clone(signer)),
             _ => None,
         }
     }
@@ -150,6 +193,8 @@ impl Source {
             Self::Pem { chain, key, passphrase } => {
                 (Credential::pem(chain.clone(), key.to_vec()), passphrase)
             }
+            Self::Pkcs12File { path, passphrase } => (Credential::pkcs12_file(path), passphrase),
+            Self::Pkcs12 { bytes, passphrase } => (Credential::pkcs12(bytes.to_vec()), passphrase),
             Self::Signer { chain, signer, opened } => {
                 if let Some(identity) = opened.get() {
                     return Ok(identity.clone());

@@ -65,6 +65,10 @@ class Device:
 class Cloud:
     """A running ``dps emulator``."""
 
+    @property
+    def command(self) -> Path:
+        return _dps()
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.roots = folder / "emulator-root.pem"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, Device
+from conftest import Cloud, Device, Hierarchy
 from dps_core import X509, exceptions
 from test_signers import Hsm, x509
 
@@ -42,7 +42,7 @@ async def until(reached: Callable[[], bool]) -> None:
         (
             ["CONNECT", "SUBSCRIBE", "PUBLISH"],
             "register",
-            {"status": {"code": 429, "retryAfter": 60}},
+            {"status": {"code": 429, "retryAfter": 1}},
         ),
     ],
 )
@@ -155,6 +155,25 @@ def test_the_exception_of_a_progress_callback_ends_the_registration(
         cloud.registering(device).register(on_progress=on_progress)
     with pytest.raises(LookupError, match=stage):
         asyncio.run(cloud.registering_async(device).register(on_progress=on_progress))
+
+
+def test_an_exception_that_no_future_takes_keeps_nobody_else_waiting(
+    cloud: Cloud, hierarchy: Hierarchy
+) -> None:
+    def on_progress(stage: str) -> None:
+        raise StopIteration
+
+    async def scenario() -> None:
+        odd = cloud.registering_async(hierarchy.device()).register(on_progress=on_progress)
+        others = [cloud.registering_async(hierarchy.device()).register() for _ in range(5)]
+        end, *ends = await asyncio.wait_for(
+            asyncio.gather(odd, *others, return_exceptions=True), PATIENCE
+        )
+        assert isinstance(end, TypeError) and "StopIteration" in str(end)
+        assert {getattr(result, "status", result) for result in ends} == {"assigned"}
+        assert nobody_waits()
+
+    asyncio.run(scenario())
 
 
 def test_progress_is_told_in_order(cloud: Cloud, device: Device) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime
 import json
 import logging
 import threading
 import uuid
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -41,6 +43,38 @@ def test_a_message_arrives_with_all_its_properties(cloud: Cloud, registered: Dev
     assert system["correlation-id"] == "correlated"
     assert system["content-type"] == "application/json"
     assert system["content-encoding"] == "utf-8"
+
+
+def test_what_else_the_incumbents_messages_have(cloud: Cloud, registered: Device) -> None:
+    berlin = datetime.timezone(datetime.timedelta(hours=1))
+    message = Message("x", output_name="out")
+    message.expiry_time_utc = datetime.datetime(2030, 1, 2, 3, 4, 5)
+    message.ack = "full"
+    message.set_as_security_message()
+    other = Message("y")
+    other.expiry_time_utc = datetime.datetime(2030, 1, 2, 4, 4, 5, tzinfo=berlin)
+    # Of system properties a hub counts the values alone.
+    values = ("x", "out", "2030-01-02T03:04:05Z", "urn:azureiot:Security:SecurityAgent")
+    assert message.get_size() == sum(map(len, values))
+    with cloud.hub(registered) as hub:
+        hub.send_messages([message, other])
+        other.expiry_time_utc = "tomorrow"
+        with pytest.raises(TypeError, match="must be a datetime"):
+            hub.send_message(other)
+    topics = [
+        packet["topic"]
+        for packet in cloud.packets(registered.name, "hub")
+        if packet["packet"] == "PUBLISH"
+    ]
+    bags = [dict(parse_qsl(topic.rpartition("/")[2])) for topic in topics]
+    assert bags == [
+        {
+            "$.on": "out",
+            "$.exp": "2030-01-02T03:04:05Z",
+            "$.ifid": "urn:azureiot:Security:SecurityAgent",
+        },
+        {"$.exp": "2030-01-02T03:04:05Z"},
+    ]
 
 
 def test_data_is_text_bytes_or_a_number(cloud: Cloud, registered: Device) -> None:
@@ -100,6 +134,53 @@ def test_asyncio_has_the_same_client(cloud: Cloud, registered: Device) -> None:
     asyncio.run(scenario())
     bodies = sorted(message["body"] for message in cloud.feed(registered))
     assert bodies == ["four", "one", "three", "two"]
+
+
+def test_messages_sent_before_there_is_a_connection_keep_their_order(
+    cloud: Cloud, registered: Device
+) -> None:
+    async def scenario() -> None:
+        hub = cloud.hub_async(registered)
+        sends = [hub.send_message(str(number)) for number in range(100)]
+        await asyncio.gather(*sends, hub.connect())
+        await hub.send_message("100")
+        await hub.shutdown()
+
+    asyncio.run(scenario())
+    bodies = [message["body"] for message in cloud.feed(registered)]
+    assert bodies == [str(number) for number in range(101)]
+
+
+def test_whatever_waits_for_a_connection_is_told_why_there_is_none(
+    cloud: Cloud, device: Device
+) -> None:
+    async def scenario() -> None:
+        hub = cloud.hub_async(device)
+        sends = [hub.send_message(str(number)) for number in range(10)]
+        ends = await asyncio.gather(*sends, return_exceptions=True)
+        assert all(isinstance(end, PermissionError) for end in ends), ends
+        await hub.shutdown()
+        with pytest.raises(exceptions.HubError, match="shut down"):
+            await hub.send_message("too late")
+
+    asyncio.run(scenario())
+
+
+def test_a_property_that_changes_the_properties_while_it_is_written(
+    cloud: Cloud, registered: Device
+) -> None:
+    message = Message("x")
+
+    class Sneaky:
+        def __str__(self) -> str:
+            message.custom_properties[f"more-{len(message.custom_properties)}"] = "y"
+            return "sneaky"
+
+    message.custom_properties = {"one": Sneaky(), "two": 2}
+    with cloud.hub(registered) as hub:
+        hub.send_message(message)
+    (arrived,) = cloud.feed(registered)
+    assert arrived["properties"] == {"one": "sneaky", "two": "2"}
 
 
 def test_a_cut_connection_comes_back_by_itself(cloud: Cloud, registered: Device) -> None:

@@ -141,6 +141,10 @@ for signer in (Stuck(), Stuck(), AsyncStuck()):
     x509 = X509.from_signer(Path(os.environ["DEVICES"]) / "silent.cert.pem", signer)
     threading.Thread(target=registering("silent", x509=x509).register, daemon=True).start()
     assert signer.asked.wait(30)
+signer = Stuck()
+x509 = X509.from_signer(Path(os.environ["DEVICES"]) / "silent.cert.pem", signer)
+threading.Thread(target=dps_core.doctor, args=(x509,), daemon=True).start()
+assert signer.asked.wait(30)
 print("ended well")
 """,
     "a hub client is open": """

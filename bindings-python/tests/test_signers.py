@@ -104,6 +104,20 @@ def test_an_async_signer_runs_in_the_event_loop(
     asyncio.run(register())
 
 
+def test_an_async_signer_runs_in_the_event_loop_that_uses_it_now(
+    cloud: Cloud, device: Device, tmp_path: Path
+) -> None:
+    hsm = AsyncHsm(device, tmp_path)
+    identity = x509(device, hsm)
+    for _ in range(2):
+
+        async def register() -> None:
+            await cloud.registering_async(device, x509=identity).register()
+            assert hsm.loop is asyncio.get_running_loop()
+
+        asyncio.run(register())
+
+
 def test_an_async_signer_serves_the_blocking_client_too(
     cloud: Cloud, device: Device, tmp_path: Path
 ) -> None:

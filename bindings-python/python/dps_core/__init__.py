@@ -12,11 +12,14 @@ if not getattr(_sys, "_is_gil_enabled", lambda: True)():
 
 from . import chain, exceptions
 from ._blocking import IoTHubDeviceClient, ProvisioningDeviceClient
+from ._doctor import decode_error, doctor
 from ._dps_core import (
     X509,
+    Finding,
     Message,
     RegistrationResult,
     RegistrationState,
+    Report,
     SignRequest,
     after_fork_in_child,
     at_exit,
@@ -39,16 +42,20 @@ _outlive()
 __all__ = [
     "X509",
     "DpsError",
+    "Finding",
     "IoTHubDeviceClient",
     "Message",
     "ProvisioningDeviceClient",
     "RegistrationResult",
     "RegistrationState",
+    "Report",
     "ServiceDetails",
     "SignRequest",
     "SignerError",
     "chain",
+    "decode_error",
     "derive_device_key",
+    "doctor",
     "error_catalogue",
     "exceptions",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import _clients
-from ._clients import FAREWELL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,12 +49,15 @@ class IoTHubDeviceClient(_clients.Hub):
         """Sends messages in their order, and returns once the hub has acknowledged them all."""
         self._native.send_all(messages)
 
-    def disconnect(self, *, deadline: float = FAREWELL) -> None:
+    def disconnect(self, *, deadline: float | None = None) -> None:
         """Waits until the hub has acknowledged what was sent, and disconnects; at the deadline it
-        disconnects all the same, and raises NotDeliveredError."""
+        disconnects all the same, and raises NotDeliveredError.
+
+        :param deadline: In seconds; None for ten.
+        """
         self._native.close(deadline, False)
 
-    def shutdown(self, *, deadline: float = FAREWELL) -> None:
+    def shutdown(self, *, deadline: float | None = None) -> None:
         """Disconnects for good."""
         self._native.close(deadline, True)
 

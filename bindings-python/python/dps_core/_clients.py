@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     _Pem = Union[str, bytes]
     _PemOrFile = Union[str, bytes, os.PathLike[str]]
 
-# How long a client waits, when it disconnects, for what is not acknowledged yet.
-FAREWELL = 10.0
-
 
 class Provisioning:
     """Registers a device with the Device Provisioning Service."""
@@ -188,6 +185,41 @@ class Hub:
                 hostname,
                 device_id,
                 symmetric_key=symmetric_key,
+                port=port,
+                roots=server_verification_cert if roots is None else roots,
+                connect_to=connect_to,
+                keep_alive=keep_alive,
+                token_lifetime=sastoken_ttl,
+            )
+        )
+
+    @classmethod
+    def create_from_connection_string(
+        cls,
+        connection_string: str,
+        *,
+        x509: _Certificate | None = None,
+        roots: _PemOrFile | None = None,
+        server_verification_cert: _Pem | None = None,
+        port: int | None = None,
+        connect_to: str | None = None,
+        keep_alive: float | None = None,
+        sastoken_ttl: float | None = None,
+        **options: Any,
+    ) -> Self:
+        """A client for the device of a connection string.
+
+        :param connection_string: ``HostName=...;DeviceId=...;SharedAccessKey=...``, or
+            ``HostName=...;DeviceId=...;x509=true`` for a device with a certificate.
+        :param x509: That certificate, with its key.
+
+        The other parameters are those of ``create_from_symmetric_key``.
+        """
+        refuse(options)
+        return cls(
+            _dps_core.Hub.from_connection_string(
+                connection_string,
+                x509=None if x509 is None else to_x509(x509),
                 port=port,
                 roots=server_verification_cert if roots is None else roots,
                 connect_to=connect_to,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex, final
 from typing_extensions import disjoint_base
 
-__all__ = ["Authority", "Bridge", "Certificate", "CertificateChain", "Hub", "Message", "PrivateKey", "Registration", "RegistrationResult", "RegistrationState", "SignJob", "SignRequest", "X509", "after_fork_in_child", "at_exit", "certificates_from_pem", "derive_device_key", "error_catalogue", "next_log_records", "next_sign_job"]
+__all__ = ["Authority", "Bridge", "Certificate", "CertificateChain", "CertificateRequest", "Examination", "Finding", "Hub", "Inspection", "Message", "PrivateKey", "Registration", "RegistrationResult", "RegistrationState", "Report", "SignJob", "SignRequest", "X509", "after_fork_in_child", "at_exit", "certificates_from_pem", "decode_error", "derive_device_key", "error_catalogue", "inspect", "next_log_records", "next_sign_job"]
 
 @final
 class Authority:
@@ -22,24 +22,32 @@ class Authority:
         """
         The CA's own certificate.
         """
-    def create_intermediate(self, /, common_name: str, key: PrivateKey, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+    def create_intermediate(self, /, common_name: str, key: PrivateKey, *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
         """
-        A new intermediate CA below this one.
+        A new intermediate CA below this one; `path_length` limits the CAs below that.
         """
     @staticmethod
-    def create_root(common_name: str, key: PrivateKey, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+    def create_root(common_name: str, key: PrivateKey, *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
         """
-        A new root, signed by itself.
+        A new root, signed by itself; `path_length` limits the CAs below it.
         """
     def issue_device(self, /, registration_id: str, key: "PrivateKey | bytes", *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
         """
         A device certificate whose common name is the registration ID. The key is the device's own,
         or its public part as DER SubjectPublicKeyInfo.
         """
+    def issue_requested(self, /, request: CertificateRequest, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+        """
+        A device certificate for a request that was made elsewhere.
+        """
     def issue_verification(self, /, verification_code: str, key: "PrivateKey | bytes", *, days: SupportsIndex | None = None) -> Certificate:
         """
         A certificate that proves possession of this CA's key: its common name is the verification
         code that DPS gave.
+        """
+    def reissue_device(self, /, old: Certificate, key: "PrivateKey | bytes | None" = None, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+        """
+        A device certificate in place of an old one: the same name, with the same key or a new one.
         """
 
 @final
@@ -155,6 +163,11 @@ class CertificateChain:
         """
         Reads PEM text or a file: one certificate or more, in any order.
         """
+    @staticmethod
+    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | None = None) -> CertificateChain:
+        """
+        Takes the certificates of PKCS#12 (PFX) bytes or of such a file.
+        """
     @property
     def leaf(self, /) -> Certificate:
         """
@@ -164,10 +177,90 @@ class CertificateChain:
         """
         The chain as PEM, leaf first.
         """
+    def to_pkcs12(self, /, key: PrivateKey, pass_phrase: str) -> bytes:
+        """
+        The chain and the leaf's key as PKCS#12 (PFX), for the C# sample and the store of Windows.
+        """
     @property
     def warnings(self, /) -> list[str]:
         """
         What was tolerated while reading, one sentence each.
+        """
+
+@final
+class CertificateRequest:
+    """
+    A certificate request that a device made.
+    """
+    @staticmethod
+    def from_pem(pem: "str | bytes") -> CertificateRequest:
+        """
+        Reads a request from PEM, and verifies its signature.
+        """
+    @property
+    def ignored(self, /) -> list[str]:
+        """
+        What the request asks for beyond its name and key, which a certificate will not have.
+        """
+    @property
+    def registration_id(self, /) -> str:
+        """
+        The registration ID that the device asks for.
+        """
+
+@final
+class Examination:
+    """
+    What `dps_core.doctor()` is made of.
+    """
+    def __new__(cls, /, *, x509: X509 | None = None, certificate: "str | bytes | PathLike[str] | None" = None, key: "str | bytes | PathLike[str] | None" = None, pass_phrase: str | None = None, authorities: "str | bytes | PathLike[str] | None" = None, group_certificate: "str | bytes | PathLike[str] | None" = None, individual_certificate: "str | bytes | PathLike[str] | None" = None, registration_id: str | None = None, id_scope: str | None = None, host: str | None = None, connect_to: str | None = None, roots: "str | bytes | PathLike[str] | None" = None, at: datetime | None = None, deadline: SupportsFloat | SupportsIndex | None = None, wire: bool = False, register: bool = False) -> Examination: ...
+    def run(self, /) -> "Report":
+        """
+        Examines, and waits on this thread.
+        """
+    def start(self, /, bridge: Bridge, event_loop: Any, future: Any) -> int:
+        """
+        Examines; the event loop's future is resolved.
+        """
+
+@final
+class Finding:
+    """
+    One thing that is wrong, or soon will be.
+    """
+    def __eq__(self, value: object, /) -> bool: ...
+    def __ne__(self, value: object, /) -> bool: ...
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def evidence(self, /) -> str:
+        """
+        What was seen, with names and dates.
+        """
+    @property
+    def fix(self, /) -> str:
+        """
+        What to do about it.
+        """
+    @property
+    def id(self, /) -> str:
+        """
+        What was looked for: a stable ID such as `DPS-C002`.
+        """
+    @property
+    def page(self, /) -> str:
+        """
+        The page that explains it, in this project's documentation.
+        """
+    @property
+    def sentence(self, /) -> str:
+        """
+        What a finding of this ID means.
+        """
+    @property
+    def severity(self, /) -> str:
+        """
+        `error`, or `warning` for what works here and now.
         """
 
 @final
@@ -176,7 +269,7 @@ class Hub:
     What the hub clients in Python are made of.
     """
     def __new__(cls, /, host: str, device_id: str, *, x509: X509 | None = None, symmetric_key: str | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, keep_alive: SupportsFloat | SupportsIndex | None = None, token_lifetime: SupportsFloat | SupportsIndex | None = None) -> Hub: ...
-    def close(self, /, deadline: SupportsFloat | SupportsIndex, for_good: bool) -> "None":
+    def close(self, /, deadline: SupportsFloat | SupportsIndex | None, for_good: bool) -> "None":
         """
         Disconnects, and waits on this thread for what has not been acknowledged.
         """
@@ -189,6 +282,11 @@ class Hub:
         """
         Whether the hub has accepted the connection, and it has not been lost since.
         """
+    @staticmethod
+    def from_connection_string(connection_string: str, *, x509: X509 | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, keep_alive: SupportsFloat | SupportsIndex | None = None, token_lifetime: SupportsFloat | SupportsIndex | None = None) -> Hub:
+        """
+        As the constructor, with host, device ID and symmetric key as a connection string has them.
+        """
     def send(self, /, message: Any) -> "None":
         """
         Sends one message, and waits on this thread for its acknowledgement.
@@ -197,7 +295,7 @@ class Hub:
         """
         Sends messages in their order, and waits on this thread for every acknowledgement.
         """
-    def start_close(self, /, bridge: Bridge, future: Any, deadline: SupportsFloat | SupportsIndex, for_good: bool) -> int:
+    def start_close(self, /, bridge: Bridge, future: Any, deadline: SupportsFloat | SupportsIndex | None, for_good: bool) -> int:
         """
         Disconnects; the event loop's future is resolved.
         """
@@ -214,6 +312,29 @@ class Hub:
         Sends messages in their order; the event loop's future is resolved.
         """
 
+@final
+class Inspection:
+    """
+    The certificates of a file, with what each may be used for; `str()` gives the tree from the
+    root to the leaf.
+    """
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def certificates(self, /) -> list[Certificate]:
+        """
+        The certificates, in the order of the file.
+        """
+    @property
+    def notes(self, /) -> list[str]:
+        """
+        What was tolerated while reading, one sentence each.
+        """
+    def to_json(self, /) -> str:
+        """
+        The inspection as JSON text: `certificates` and `notes`.
+        """
+
 @disjoint_base
 class Message:
     """
@@ -221,8 +342,18 @@ class Message:
 
     `data` is `str` (sent as UTF-8), bytes, or a number (sent as text).
     """
-    def __new__(cls, /, data: Any, message_id: Any | None = None, content_encoding: Any | None = None, content_type: Any | None = None) -> Message: ...
+    def __new__(cls, /, data: Any, message_id: Any | None = None, content_encoding: Any | None = None, content_type: Any | None = None, output_name: Any | None = None) -> Message: ...
     def __str__(self, /) -> str: ...
+    @property
+    def ack(self, /) -> Any | None:
+        """
+        Belongs to messages from the cloud: it is kept, and not sent.
+        """
+    @ack.setter
+    def ack(self, /, value: Any | None) -> None:
+        """
+        Belongs to messages from the cloud: it is kept, and not sent.
+        """
     @property
     def content_encoding(self, /) -> Any | None:
         """
@@ -264,6 +395,16 @@ class Message:
     def data(self, /) -> Any: ...
     @data.setter
     def data(self, /, value: Any) -> None: ...
+    @property
+    def expiry_time_utc(self, /) -> Any | None:
+        """
+        When the message loses its worth: a `datetime`, in UTC where it has no time zone.
+        """
+    @expiry_time_utc.setter
+    def expiry_time_utc(self, /, value: Any | None) -> None:
+        """
+        When the message loses its worth: a `datetime`, in UTC where it has no time zone.
+        """
     def get_size(self, /) -> int:
         """
         How many bytes the hub counts: the data and the properties.
@@ -277,6 +418,20 @@ class Message:
     def message_id(self, /, value: Any | None) -> None:
         """
         The ID by which the receiver tells messages apart.
+        """
+    @property
+    def output_name(self, /) -> Any | None:
+        """
+        Names the output by which an edge hub routes the message.
+        """
+    @output_name.setter
+    def output_name(self, /, value: Any | None) -> None:
+        """
+        Names the output by which an edge hub routes the message.
+        """
+    def set_as_security_message(self, /) -> None:
+        """
+        Marks the message as one for Microsoft Defender for IoT.
         """
     @property
     def user_id(self, /) -> Any | None:
@@ -302,7 +457,7 @@ class PrivateKey:
     @staticmethod
     def from_pem(pem: "str | bytes | PathLike[str]", pass_phrase: str | None = None) -> PrivateKey:
         """
-        Reads a key from PEM.
+        Reads a key from PEM, DER or PKCS#12.
         """
     @staticmethod
     def generate(key_type: str | None = None) -> PrivateKey:
@@ -394,6 +549,11 @@ class RegistrationState:
         When the registration last changed, as the service writes it.
         """
     @property
+    def registration_id(self, /) -> str:
+        """
+        The registration ID, as the service has it.
+        """
+    @property
     def response_payload(self, /) -> str:
         """
         What a custom allocation policy returned for the device, as JSON; `null` if nothing.
@@ -402,6 +562,38 @@ class RegistrationState:
     def sub_status(self, /) -> str | None:
         """
         How the assignment came about, such as `initialAssignment`.
+        """
+    @property
+    def unknown_fields(self, /) -> str | None:
+        """
+        What the service said beyond all this, as a JSON object; `None` if nothing.
+        """
+
+@final
+class Report:
+    """
+    What the doctor found.
+    """
+    def __repr__(self, /) -> str: ...
+    def __str__(self, /) -> str: ...
+    @property
+    def exit_code(self, /) -> int:
+        """
+        0 nothing found, 1 warnings, 2 errors.
+        """
+    @property
+    def findings(self, /) -> list[Finding]:
+        """
+        What is wrong, or soon will be.
+        """
+    @property
+    def seen(self, /) -> list[str]:
+        """
+        What was examined and is in order, one sentence each.
+        """
+    def to_json(self, /) -> str:
+        """
+        The report as JSON text: `exitCode`, `findings`, `seen`.
         """
 
 @final
@@ -464,6 +656,12 @@ class X509:
         The full chain and the leaf's private key as PEM.
         """
     @staticmethod
+    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | None = None) -> X509:
+        """
+        The full chain and the leaf's private key as PKCS#12 (PFX): bytes, or the path object of a
+        file, which is read when a client is made.
+        """
+    @staticmethod
     def from_signer(chain: "str | bytes | PathLike[str]", signer: Any) -> X509:
         """
         The full chain, as PEM or as the path object of a file, with a key that stays where it is:
@@ -493,6 +691,11 @@ def certificates_from_pem(pem: "str | bytes | PathLike[str]") -> list[Certificat
     Reads every certificate of a PEM text or file.
     """
 
+def decode_error(text: str) -> Report:
+    """
+    What an error means that there is already: its text, such as `401002 CA certificate not found.`
+    """
+
 def derive_device_key(group_key: str, registration_id: str) -> str:
     """
     The key of one device of an enrollment group, in base64.
@@ -501,6 +704,11 @@ def derive_device_key(group_key: str, registration_id: str) -> str:
 def error_catalogue() -> "list[tuple[int, str, bool, str]]":
     """
     Every kind of error: code, name, whether a retry may help, and what it means.
+    """
+
+def inspect(source: "str | bytes | PathLike[str]", *others: "str | bytes | PathLike[str]", pass_phrase: str | None = None, at: datetime | None = None) -> Inspection:
+    """
+    Reads PEM, DER or PKCS#12, of which a chain need not hold; several are shown as one tree.
     """
 
 def next_log_records() -> "list[tuple[int, str, str, float]]":

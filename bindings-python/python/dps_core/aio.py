@@ -5,11 +5,12 @@ from __future__ import annotations
 from asyncio import get_running_loop
 
 from . import _clients
-from ._clients import FAREWELL
-from ._dps_core import Bridge
+from ._credentials import to_x509
+from ._dps_core import Bridge, Examination
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import datetime
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Iterable
     from types import TracebackType
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._dps_core import Message, RegistrationResult
+    from ._credentials import _Certificate
+    from ._doctor import _Source
+    from ._dps_core import Message, RegistrationResult, Report
 
 # The attribute of an event loop that holds its bridge. Kept by the loop, it goes with it.
 _BRIDGE = "_dps_core_bridge"
@@ -104,16 +107,19 @@ class IoTHubDeviceClient(_clients.Hub):
         future = loop.create_future()
         await _end(bridge, future, self._native.start_send_all(bridge, loop, future, messages))
 
-    async def disconnect(self, *, deadline: float = FAREWELL) -> None:
+    async def disconnect(self, *, deadline: float | None = None) -> None:
         """Waits until the hub has acknowledged what was sent, and disconnects; at the deadline it
-        disconnects all the same, and raises NotDeliveredError."""
+        disconnects all the same, and raises NotDeliveredError.
+
+        :param deadline: In seconds; None for ten.
+        """
         await self._close(deadline, False)
 
-    async def shutdown(self, *, deadline: float = FAREWELL) -> None:
+    async def shutdown(self, *, deadline: float | None = None) -> None:
         """Disconnects for good."""
         await self._close(deadline, True)
 
-    async def _close(self, deadline: float, for_good: bool) -> None:
+    async def _close(self, deadline: float | None, for_good: bool) -> None:
         loop = get_running_loop()
         bridge = _bridge(loop)
         future = loop.create_future()
@@ -132,6 +138,51 @@ class IoTHubDeviceClient(_clients.Hub):
         await self.shutdown()
 
 
+async def doctor(
+    x509: _Certificate | None = None,
+    *,
+    certificate: _Source | None = None,
+    key: _Source | None = None,
+    pass_phrase: str | None = None,
+    authorities: _Source | None = None,
+    group_certificate: _Source | None = None,
+    individual_certificate: _Source | None = None,
+    registration_id: str | None = None,
+    id_scope: str | None = None,
+    provisioning_host: str | None = None,
+    connect_to: str | None = None,
+    roots: _Source | None = None,
+    at: datetime.datetime | None = None,
+    deadline: float | None = None,
+    wire: bool = False,
+    register: bool = False,
+) -> Report:
+    """As ``dps_core.doctor``. Cancelling it ends the examination."""
+    examination = Examination(
+        x509=None if x509 is None else to_x509(x509),
+        certificate=certificate,
+        key=key,
+        pass_phrase=pass_phrase,
+        authorities=authorities,
+        group_certificate=group_certificate,
+        individual_certificate=individual_certificate,
+        registration_id=registration_id,
+        id_scope=id_scope,
+        host=provisioning_host,
+        connect_to=connect_to,
+        roots=roots,
+        at=at,
+        deadline=deadline,
+        wire=wire,
+        register=register,
+    )
+    loop = get_running_loop()
+    bridge = _bridge(loop)
+    future: Future[Report] = loop.create_future()
+    await _end(bridge, future, examination.start(bridge, loop, future))
+    return future.result()
+
+
 async def _end(bridge: Bridge, future: Future[Any], ticket: int) -> None:
     """Waits for the future; cancelling it ends its work."""
     try:
@@ -141,4 +192,4 @@ async def _end(bridge: Bridge, future: Future[Any], ticket: int) -> None:
         raise
 
 
-__all__ = ["IoTHubDeviceClient", "ProvisioningDeviceClient"]
+__all__ = ["IoTHubDeviceClient", "ProvisioningDeviceClient", "doctor"]
