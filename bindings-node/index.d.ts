@@ -51,6 +51,75 @@ export type SecurityClient = X509Security | SymmetricKeySecurityClient | Certifi
 /** How important a line of the log is. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
+export interface ClientOptions extends X509 {}
+export interface DoctorOptions extends X509, DeadlineOptions {}
+export interface VerifyOptions extends X509, WaitOptions {}
+export interface InspectOptions extends WaitOptions {}
+
+/** What `doctor` and `verifyChain` find; the JSON of `dps doctor --json`. */
+export interface DoctorReport {
+  /** 0 where nothing was found, 1 for warnings, 2 for errors. */
+  exitCode: 0 | 1 | 2;
+  /** What is wrong, or soon will be. */
+  findings: Finding[];
+  /** What was examined and is in order, one sentence each. */
+  seen: string[];
+}
+
+/** One thing that is wrong, or soon will be. */
+export interface Finding {
+  /** What was looked for, such as `DPS-C002`; an ID never changes its meaning. */
+  id: string;
+  /** An error does not work; a warning works here and now, and may not elsewhere or later. */
+  severity: 'warning' | 'error';
+  /** What a finding of this ID means. */
+  sentence: string;
+  /** What was seen, with names and dates. */
+  evidence: string;
+  /** What to do about it. */
+  fix: string;
+  /** The page that explains it, relative to the root of dps-core's source tree. */
+  page: string;
+}
+
+/** What `inspectChain` tells; the JSON of `dps chain inspect --json`. */
+export interface ChainInspection {
+  /** The certificates, in the order of the file. */
+  certificates: InspectedCertificate[];
+  /** What was tolerated while reading, one sentence each. */
+  notes: string[];
+}
+
+/** A certificate, as far as it matters to DPS. */
+export interface InspectedCertificate {
+  subject: string;
+  commonName: string | null;
+  issuer: string;
+  /** The position of the issuer among the certificates; null where it is not there. */
+  issuedBy: number | null;
+  selfSigned: boolean;
+  /** The serial number in hexadecimal. */
+  serial: string;
+  /** RFC 3339, in UTC. */
+  notBefore: string;
+  /** RFC 3339, in UTC. */
+  notAfter: string;
+  /** Whole days until `notAfter`; negative afterwards. */
+  daysLeft: number;
+  /** The type of the key, such as `EC P-256`. */
+  key: string;
+  signature: string;
+  version: number;
+  ca: boolean;
+  pathLength: number | null;
+  keyUsage: string[] | null;
+  extendedKeyUsage: string[] | null;
+  sha1Thumbprint: string;
+  sha256Thumbprint: string;
+  /** Where in DPS a certificate of this kind belongs. */
+  use: string;
+}
+
 export interface Client {
   /** Closes the connection: `await using client = …`. */
   [Symbol.asyncDispose](): Promise<void>;
@@ -76,7 +145,7 @@ export declare class Client {
   /**
    * Takes no more messages, waits until the hub has acknowledged all that were taken, and
    * disconnects; after the deadline, 10 seconds unless told, it disconnects all the same and
-   * says how many were not acknowledged.
+   * says how many were not acknowledged. An `open` that is not done yet is rejected.
    */
   close(options?: DeadlineOptions): Promise<void>
   /**
@@ -185,26 +254,14 @@ export interface AssignedTo {
   deviceId: string
 }
 
-/** How a client of a hub connects. `cert`, `key` and their kin are those of `X509`. */
+/** How a client of a hub connects; beside these, the options of `X509`. */
 export interface ClientOptions {
-  /** The full chain as PEM. */
-  cert?: string | Uint8Array
-  /** The path of a PEM file with the full chain. */
-  certFile?: string
-  /** The leaf's private key as PEM. */
-  key?: string | Uint8Array
-  /** The path of a PEM file with the leaf's private key. */
-  keyFile?: string
-  /** The passphrase of an encrypted key. */
-  passphrase?: string
-  /** Signs in place of a key. */
-  signer?: Signer
-  /** What the signer can do. */
-  algorithms?: SignatureAlgorithm[]
   /** The roots that the hub's certificate must lead to, as PEM. */
   ca?: string | Uint8Array
   /** How long the connection may be idle before the hub is asked for a sign of life, in seconds. */
   keepalive?: number
+  /** How a device with a symmetric key renews what it proves itself with. */
+  tokenRenewal?: TokenRenewal
 }
 
 /** Whether a client is connected. */
@@ -233,6 +290,51 @@ export interface DeadlineOptions {
  */
 export declare function deriveDeviceKey(groupKey: string, registrationId: string): string
 
+/**
+ * Examines a device's credential and what surrounds it. Rejects only where an examination cannot
+ * be made: what is wrong with the device is in the report, which is that of `dps doctor --json`.
+ * What has not answered by the deadline is a finding.
+ */
+export declare function doctor(options: DoctorOptions): Promise<DoctorReport>
+
+/**
+ * What the doctor is given, and how far it goes; beside these, the options of `X509` and
+ * `DeadlineOptions`. What is not given is not examined.
+ */
+export interface DoctorOptions {
+  /**
+   * How far to go: `files` looks at what is given and at the clock; `network` also at DNS, the
+   * ports, TLS and the clock of the server; `service` registers the device too. `files` unless
+   * told.
+   */
+  reach?: 'files' | 'network' | 'service'
+  /** The CA certificates that DPS knows: the verified root, or the enrollment group's own. */
+  authorities?: string | Uint8Array
+  /** The path of a file with them. */
+  authoritiesFile?: string
+  /** The certificate that the enrollment group lists. */
+  groupCertificate?: string | Uint8Array
+  /** The path of a file with it. */
+  groupCertificateFile?: string
+  /** The certificate that the device's individual enrollment holds. */
+  individualCertificate?: string | Uint8Array
+  /** The path of a file with it. */
+  individualCertificateFile?: string
+  /** The registration ID that the device uses, where it is not its certificate's common name. */
+  registrationId?: string
+  /** The ID scope; `service` needs it. */
+  idScope?: string
+  /** The provisioning host, where it is not the global one. */
+  provisioningHost?: string
+  /**
+   * Where to connect to instead, as `host:port`, while the names stay the real ones. Where it is
+   * not given, `DPS_CONNECT_TO` decides.
+   */
+  connectTo?: string
+  /** The roots that the server's certificate must lead to, as PEM, in place of the system's. */
+  ca?: string | Uint8Array
+}
+
 /** Every kind of error, in the order of its number. */
 export declare function errorCatalogue(): Array<ErrorKindEntry>
 
@@ -246,6 +348,28 @@ export interface ErrorKindEntry {
   retryable: boolean
   /** One sentence that says what the kind means. */
   sentence: string
+}
+
+/**
+ * What an error of the service means that is at hand already, such as
+ * `401002 CA certificate not found`.
+ */
+export declare function explainError(error: string): DoctorReport
+
+/**
+ * Reads certificates, a chain or not, and tells what matters to DPS: that of
+ * `dps chain inspect --json`.
+ */
+export declare function inspectChain(options: InspectOptions): Promise<ChainInspection>
+
+/** Certificates as PEM, DER or PKCS#12; beside these, `WaitOptions`. */
+export interface InspectOptions {
+  /** The certificates. */
+  cert?: string | Uint8Array
+  /** The path of a file with them; errors then name the file. */
+  certFile?: string
+  /** The passphrase of a PKCS#12 file. */
+  passphrase?: string
 }
 
 /** One line of the log. It never holds a key, a passphrase or a token. */
@@ -285,6 +409,11 @@ export interface MqttOptions {
   ca?: string | Uint8Array
   /** The port, where it is not 8883. */
   port?: number
+  /**
+   * The version of the Device Provisioning Service's protocol to speak, such as `2021-06-01`,
+   * where it is not this SDK's own.
+   */
+  apiVersion?: string
 }
 
 /** What a registration gives. */
@@ -309,6 +438,8 @@ export interface RegistrationResult {
   etag?: string
   /** What a custom allocation policy returned for the device. */
   payload?: unknown
+  /** What else the service answered, by the names that it uses; absent where there is nothing. */
+  unknownFields?: Record<string, unknown>
 }
 
 /** One step of a registration. */
@@ -349,6 +480,33 @@ export interface SignRequest {
   digest: Buffer
 }
 
+/** How a device with a symmetric key renews what it proves itself with. */
+export interface TokenRenewal {
+  /** How long the hub accepts a token, in seconds; the client connects anew before it ends. */
+  tokenValidTimeInSeconds?: number
+}
+
+/**
+ * Verifies a chain, and that the key is its leaf's where one is given: every link, date and rule.
+ * It holds where no finding of the report is an error; the report is that of
+ * `dps chain verify --json`.
+ */
+export declare function verifyChain(options: VerifyOptions): Promise<DoctorReport>
+
+/**
+ * A chain, and what it is to be verified against; beside these, the options of `X509` and
+ * `WaitOptions`.
+ */
+export interface VerifyOptions {
+  /**
+   * The CA certificates that DPS knows: the verified root, or the enrollment group's own.
+   * Without them, the chain is judged by itself.
+   */
+  authorities?: string | Uint8Array
+  /** The path of a file with them. */
+  authoritiesFile?: string
+}
+
 /** What every call that waits takes. */
 export interface WaitOptions {
   /** Cancels the call; its promise is then rejected with `signal.reason`. */
@@ -357,7 +515,7 @@ export interface WaitOptions {
 
 /**
  * A certificate chain and what signs for its leaf: `cert` or `certFile`, with `key`, `keyFile` or
- * `signer`.
+ * `signer`; or both in one, as `pkcs12` or `pkcs12File`.
  */
 export interface X509 {
   /** The full chain as PEM. */
@@ -368,7 +526,11 @@ export interface X509 {
   key?: string | Uint8Array
   /** The path of a PEM file with the leaf's private key. */
   keyFile?: string
-  /** The passphrase of an encrypted key. */
+  /** A PKCS#12 (PFX) file's content: the full chain and the leaf's private key. */
+  pkcs12?: Uint8Array
+  /** The path of a PKCS#12 (PFX) file with the full chain and the leaf's private key. */
+  pkcs12File?: string
+  /** The passphrase of an encrypted key or of a PKCS#12 file. */
   passphrase?: string
   /** Signs in place of a key: the key stays where it is. */
   signer?: Signer

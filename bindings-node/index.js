@@ -32,9 +32,10 @@ function watch(signal, call) {
         native.abort(waiting, signal.reason);
       }
     };
+    // First: where the signal throws, nothing is kept of it.
+    signal.addEventListener('abort', listener, { once: true });
     watched = { calls, listener };
     listeners.set(signal, watched);
-    signal.addEventListener('abort', listener, { once: true });
   }
   watched.calls.add(call);
   signals.set(call, signal);
@@ -100,8 +101,12 @@ const {
   SymmetricKeySecurityClient,
   X509Security,
   deriveDeviceKey,
+  doctor,
   errorCatalogue,
+  explainError,
+  inspectChain,
   setLogger,
+  verifyChain,
 } = native;
 
 module.exports = {
@@ -116,8 +121,12 @@ module.exports = {
   SymmetricKeySecurityClient,
   X509Security,
   deriveDeviceKey,
+  doctor,
   errorCatalogue,
+  explainError,
+  inspectChain,
   setLogger,
+  verifyChain,
 };
 
 function load() {

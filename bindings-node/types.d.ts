@@ -51,6 +51,75 @@ export type SecurityClient = X509Security | SymmetricKeySecurityClient | Certifi
 /** How important a line of the log is. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
+export interface ClientOptions extends X509 {}
+export interface DoctorOptions extends X509, DeadlineOptions {}
+export interface VerifyOptions extends X509, WaitOptions {}
+export interface InspectOptions extends WaitOptions {}
+
+/** What `doctor` and `verifyChain` find; the JSON of `dps doctor --json`. */
+export interface DoctorReport {
+  /** 0 where nothing was found, 1 for warnings, 2 for errors. */
+  exitCode: 0 | 1 | 2;
+  /** What is wrong, or soon will be. */
+  findings: Finding[];
+  /** What was examined and is in order, one sentence each. */
+  seen: string[];
+}
+
+/** One thing that is wrong, or soon will be. */
+export interface Finding {
+  /** What was looked for, such as `DPS-C002`; an ID never changes its meaning. */
+  id: string;
+  /** An error does not work; a warning works here and now, and may not elsewhere or later. */
+  severity: 'warning' | 'error';
+  /** What a finding of this ID means. */
+  sentence: string;
+  /** What was seen, with names and dates. */
+  evidence: string;
+  /** What to do about it. */
+  fix: string;
+  /** The page that explains it, relative to the root of dps-core's source tree. */
+  page: string;
+}
+
+/** What `inspectChain` tells; the JSON of `dps chain inspect --json`. */
+export interface ChainInspection {
+  /** The certificates, in the order of the file. */
+  certificates: InspectedCertificate[];
+  /** What was tolerated while reading, one sentence each. */
+  notes: string[];
+}
+
+/** A certificate, as far as it matters to DPS. */
+export interface InspectedCertificate {
+  subject: string;
+  commonName: string | null;
+  issuer: string;
+  /** The position of the issuer among the certificates; null where it is not there. */
+  issuedBy: number | null;
+  selfSigned: boolean;
+  /** The serial number in hexadecimal. */
+  serial: string;
+  /** RFC 3339, in UTC. */
+  notBefore: string;
+  /** RFC 3339, in UTC. */
+  notAfter: string;
+  /** Whole days until `notAfter`; negative afterwards. */
+  daysLeft: number;
+  /** The type of the key, such as `EC P-256`. */
+  key: string;
+  signature: string;
+  version: number;
+  ca: boolean;
+  pathLength: number | null;
+  keyUsage: string[] | null;
+  extendedKeyUsage: string[] | null;
+  sha1Thumbprint: string;
+  sha256Thumbprint: string;
+  /** Where in DPS a certificate of this kind belongs. */
+  use: string;
+}
+
 export interface Client {
   /** Closes the connection: `await using client = …`. */
   [Symbol.asyncDispose](): Promise<void>;

@@ -44,6 +44,7 @@ impl ConnectionStates {
 impl ConnectionStates {
     /// The states themselves, for `for await`.
     #[napi(
+        catch_unwind,
         well_known_symbol = "asyncIterator",
         ts_return_type = "AsyncIterableIterator<ConnectionState>"
     )]
@@ -52,7 +53,7 @@ impl ConnectionStates {
     }
 
     /// Waits for the next state.
-    #[napi(ts_return_type = "Promise<IteratorResult<ConnectionState, void>>")]
+    #[napi(catch_unwind, ts_return_type = "Promise<IteratorResult<ConnectionState, void>>")]
     pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
         let (hub, known) = (self.hub.clone(), Arc::clone(&self.known));
         let started = self.signal.start(env).map(|start| {

@@ -6,13 +6,14 @@ use std::{
     collections::HashMap,
     future::Future,
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use dps_core::{Error, ErrorKind};
 use napi::{
-    Env, JsValue, Unknown,
+    Env, JsValue, Unknown, ValueType,
     bindgen_prelude::{
         FnArgs, FromNapiValue, Function, FunctionRef, JsObjectValue, Object, ObjectRef, PromiseRaw,
         ToNapiValue, ValidateNapiValue,
@@ -23,7 +24,7 @@ use tokio::task::AbortHandle;
 
 use crate::{
     error,
-    js::{Deferred, Waker, invalid},
+    js::{self, Deferred, Waker, invalid},
     log, runtime,
 };
 
@@ -58,7 +59,7 @@ struct Waiting {
 /// - `call(function, argument, done)`: calls, awaits, and hands the outcome to `done`;
 /// - `keep(value)`: a function that returns the value;
 /// - `adopt(security)`: an `X509Security` in place of the incumbent's kind of security client.
-#[napi(skip_typescript)]
+#[napi(catch_unwind, skip_typescript)]
 pub fn install(env: &Env, hooks: Object<'_>) -> napi::Result<()> {
     let hooks = hooks.create_ref::<false>()?;
     // A second copy of index.js in this thread brings its own classes.
@@ -91,7 +92,7 @@ pub fn install(env: &Env, hooks: Object<'_>) -> napi::Result<()> {
 }
 
 /// Ends the wait of a call with the signal's reason; called by `index.js`.
-#[napi(skip_typescript)]
+#[napi(catch_unwind, skip_typescript)]
 pub fn abort(env: &Env, call: u32, reason: Unknown<'_>) -> napi::Result<()> {
     let environment = Environment::current()?;
     let Some(waiting) = environment.waiting.borrow_mut().remove(&call) else {
@@ -106,13 +107,13 @@ pub fn abort(env: &Env, call: u32, reason: Unknown<'_>) -> napi::Result<()> {
 pub(crate) struct Signal<'env>(Object<'env>);
 
 /// An abort signal that outlives the call it was given to.
-pub(crate) struct KeptSignal(Option<FunctionRef<(), Object<'static>>>);
+pub(crate) struct KeptSignal(Option<FunctionRef<(), Unknown<'static>>>);
 
 impl KeptSignal {
     /// Keeps the option `signal`.
-    pub(crate) fn new(env: &Env, signal: Option<Object<'_>>) -> napi::Result<Self> {
+    pub(crate) fn new(env: &Env, signal: Option<Unknown<'_>>) -> napi::Result<Self> {
         let Some(signal) = signal else { return Ok(Self(None)) };
-        let keep: Function<'_, Object<'_>, Function<'_, (), Object<'static>>> =
+        let keep: Function<'_, Unknown<'_>, Function<'_, (), Unknown<'static>>> =
             Environment::current()?.hook(env, "keep")?;
         Ok(Self(Some(keep.call(signal)?.create_ref()?)))
     }
@@ -121,6 +122,7 @@ impl KeptSignal {
     pub(crate) fn start<'env>(&self, env: &'env Env) -> Result<Start<'env>, Error> {
         let kept = |signal: &FunctionRef<_, _>| signal.borrow_back(env)?.call(());
         Start::new(
+            env,
             self.0
                 .as_ref()
                 .map(kept)
@@ -139,18 +141,26 @@ pub(crate) enum Start<'env> {
 
 impl<'env> Start<'env> {
     /// Reads the option `signal`.
-    pub(crate) fn new(signal: Option<Object<'env>>) -> Result<Self, Error> {
+    pub(crate) fn new(env: &Env, signal: Option<Unknown<'env>>) -> Result<Self, Error> {
         let Some(signal) = signal else { return Ok(Self::Wait(None)) };
-        let read = || -> napi::Result<Self> {
-            Ok(match signal.get::<bool>("aborted")? {
-                Some(true) => Self::Aborted(signal.get_named_property("reason")?),
-                Some(false) if signal.has_named_property("addEventListener")? => {
-                    Self::Wait(Some(Signal(signal)))
+        let read = |signal: Object<'env>| -> napi::Result<Self> {
+            let is_function = |name| -> napi::Result<bool> {
+                let value: Unknown<'_> = signal.get_named_property(name)?;
+                Ok(value.get_type()? == ValueType::Function)
+            };
+            match signal.get::<bool>("aborted")? {
+                Some(true) => Ok(Self::Aborted(signal.get_named_property("reason")?)),
+                Some(false)
+                    if is_function("addEventListener")? && is_function("removeEventListener")? =>
+                {
+                    Ok(Self::Wait(Some(Signal(signal))))
                 }
-                _ => return Err(napi::Error::from_reason("no")),
-            })
+                _ => Err(napi::Error::from_reason("it has not the properties of one")),
+            }
         };
-        read().map_err(|_| invalid("signal", "it is not an AbortSignal"))
+        let no_signal = || invalid("signal", "it is not an AbortSignal");
+        let signal = js::object(signal).ok_or_else(no_signal)?;
+        read(signal).map_err(|error| no_signal().with_source(js::caught(env, error)))
     }
 }
 
@@ -179,16 +189,21 @@ where
     };
     let environment = Environment::current()?;
     let call = environment.next_call();
+    let watched = signal.is_some();
+    if let Some(Signal(signal)) = signal {
+        let watch: Function<'_, FnArgs<(Object<'_>, u32)>, ()> = environment.hook(env, "watch")?;
+        // It is the signal's own code that runs here, before anything has begun.
+        if let Err(error) = watch.call((signal, call).into()) {
+            let error = invalid("signal", "it cannot be listened to").with_source(error);
+            deferred.reject(env, error::to_js(env, &error)?)?;
+            return Ok(promise);
+        }
+    }
     let unsettled = Unsettled(Some(environment.thread()), call);
     let task = runtime.spawn(async move { unsettled.settle(future.await) });
-    let watched = signal.is_some();
     let waiting = Waiting { deferred, task: task.abort_handle(), watched };
     environment.waiting.borrow_mut().insert(call, waiting);
     environment.live(env, true);
-    if let Some(Signal(signal)) = signal {
-        let watch: Function<'_, FnArgs<(Object<'_>, u32)>, ()> = environment.hook(env, "watch")?;
-        watch.call((signal, call).into())?;
-    }
     Ok(promise)
 }
 
@@ -221,13 +236,15 @@ fn settle<T: ToNapiValue>(env: &Env, call: u32, outcome: Result<T, Error>) -> na
         return Ok(());
     };
     environment.live(env, false);
+    match outcome {
+        Ok(value) => waiting.deferred.resolve(env, value)?,
+        Err(error) => waiting.deferred.reject(env, error::to_js(env, &error)?)?,
+    }
+    // Last: what a signal of the user's own making throws here must not leave a promise pending.
     if waiting.watched {
         environment.hook::<Function<'_, u32, ()>>(env, "unwatch")?.call(call)?;
     }
-    match outcome {
-        Ok(value) => waiting.deferred.resolve(env, value),
-        Err(error) => waiting.deferred.reject(env, error::to_js(env, &error)?),
-    }
+    Ok(())
 }
 
 impl Environment {
@@ -371,7 +388,10 @@ fn drain(env: &Env) {
     let Ok(environment) = Environment::current() else { return };
     let jobs = mem::take(&mut environment.thread.queue().jobs);
     for job in jobs {
-        if let Err(error) = env.run_in_scope(|| job(env)) {
+        // No panic may pass through Node. Whoever panicked has lost no more than this job.
+        let run = AssertUnwindSafe(|| env.run_in_scope(|| job(env)));
+        let fault = |_| Err(napi::Error::from_reason("dps-core panicked"));
+        if let Err(error) = catch_unwind(run).unwrap_or_else(fault) {
             // What a callback of the user's threw, where no promise can carry it.
             env.fatal_exception(error);
         }

@@ -25,7 +25,7 @@ pub struct ErrorKindEntry {
 }
 
 /// Every kind of error, in the order of its number.
-#[napi]
+#[napi(catch_unwind)]
 pub fn error_catalogue() -> Vec<ErrorKindEntry> {
     let entry = |kind: &ErrorKind| ErrorKindEntry {
         code: kind.name(),

@@ -4,60 +4,49 @@ use std::{
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use dps_core::{
-    Error, ErrorKind, HubClient, ProvisioningClient, hub::ConnectionState as CoreState,
-};
+use dps_core::{ConnectionString, Error, ErrorKind, HubClient, hub::ConnectionState as CoreState};
 use napi::{
     Env, JsValue, Unknown,
     bindgen_prelude::{JavaScriptClassExt, PromiseRaw},
 };
 use napi_derive::napi;
-use tokio::task::AbortHandle;
+use tokio::{select, sync::watch, task::AbortHandle, time::timeout};
 use zeroize::Zeroizing;
 
 use crate::{
     connection_states::ConnectionStates,
     environment::{Environment, KeptAlive, KeptSignal, Start, promise},
     error::thrown,
-    js::{self, IntoJs, Late, invalid},
+    js::{self, IntoJs, Late},
     message::Message,
-    options::{self, duration, text},
-    security::{InUse, Security, X509, X509Material},
+    options::{self, seconds, text},
+    security::{InUse, Security, X509Material},
     transport::{self, Mqtt},
 };
 
-/// How long `close` waits for acknowledgements where nothing else is said.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How a client of a hub connects. `cert`, `key` and their kin are those of `X509`.
+/// How a client of a hub connects; beside these, the options of `X509`.
 #[napi(object, object_to_js = false)]
 pub struct ClientOptions<'env> {
-    /// The full chain as PEM.
-    #[napi(ts_type = "string | Uint8Array")]
-    pub cert: Option<Unknown<'env>>,
-    /// The path of a PEM file with the full chain.
-    pub cert_file: Option<String>,
-    /// The leaf's private key as PEM.
-    #[napi(ts_type = "string | Uint8Array")]
-    pub key: Option<Unknown<'env>>,
-    /// The path of a PEM file with the leaf's private key.
-    pub key_file: Option<String>,
-    /// The passphrase of an encrypted key.
-    pub passphrase: Option<String>,
-    /// Signs in place of a key.
-    #[napi(ts_type = "Signer")]
-    pub signer: Option<Unknown<'env>>,
-    /// What the signer can do.
-    #[napi(ts_type = "SignatureAlgorithm[]")]
-    pub algorithms: Option<Vec<String>>,
     /// The roots that the hub's certificate must lead to, as PEM.
     #[napi(ts_type = "string | Uint8Array")]
     pub ca: Option<Unknown<'env>>,
     /// How long the connection may be idle before the hub is asked for a sign of life, in seconds.
-    pub keepalive: Option<f64>,
+    #[napi(ts_type = "number")]
+    pub keepalive: Option<Unknown<'env>>,
+    /// How a device with a symmetric key renews what it proves itself with.
+    #[napi(ts_type = "TokenRenewal")]
+    pub token_renewal: Option<Unknown<'env>>,
+}
+
+/// How a device with a symmetric key renews what it proves itself with.
+#[napi(object, object_to_js = false)]
+pub struct TokenRenewal<'env> {
+    /// How long the hub accepts a token, in seconds; the client connects anew before it ends.
+    #[napi(ts_type = "number")]
+    pub token_valid_time_in_seconds: Option<Unknown<'env>>,
 }
 
 /// What `sendEvent` resolves to: the hub has acknowledged the message.
@@ -72,20 +61,23 @@ pub struct Client(Arc<Device>);
 impl Client {
     /// A client for `HostName=…;DeviceId=…;x509=true`, whose certificate `setOptions` gives, or for
     /// `HostName=…;DeviceId=…;SharedAccessKey=…`. Opens nothing yet.
-    #[napi(factory, ts_args_type = "connectionString: string, transport?: Mqtt | typeof Mqtt")]
+    #[napi(
+        catch_unwind,
+        factory,
+        ts_args_type = "connectionString: string, transport?: Mqtt | typeof Mqtt"
+    )]
     pub fn from_connection_string(
         env: &Env,
         connection_string: Unknown<'_>,
         transport: Unknown<'_>,
     ) -> napi::Result<Self> {
         let read = || {
-            let parts = ConnectionString::parse(text(connection_string, "connectionString")?)?;
+            let text = Zeroizing::new(text(connection_string, "connectionString")?);
+            let parsed = ConnectionString::parse(&text)?;
             let transport = Mqtt::from_argument(transport)?;
-            let security = match parts.key {
-                Some(key) => Some(Security::symmetric_key(parts.device_id.clone(), key)?),
-                None => None,
-            };
-            Ok(Self::new(parts.host, parts.device_id, transport, security))
+            let (host, device_id) = (parsed.host().to_owned(), parsed.device_id().to_owned());
+            let security = parsed.identity()?.map(Security::opened_already).transpose()?;
+            Ok(Self::new(host, device_id, transport, security))
         };
         read().map_err(|error: Error| thrown(env, &error))
     }
@@ -96,20 +88,29 @@ impl Client {
         transport: Mqtt,
         security: Option<Arc<Security>>,
     ) -> Self {
-        let settings = Settings { transport, security, keep_alive: None };
-        let settings = Mutex::new(settings);
-        let (connection, opening) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self(Arc::new(Device { host, device_id, settings, connection, opening }))
+        let settings = Settings { transport, security, keep_alive: None, token_lifetime: None };
+        Self(Arc::new(Device {
+            host,
+            device_id,
+            settings: Mutex::new(settings),
+            connection: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            closes: watch::Sender::default(),
+        }))
     }
 
     /// Changes how the client will connect the next time it is opened.
-    #[napi(ts_args_type = "options: ClientOptions")]
+    #[napi(catch_unwind, ts_args_type = "options: ClientOptions")]
     pub fn set_options(&self, env: &Env, options: Unknown<'_>) -> napi::Result<()> {
         self.0.set_options(env, options).map_err(|error| thrown(env, &error))
     }
 
     /// Connects, unless the client is connected or coming back already.
-    #[napi(ts_args_type = "options?: DeadlineOptions", ts_return_type = "Promise<void>")]
+    #[napi(
+        catch_unwind,
+        ts_args_type = "options?: DeadlineOptions",
+        ts_return_type = "Promise<void>"
+    )]
     pub fn open<'env>(
         &self,
         env: &'env Env,
@@ -126,6 +127,7 @@ impl Client {
     /// cannot be reached, it waits. Messages are sent in the order of the calls. A cancelled
     /// message that was written already may still arrive.
     #[napi(
+        catch_unwind,
         ts_args_type = "message: Message | string | Uint8Array, options?: WaitOptions",
         ts_return_type = "Promise<MessageEnqueued>"
     )]
@@ -159,8 +161,12 @@ impl Client {
 
     /// Takes no more messages, waits until the hub has acknowledged all that were taken, and
     /// disconnects; after the deadline, 10 seconds unless told, it disconnects all the same and
-    /// says how many were not acknowledged.
-    #[napi(ts_args_type = "options?: DeadlineOptions", ts_return_type = "Promise<void>")]
+    /// says how many were not acknowledged. An `open` that is not done yet is rejected.
+    #[napi(
+        catch_unwind,
+        ts_args_type = "options?: DeadlineOptions",
+        ts_return_type = "Promise<void>"
+    )]
     pub fn close<'env>(
         &self,
         env: &'env Env,
@@ -168,11 +174,14 @@ impl Client {
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = options::deadline(env, options).map(|(start, deadline)| {
             let device = Arc::clone(&self.0);
+            if let Start::Wait(_) = start {
+                device.closes.send_modify(|closes| *closes += 1);
+            }
             (start, async move {
                 let Some(hub) = device.connection().as_ref().map(|open| open.hub.clone()) else {
                     return Ok(());
                 };
-                let closed = hub.close(deadline.unwrap_or(CLOSE_DEADLINE)).await;
+                let closed = hub.close(deadline.unwrap_or(HubClient::CLOSE_WITHIN)).await;
                 device.let_go();
                 closed
             })
@@ -182,7 +191,7 @@ impl Client {
 
     /// The states of the connection, from the present one to `closed`:
     /// `for await (const state of client.connectionStates()) …`.
-    #[napi(ts_args_type = "options?: WaitOptions")]
+    #[napi(catch_unwind, ts_args_type = "options?: WaitOptions")]
     pub fn connection_states(
         &self,
         env: &Env,
@@ -200,8 +209,8 @@ impl Client {
         deadline: Option<Duration>,
     ) -> Result<impl Future<Output = Result<(), Error>> + Send + use<>, Error> {
         let device = Arc::clone(&self.0);
-        let Settings { transport, security, keep_alive } = device.settings().clone();
-        let security = security.ok_or_else(|| {
+        let settings = device.settings().clone();
+        let security = settings.security.as_ref().ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!("{} has neither a certificate nor a key", device.device_id),
@@ -212,30 +221,17 @@ impl Client {
             .and_then(|environment| environment.thread().keep_alive(env))
             .map_err(|error| Error::new(ErrorKind::Internal, error.reason.clone()))?;
         let in_use = security.in_use();
+        let mut closes = device.closes.subscribe();
         Ok(async move {
-            let _alone = device.opening.lock().await;
-            if device.is_open() {
-                return Ok(());
+            let opened = {
+                let closes = closes.clone();
+                device.open(settings, in_use, kept_alive, deadline, closes)
+            };
+            select! {
+                biased;
+                _ = closes.changed() => Err(device.closed_meanwhile()),
+                opened = opened => opened,
             }
-            let limit = deadline.unwrap_or(ProvisioningClient::DEFAULT_DEADLINE);
-            let identity = in_use.identity(limit).await?;
-            let mut builder = HubClient::builder(&device.host, &device.device_id, &identity)
-                .network(transport.network);
-            if let Some(deadline) = deadline {
-                builder = builder.deadline(deadline);
-            }
-            if let Some(port) = transport.port {
-                builder = builder.port(port);
-            }
-            if let Some(keep_alive) = keep_alive {
-                builder = builder.keep_alive(keep_alive);
-            }
-            let hub = builder.connect().await?;
-            let held = Some((in_use, kept_alive));
-            let watch = tokio::spawn(watch(Arc::downgrade(&device), hub.clone())).abort_handle();
-            let before = device.connection().replace(Connection { hub, held, watch });
-            drop(before);
-            Ok(())
         })
     }
 }
@@ -255,6 +251,8 @@ struct Device {
     connection: Mutex<Option<Connection>>,
     /// Held while a connection is opened: two at a time would evict each other.
     opening: tokio::sync::Mutex<()>,
+    /// How often the client was closed: what is being opened meanwhile ends.
+    closes: watch::Sender<u64>,
 }
 
 #[derive(Clone)]
@@ -262,6 +260,7 @@ struct Settings {
     transport: Mqtt,
     security: Option<Arc<Security>>,
     keep_alive: Option<Duration>,
+    token_lifetime: Option<Duration>,
 }
 
 /// A connection that was opened. It may have ended since; its `hub` then says why.
@@ -280,38 +279,80 @@ impl Drop for Connection {
 
 impl Device {
     fn set_options(&self, env: &Env, options: Unknown<'_>) -> Result<(), Error> {
-        let ClientOptions {
-            cert,
-            cert_file,
-            key,
-            key_file,
-            passphrase,
-            signer,
-            algorithms,
-            ca,
-            keepalive,
-        } = js::options(env, options, "options")?;
+        let ClientOptions { ca, keepalive, token_renewal } = js::options(env, options, "options")?;
+        let x509 = X509Material::read_if_any(env, options)?;
         let roots = ca.map(transport::roots).transpose()?;
-        let keep_alive = match keepalive {
+        let keep_alive = keepalive.map(|span| seconds(span, "keepalive")).transpose()?;
+        let token_lifetime = match token_renewal {
             None => None,
-            Some(seconds) => Some(duration(seconds).ok_or_else(|| {
-                invalid("keepalive", &format!("{seconds} is not a number of seconds"))
-            })?),
+            Some(renewal) => {
+                let TokenRenewal { token_valid_time_in_seconds: span } =
+                    js::options(env, renewal, "tokenRenewal")?;
+                span.map(|span| seconds(span, "tokenValidTimeInSeconds")).transpose()?
+            }
         };
-        let has_x509 = cert.is_some() || cert_file.is_some() || key.is_some() || key_file.is_some();
-        let security = if has_x509 || signer.is_some() {
-            let x509 = X509 { cert, cert_file, key, key_file, passphrase, signer, algorithms };
-            Some(Security::x509(X509Material::from_options(x509)?)?)
-        } else {
-            None
-        };
+        let security = x509.map(Security::x509).transpose()?;
         let mut settings = self.settings();
         if let Some(roots) = roots {
             settings.transport.network = settings.transport.network.clone().roots(roots);
         }
         settings.keep_alive = keep_alive.or(settings.keep_alive);
+        settings.token_lifetime = token_lifetime.or(settings.token_lifetime);
         settings.security = security.or(settings.security.take());
         Ok(())
+    }
+
+    /// Connects within the deadline, unless the client is connected or coming back already.
+    async fn open(
+        self: &Arc<Self>,
+        settings: Settings,
+        in_use: InUse,
+        kept_alive: KeptAlive,
+        deadline: Option<Duration>,
+        closes: watch::Receiver<u64>,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let limit = deadline.unwrap_or(HubClient::CONNECT_WITHIN);
+        let _alone = timeout(limit, self.opening.lock()).await.map_err(|_| {
+            let message = format!("an earlier open of {} was not done in time", self.device_id);
+            Error::new(ErrorKind::DeadlineExceeded, message)
+        })?;
+        if self.is_open() {
+            return Ok(());
+        }
+        let identity = in_use.identity(limit.saturating_sub(start.elapsed())).await?;
+        let Settings { transport, keep_alive, token_lifetime, .. } = settings;
+        let mut builder = HubClient::builder(&self.host, &self.device_id, &identity)
+            .network(transport.network)
+            .deadline(limit.saturating_sub(start.elapsed()));
+        if let Some(port) = transport.port {
+            builder = builder.port(port);
+        }
+        if let Some(keep_alive) = keep_alive {
+            builder = builder.keep_alive(keep_alive);
+        }
+        if let Some(token_lifetime) = token_lifetime {
+            builder = builder.token_lifetime(token_lifetime);
+        }
+        let hub = builder.connect().await?;
+        let held = Some((in_use, kept_alive));
+        let watch = tokio::spawn(until_closed(Arc::downgrade(self), hub.clone())).abort_handle();
+        let opened = Connection { hub, held, watch };
+        // Under the lock, so that a close that ends no opening finds the connection.
+        let left = {
+            let mut connection = self.connection();
+            match closes.has_changed() {
+                Ok(false) => Ok(connection.replace(opened)),
+                _ => Err(opened),
+            }
+        };
+        // Dropped without the lock.
+        left.map(drop).map_err(|_| self.closed_meanwhile())
+    }
+
+    fn closed_meanwhile(&self) -> Error {
+        let message = format!("the client of {} was closed while it connected", self.host);
+        Error::new(ErrorKind::Closed, message).during("connect to hub")
     }
 
     /// The connection, for sending.
@@ -348,7 +389,7 @@ impl Device {
 }
 
 /// Lets go of what an ended connection holds, such as a process that would end by itself.
-async fn watch(device: Weak<Device>, hub: HubClient) {
+async fn until_closed(device: Weak<Device>, hub: HubClient) {
     let mut known = hub.state();
     while known != CoreState::Closed {
         known = hub.state_changed(&known).await;
@@ -376,45 +417,4 @@ impl IntoJs for Enqueued {
         let make = || Ok(MessageEnqueued {}.into_instance(env)?.as_object(env));
         Environment::current()?.enqueued(env, make)
     }
-}
-
-/// `HostName=…;DeviceId=…` with `x509=true` or `SharedAccessKey=…`.
-/// (Microsoft, "Control access to IoT Hub", device connection strings)
-struct ConnectionString {
-    host: String,
-    device_id: String,
-    key: Option<Zeroizing<String>>,
-}
-
-impl ConnectionString {
-    fn parse(text: String) -> Result<Self, Error> {
-        let text = Zeroizing::new(text);
-        let (mut host, mut device_id, mut key, mut x509) = (None, None, None, false);
-        for part in text.split(';').filter(|part| !part.is_empty()) {
-            // No part is repeated in an error: it may hold the key.
-            let Some((name, value)) = part.split_once('=') else {
-                return Err(malformed("a part of it has no value"));
-            };
-            match name {
-                "HostName" => host = Some(value.to_owned()),
-                "DeviceId" => device_id = Some(value.to_owned()),
-                "SharedAccessKey" => key = Some(Zeroizing::new(value.to_owned())),
-                "x509" => x509 = value.eq_ignore_ascii_case("true"),
-                _ => return Err(malformed("it has a part that is not supported")),
-            }
-        }
-        if x509 == key.is_some() {
-            return Err(malformed("it needs either x509=true or SharedAccessKey=…"));
-        }
-        Ok(Self {
-            host: host.ok_or_else(|| malformed("it has no HostName"))?,
-            device_id: device_id.ok_or_else(|| malformed("it has no DeviceId"))?,
-            key,
-        })
-    }
-}
-
-fn malformed(what: &str) -> Error {
-    invalid("connectionString", what)
-        .with_hint("Write HostName=…;DeviceId=…;x509=true, or …;SharedAccessKey=….")
 }

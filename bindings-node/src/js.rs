@@ -90,6 +90,21 @@ pub(crate) fn string(value: Unknown<'_>) -> napi::Result<String> {
     unsafe { value.cast() }
 }
 
+/// The number that a value is.
+pub(crate) fn number(value: Unknown<'_>) -> napi::Result<f64> {
+    // SAFETY: Node-API itself refuses what is not a number.
+    unsafe { value.cast() }
+}
+
+/// The object that a value is.
+pub(crate) fn object<'env>(value: Unknown<'env>) -> Option<Object<'env>> {
+    if value.get_type().ok()? != ValueType::Object {
+        return None;
+    }
+    // SAFETY: it was just found to be an object.
+    unsafe { value.cast() }.ok()
+}
+
 /// The instance of our class `T` that the value is, if it is one.
 pub(crate) fn instance<'env, T>(value: Unknown<'env>) -> Option<ClassInstance<'env, T>>
 where
@@ -116,21 +131,44 @@ where
     unsafe { value.cast() }.ok()
 }
 
-/// Reads an object of options; `undefined` is an empty one.
+/// Reads an object of options; `undefined` is an empty one. Its properties are the user's code:
+/// what one throws is the cause of the error.
 pub(crate) fn options<'env, T>(env: &'env Env, value: Unknown<'env>, name: &str) -> Result<T, Error>
 where
     T: FromNapiValue + TypeName,
 {
-    let read = || {
-        let value = match value.get_type()? {
-            ValueType::Undefined | ValueType::Null => Object::new(env)?.to_unknown(),
-            ValueType::Object => value,
-            _ => return Err(napi::Error::from_reason("it is not an object")),
-        };
-        // SAFETY: the conversion reads properties by name and checks the type of each.
-        unsafe { value.cast() }
+    let object = match value.get_type() {
+        Ok(ValueType::Undefined | ValueType::Null) => {
+            Object::new(env).map(|object| object.to_unknown())
+        }
+        Ok(ValueType::Object) => Ok(value),
+        _ => return Err(invalid(name, "it is not an object")),
     };
-    read().map_err(|error: napi::Error| invalid(name, &error.reason))
+    // SAFETY: the conversion reads properties by name and checks the type of each.
+    let read = object.and_then(|object| unsafe { object.cast() });
+    read.map_err(|error| {
+        let error = caught(env, error);
+        invalid(name, &format!("it could not be read: {}", error.reason)).with_source(error)
+    })
+}
+
+/// What the user's code threw where Node-API has only told that it did: the exception stays with
+/// the environment until it is taken, and every further call would fail with it.
+pub(crate) fn caught(env: &Env, error: napi::Error) -> napi::Error {
+    let (mut pending, mut thrown) = (false, std::ptr::null_mut());
+    // SAFETY: the environment is alive, this is its thread, and both outputs are valid places.
+    let taken = unsafe {
+        check(sys::napi_is_exception_pending(env.raw(), &mut pending)).is_ok()
+            && pending
+            && check(sys::napi_get_and_clear_last_exception(env.raw(), &mut thrown)).is_ok()
+    };
+    match taken {
+        // SAFETY: it is the value that was just handed out.
+        true => napi::Error::from_unknown_without_coercion(unsafe {
+            Unknown::from_raw_unchecked(env.raw(), thrown)
+        }),
+        false => error,
+    }
 }
 
 /// What `JSON.stringify` makes of the value; `None` for what JSON does not know.
@@ -146,7 +184,7 @@ pub(crate) fn to_json(env: &Env, value: Unknown<'_>) -> napi::Result<Option<serd
 }
 
 /// What `JSON.parse` makes of the text.
-pub(crate) fn parse_json(env: &Env, text: String) -> napi::Result<Unknown<'_>> {
+fn parse_json(env: &Env, text: String) -> napi::Result<Unknown<'_>> {
     let json: Object<'_> = env.get_global()?.get_named_property("JSON")?;
     let parse: Function<'_, String, Unknown<'_>> = json.get_named_property("parse")?;
     parse.call(text)
@@ -156,6 +194,15 @@ pub(crate) fn parse_json(env: &Env, text: String) -> napi::Result<Unknown<'_>> {
 pub(crate) trait IntoJs {
     /// The value.
     fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>>;
+}
+
+/// A JSON value on its way to JavaScript.
+pub struct Json(pub(crate) serde_json::Value);
+
+impl IntoJs for Json {
+    fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
+        parse_json(env, self.0.to_string())
+    }
 }
 
 /// What an iterator's `next` resolves to; `None` is its end.

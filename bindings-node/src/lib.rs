@@ -9,6 +9,7 @@
 //! every worker, has its own `environment`.
 
 mod connection_states;
+mod doctor;
 mod environment;
 mod error;
 mod hub;

@@ -45,6 +45,7 @@ const LEVELS: [(Level, &str); 5] = [
 /// Hands what the SDK logs, down to this level, `info` unless told, to the function; `null` ends
 /// it. Each thread has its own function, and all see what happens in the process.
 #[napi(
+    catch_unwind,
     ts_args_type = "logger: ((record: LogRecord) => void) | null, level?: LogLevel",
     ts_return_type = "void"
 )]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dps_core::Error;
-use napi::{Env, Unknown, bindgen_prelude::Object};
+use napi::{Env, Unknown};
 use napi_derive::napi;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 pub struct WaitOptions<'env> {
     /// Cancels the call; its promise is then rejected with `signal.reason`.
     #[napi(ts_type = "AbortSignal")]
-    pub signal: Option<Object<'env>>,
+    pub signal: Option<Unknown<'env>>,
 }
 
 /// What a call that waits takes, where dps-core gives it a deadline.
@@ -24,24 +24,25 @@ pub struct WaitOptions<'env> {
 pub struct DeadlineOptions<'env> {
     /// Cancels the call; its promise is then rejected with `signal.reason`.
     #[napi(ts_type = "AbortSignal")]
-    pub signal: Option<Object<'env>>,
+    pub signal: Option<Unknown<'env>>,
     /// The longest that the call may take, retries included, in milliseconds.
-    pub deadline: Option<f64>,
+    #[napi(ts_type = "number")]
+    pub deadline: Option<Unknown<'env>>,
 }
 
 /// Reads the options of a call that only waits.
 pub(crate) fn wait<'env>(env: &'env Env, options: Unknown<'env>) -> Result<Start<'env>, Error> {
     let WaitOptions { signal } = js::options(env, options, "options")?;
-    Start::new(signal)
+    Start::new(env, signal)
 }
 
 /// The signal in the options of what waits more than once.
 pub(crate) fn signal<'env>(
     env: &'env Env,
     options: Unknown<'env>,
-) -> Result<Option<Object<'env>>, Error> {
+) -> Result<Option<Unknown<'env>>, Error> {
     let WaitOptions { signal } = js::options(env, options, "options")?;
-    Start::new(signal)?;
+    Start::new(env, signal)?;
     Ok(signal)
 }
 
@@ -51,25 +52,34 @@ pub(crate) fn deadline<'env>(
     options: Unknown<'env>,
 ) -> Result<(Start<'env>, Option<Duration>), Error> {
     let (signal, deadline) = signal_and_deadline(env, options)?;
-    Ok((Start::new(signal)?, deadline))
+    Ok((Start::new(env, signal)?, deadline))
 }
 
 /// As [`deadline`], with the signal of what waits more than once.
 pub(crate) fn signal_and_deadline<'env>(
     env: &'env Env,
     options: Unknown<'env>,
-) -> Result<(Option<Object<'env>>, Option<Duration>), Error> {
+) -> Result<(Option<Unknown<'env>>, Option<Duration>), Error> {
     let DeadlineOptions { signal, deadline } = js::options(env, options, "options")?;
-    Start::new(signal)?;
-    let milliseconds = |value: f64| {
-        duration(value / 1000.0)
-            .ok_or_else(|| invalid("deadline", &format!("{value} is no number of milliseconds")))
-    };
-    Ok((signal, deadline.map(milliseconds).transpose()?))
+    Start::new(env, signal)?;
+    Ok((signal, deadline.map(|deadline| milliseconds(deadline, "deadline")).transpose()?))
 }
 
-/// A number of seconds; infinity is as long as a clock can count.
-pub(crate) fn duration(seconds: f64) -> Option<Duration> {
+/// A number of milliseconds.
+pub(crate) fn milliseconds(value: Unknown<'_>, name: &str) -> Result<Duration, Error> {
+    let value = number(value, name)?;
+    duration(value / 1000.0)
+        .ok_or_else(|| invalid(name, &format!("{value} is no number of milliseconds")))
+}
+
+/// A number of seconds.
+pub(crate) fn seconds(value: Unknown<'_>, name: &str) -> Result<Duration, Error> {
+    let value = number(value, name)?;
+    duration(value).ok_or_else(|| invalid(name, &format!("{value} is no number of seconds")))
+}
+
+/// A span; infinity is as long as a clock can count.
+fn duration(seconds: f64) -> Option<Duration> {
     match seconds {
         f64::INFINITY => Some(Duration::MAX),
         seconds => Duration::try_from_secs_f64(seconds).ok(),
@@ -77,7 +87,8 @@ pub(crate) fn duration(seconds: f64) -> Option<Duration> {
 }
 
 /// A port number.
-pub(crate) fn port(value: f64) -> Result<u16, Error> {
+pub(crate) fn port(value: Unknown<'_>) -> Result<u16, Error> {
+    let value = number(value, "port")?;
     // Exact for every port, and for nothing else.
     let port = value as u16;
     if f64::from(port) == value && port != 0 {
@@ -86,7 +97,19 @@ pub(crate) fn port(value: f64) -> Result<u16, Error> {
     Err(invalid("port", &format!("{value} is not a port, which is 1 to 65535")))
 }
 
-/// A required text.
+/// A text. What it is instead is never told: it may be a secret.
 pub(crate) fn text(value: Unknown<'_>, name: &str) -> Result<String, Error> {
     js::string(value).map_err(|_| invalid(name, "it is not a string"))
+}
+
+/// A text that need not be there.
+pub(crate) fn optional_text(
+    value: Option<Unknown<'_>>,
+    name: &str,
+) -> Result<Option<String>, Error> {
+    value.map(|value| text(value, name)).transpose()
+}
+
+fn number(value: Unknown<'_>, name: &str) -> Result<f64, Error> {
+    js::number(value).map_err(|_| invalid(name, "it is not a number"))
 }

@@ -18,7 +18,7 @@ use crate::{
     environment::{KeptSignal, promise},
     error::thrown,
     hub::{Client, Opened},
-    js::{self, IntoJs, Late},
+    js::{self, Json, Late},
     options::{self, text},
     registering::Registering,
     security::{InUse, Security},
@@ -50,6 +50,9 @@ pub struct RegistrationResult {
     /// What a custom allocation policy returned for the device.
     #[napi(ts_type = "unknown")]
     pub payload: Option<Late<Json>>,
+    /// What else the service answered, by the names that it uses; absent where there is nothing.
+    #[napi(ts_type = "Record<string, unknown>")]
+    pub unknown_fields: Option<Late<Json>>,
 }
 
 impl From<Assignment> for RegistrationResult {
@@ -65,26 +68,22 @@ impl From<Assignment> for RegistrationResult {
             last_updated_date_time_utc: assignment.last_updated().map(Into::into),
             etag: assignment.etag().map(Into::into),
             payload: assignment.payload().cloned().map(|payload| Late(Json(payload))),
+            unknown_fields: Some(assignment.unknown_fields())
+                .filter(|fields| !fields.is_empty())
+                .map(|fields| Late(Json(serde_json::Value::Object(fields.clone())))),
         }
-    }
-}
-
-/// A JSON value on its way to JavaScript.
-pub struct Json(serde_json::Value);
-
-impl IntoJs for Json {
-    fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
-        js::parse_json(env, self.0.to_string())
     }
 }
 
 /// Where a device was assigned to: a `RegistrationResult`, or what was kept of one.
 #[napi(object, object_to_js = false)]
-pub struct AssignedTo {
+pub struct AssignedTo<'env> {
     /// The host name of the assigned hub.
-    pub assigned_hub: String,
+    #[napi(ts_type = "string")]
+    pub assigned_hub: Unknown<'env>,
     /// The device's ID in the hub.
-    pub device_id: String,
+    #[napi(ts_type = "string")]
+    pub device_id: Unknown<'env>,
 }
 
 /// Registers a device with the Device Provisioning Service.
@@ -101,6 +100,7 @@ pub struct ProvisioningDeviceClient {
 impl ProvisioningDeviceClient {
     /// A client for one device. Opens nothing yet.
     #[napi(
+        catch_unwind,
         factory,
         ts_args_type = "provisioningHost: string, idScope: string, transport: Mqtt | typeof Mqtt | undefined, security: SecurityClient"
     )]
@@ -124,7 +124,7 @@ impl ProvisioningDeviceClient {
     }
 
     /// Sets what a custom allocation policy is to know about the device: whatever JSON can say.
-    #[napi(ts_args_type = "payload: unknown")]
+    #[napi(catch_unwind, ts_args_type = "payload: unknown")]
     pub fn set_provisioning_payload(&self, env: &Env, payload: Unknown<'_>) -> napi::Result<()> {
         let payload = js::to_json(env, payload)?;
         *self.payload.lock().unwrap_or_else(PoisonError::into_inner) = payload;
@@ -133,6 +133,7 @@ impl ProvisioningDeviceClient {
 
     /// Registers the device and waits for its assignment, with retries where they help.
     #[napi(
+        catch_unwind,
         ts_args_type = "options?: DeadlineOptions",
         ts_return_type = "Promise<RegistrationResult>"
     )]
@@ -151,7 +152,7 @@ impl ProvisioningDeviceClient {
     /// As `register`, step by step: `for await (const step of client.registering()) …`. The last
     /// step, `assigned`, has the result. The registration goes on while a step is waited for;
     /// leaving the loop cancels it.
-    #[napi(ts_args_type = "options?: DeadlineOptions")]
+    #[napi(catch_unwind, ts_args_type = "options?: DeadlineOptions")]
     pub fn registering(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Registering> {
         let (signal, deadline) =
             options::signal_and_deadline(env, options).map_err(|error| thrown(env, &error))?;
@@ -167,6 +168,7 @@ impl ProvisioningDeviceClient {
     /// Connects to the hub that the device was assigned to, with the same security client and
     /// transport.
     #[napi(
+        catch_unwind,
         ts_args_type = "assignment: AssignedTo, options?: DeadlineOptions",
         ts_return_type = "Promise<Client>"
     )]
@@ -179,6 +181,8 @@ impl ProvisioningDeviceClient {
         let start = || {
             let AssignedTo { assigned_hub, device_id } =
                 js::options(env, assignment, "assignment")?;
+            let assigned_hub = text(assigned_hub, "assignedHub")?;
+            let device_id = text(device_id, "deviceId")?;
             let (start, deadline) = options::deadline(env, options)?;
             let (transport, security) = (self.transport.clone(), Arc::clone(&self.security));
             let client = Client::new(assigned_hub, device_id, transport, Some(security));
@@ -197,7 +201,7 @@ impl ProvisioningDeviceClient {
         on_progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> impl Future<Output = Result<Assignment, Error>> + Send + 'static {
         let (host, id_scope) = (self.host.clone(), self.id_scope.clone());
-        let Mqtt { network, port } = self.transport.clone();
+        let Mqtt { network, port, api_version } = self.transport.clone();
         let payload = self.payload.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let registration_id = self.security.registration_id.clone();
         let in_use: InUse = self.security.in_use();
@@ -215,6 +219,9 @@ impl ProvisioningDeviceClient {
             }
             if let Some(port) = port {
                 client = client.port(port);
+            }
+            if let Some(version) = api_version {
+                client = client.api_version(version);
             }
             if let Some(payload) = payload {
                 client = client.payload(payload);

@@ -41,6 +41,8 @@ pub struct Registering {
 struct Running {
     registration: Registration,
     progress: mpsc::UnboundedReceiver<Progress>,
+    /// What it has ended with, while the steps before are still to be told.
+    outcome: Option<Result<Assignment, Error>>,
 }
 
 impl Registering {
@@ -49,7 +51,7 @@ impl Registering {
         progress: mpsc::UnboundedReceiver<Progress>,
         signal: KeptSignal,
     ) -> Self {
-        let running = Some(Running { registration, progress });
+        let running = Some(Running { registration, progress, outcome: None });
         Self { running: Arc::new(Mutex::new(running)), signal }
     }
 }
@@ -58,6 +60,7 @@ impl Registering {
 impl Registering {
     /// The registration itself, for `for await`.
     #[napi(
+        catch_unwind,
         well_known_symbol = "asyncIterator",
         ts_return_type = "AsyncIterableIterator<RegistrationStep>"
     )]
@@ -66,7 +69,7 @@ impl Registering {
     }
 
     /// Waits for the next step.
-    #[napi(ts_return_type = "Promise<IteratorResult<RegistrationStep, void>>")]
+    #[napi(catch_unwind, ts_return_type = "Promise<IteratorResult<RegistrationStep, void>>")]
     pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
         let running = Arc::clone(&self.running);
         let started = self.signal.start(env).map(|start| {
@@ -75,14 +78,24 @@ impl Registering {
                 // Taken out, so that a cancelled wait takes the registration with it.
                 let Some(mut now) = running.take() else { return Ok(Late(Next(None))) };
                 let stage = loop {
-                    let progress = select! {
-                        biased;
-                        Some(progress) = now.progress.recv() => progress,
-                        result = &mut now.registration => {
-                            let result = Some(result?.into());
+                    let progress = match (now.progress.try_recv(), now.outcome.take()) {
+                        (Ok(progress), outcome) => {
+                            now.outcome = outcome;
+                            progress
+                        }
+                        (Err(_), Some(outcome)) => {
+                            let result = Some(outcome?.into());
                             let step = RegistrationStep { stage: "assigned", result };
                             return Ok(Late(Next(Some(step))));
                         }
+                        (Err(_), None) => select! {
+                            biased;
+                            Some(progress) = now.progress.recv() => progress,
+                            outcome = &mut now.registration => {
+                                now.outcome = Some(outcome);
+                                continue;
+                            }
+                        },
                     };
                     match progress {
                         Progress::Connected => break "connected",
@@ -100,7 +113,11 @@ impl Registering {
     }
 
     /// Cancels what is left of the registration; a `for await` that is left early calls it.
-    #[napi(js_name = "return", ts_return_type = "Promise<IteratorResult<RegistrationStep, void>>")]
+    #[napi(
+        catch_unwind,
+        js_name = "return",
+        ts_return_type = "Promise<IteratorResult<RegistrationStep, void>>"
+    )]
     pub fn cancel<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
         let running = Arc::clone(&self.running);
         let stop = async move {

@@ -11,8 +11,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// A gateway's thousand devices share these.
 const WORKERS: usize = 2;
 
-/// For what blocks: reading files and name lookup.
-const BLOCKING_THREADS: usize = 8;
+/// For what blocks: reading files and name lookup. As many as Node itself has for that; each costs
+/// a stack and a heap of its own.
+const BLOCKING_THREADS: usize = 4;
 
 /// How long the end of the last environment waits for work that cannot be cancelled.
 const PATIENCE: Duration = Duration::from_millis(100);

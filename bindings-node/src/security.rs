@@ -25,26 +25,35 @@ use crate::{
     environment::{Environment, JsThread},
     error::thrown,
     js::{self, invalid},
-    options::text,
+    options::{self, text},
     signer::{self, JsSigner, Waits},
 };
 
 /// A certificate chain and what signs for its leaf: `cert` or `certFile`, with `key`, `keyFile` or
-/// `signer`.
+/// `signer`; or both in one, as `pkcs12` or `pkcs12File`.
 #[napi(object, object_to_js = false)]
 pub struct X509<'env> {
     /// The full chain as PEM.
     #[napi(ts_type = "string | Uint8Array")]
     pub cert: Option<Unknown<'env>>,
     /// The path of a PEM file with the full chain; errors then name the file.
-    pub cert_file: Option<String>,
+    #[napi(ts_type = "string")]
+    pub cert_file: Option<Unknown<'env>>,
     /// The leaf's private key as PEM.
     #[napi(ts_type = "string | Uint8Array")]
     pub key: Option<Unknown<'env>>,
     /// The path of a PEM file with the leaf's private key.
-    pub key_file: Option<String>,
-    /// The passphrase of an encrypted key.
-    pub passphrase: Option<String>,
+    #[napi(ts_type = "string")]
+    pub key_file: Option<Unknown<'env>>,
+    /// A PKCS#12 (PFX) file's content: the full chain and the leaf's private key.
+    #[napi(ts_type = "Uint8Array")]
+    pub pkcs12: Option<Unknown<'env>>,
+    /// The path of a PKCS#12 (PFX) file with the full chain and the leaf's private key.
+    #[napi(ts_type = "string")]
+    pub pkcs12_file: Option<Unknown<'env>>,
+    /// The passphrase of an encrypted key or of a PKCS#12 file.
+    #[napi(ts_type = "string")]
+    pub passphrase: Option<Unknown<'env>>,
     /// Signs in place of a key: the key stays where it is.
     #[napi(ts_type = "Signer")]
     pub signer: Option<Unknown<'env>>,
@@ -66,6 +75,7 @@ impl X509Security {
     /// that needs them. Without a registration ID, that is the common name of the leaf. The
     /// certificate and key may also come from a function, once they are needed.
     #[napi(
+        catch_unwind,
         constructor,
         ts_args_type = "registrationId: string | undefined, x509: X509 | (() => X509 | Promise<X509>)"
     )]
@@ -85,7 +95,7 @@ impl X509Security {
     }
 
     /// The registration ID, where one was given.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn get_registration_id(&self) -> Option<String> {
         self.security.registration_id.clone()
     }
@@ -101,7 +111,11 @@ pub struct SymmetricKeySecurityClient {
 impl SymmetricKeySecurityClient {
     /// A device with the key of its individual enrollment, or with the key that was derived for it
     /// from its group's, in base64.
-    #[napi(constructor, ts_args_type = "registrationId: string, symmetricKey: string")]
+    #[napi(
+        catch_unwind,
+        constructor,
+        ts_args_type = "registrationId: string, symmetricKey: string"
+    )]
     pub fn new(env: &Env, registration_id: Unknown<'_>, key: Unknown<'_>) -> napi::Result<Self> {
         Self::read(registration_id, key).map_err(|error| thrown(env, &error))
     }
@@ -114,7 +128,7 @@ impl SymmetricKeySecurityClient {
     }
 
     /// The registration ID.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn get_registration_id(&self) -> String {
         self.security.registration_id.clone().unwrap_or_default()
     }
@@ -124,7 +138,7 @@ impl SymmetricKeySecurityClient {
 ///
 /// Whoever holds the group's key can take the part of every device of the group, so it belongs
 /// where devices are made, and the derived key into the device.
-#[napi(ts_args_type = "groupKey: string, registrationId: string")]
+#[napi(catch_unwind, ts_args_type = "groupKey: string, registrationId: string")]
 pub fn derive_device_key(
     env: &Env,
     group_key: Unknown<'_>,
@@ -152,9 +166,10 @@ enum Material {
     /// A function that gives it.
     Later(Reference),
     SymmetricKey(Zeroizing<String>),
+    Opened(Identity),
 }
 
-type Reference = Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>;
+pub(crate) type Reference = Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>;
 
 #[derive(Clone)]
 pub(crate) struct X509Material {
@@ -163,15 +178,23 @@ pub(crate) struct X509Material {
     passphrase: Option<Passphrase>,
 }
 
-#[derive(Clone)]
-enum Source {
-    File(String),
-    Pem(Zeroizing<Vec<u8>>),
+/// What was given of a certificate and a key.
+pub(crate) struct X509Parts {
+    pub(crate) chain: Option<Source>,
+    pub(crate) key: Option<Key>,
+    pub(crate) passphrase: Option<Passphrase>,
 }
 
 #[derive(Clone)]
-enum Key {
-    Private(Source),
+pub(crate) enum Source {
+    File(String),
+    Memory(Zeroizing<Vec<u8>>),
+}
+
+#[derive(Clone)]
+pub(crate) enum Key {
+    /// `None`: in the PKCS#12 file that holds the chain.
+    Private(Option<Source>),
     Signer(Reference, Vec<SignatureAlgorithm>),
 }
 
@@ -192,9 +215,9 @@ impl Security {
         Self::new(None, Material::X509(material))
     }
 
-    /// A device of this ID with this key, in base64.
-    pub(crate) fn symmetric_key(id: String, key: Zeroizing<String>) -> Result<Arc<Self>, Error> {
-        Self::new(Some(id), Material::SymmetricKey(key))
+    /// A device whose identity is there.
+    pub(crate) fn opened_already(identity: Identity) -> Result<Arc<Self>, Error> {
+        Self::new(None, Material::Opened(identity))
     }
 
     /// The security client that an argument is: ours, or an object like the incumbent's, which has
@@ -241,24 +264,27 @@ impl Security {
 
     /// Uses the device for a while.
     pub(crate) fn in_use(self: &Arc<Self>) -> InUse {
-        self.waits.enter();
-        InUse(Arc::clone(self))
+        InUse { security: Arc::clone(self), _signer: self.waits.in_use() }
     }
 
-    /// The identity, opened now if it is not yet. What could not be opened is tried again the next
-    /// time.
+    /// The identity, within this time. What could not be opened is tried again the next time.
     async fn identity(&self, limit: Duration) -> Result<Identity, Error> {
-        let mut opened = self.identity.lock().await;
-        if let Some(identity) = &*opened {
-            return Ok(identity.clone());
-        }
-        let identity = timeout(limit, self.open()).await.unwrap_or_else(|_| {
+        timeout(limit, self.opened()).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 "the certificate and the key were not there in time",
             )
             .during("open credential"))
-        })?;
+        })
+    }
+
+    /// The identity, opened now if it is not yet; one call opens it for all.
+    async fn opened(&self) -> Result<Identity, Error> {
+        let mut opened = self.identity.lock().await;
+        if let Some(identity) = &*opened {
+            return Ok(identity.clone());
+        }
+        let identity = self.open().await?;
         *opened = Some(identity.clone());
         Ok(identity)
     }
@@ -269,6 +295,7 @@ impl Security {
                 let id = self.registration_id.as_deref().unwrap_or_default();
                 return Credential::symmetric_key(id, key.as_str()).open();
             }
+            Material::Opened(identity) => return Ok(identity.clone()),
             Material::X509(material) => material.clone(),
             Material::Later(function) => self.fetch(function).await?,
         };
@@ -278,10 +305,12 @@ impl Security {
                 // Files are read, and a passphrase takes its time.
                 elsewhere(spawn_blocking(move || {
                     let mut credential = match (chain, key) {
-                        (Source::File(chain), Source::File(key)) => {
+                        (Source::File(path), None) => Credential::pkcs12_file(path),
+                        (Source::Memory(bytes), None) => Credential::pkcs12(bytes.to_vec()),
+                        (Source::File(chain), Some(Source::File(key))) => {
                             Credential::pem_files(chain, key)
                         }
-                        (chain, key) => Credential::pem(chain.read()?, key.read()?),
+                        (chain, Some(key)) => Credential::pem(chain.read()?, key.read()?),
                     };
                     if let Some(passphrase) = passphrase {
                         credential = credential.passphrase(passphrase);
@@ -296,17 +325,13 @@ impl Security {
                 let (answer, opened) = oneshot::channel();
                 openers().execute(Box::new(move || {
                     let open = || {
-                        let parsed = match &chain {
-                            Source::File(path) => CertificateChain::from_pem_file(path),
-                            Source::Pem(pem) => CertificateChain::from_pem(pem)
-                                .map_err(|error| error.in_context("the certificate chain")),
-                        };
-                        let parsed = parsed.map_err(|error| error.during("open credential"))?;
+                        let parsed =
+                            chain.parse().map_err(|error| error.during("open credential"))?;
                         let signer = JsSigner::new(thread, function, &parsed, announced, waits);
                         let signer = Arc::new(signer);
                         match chain {
                             Source::File(path) => Credential::signer_with_chain_file(path, signer),
-                            Source::Pem(pem) => Credential::signer(pem.to_vec(), signer),
+                            Source::Memory(pem) => Credential::signer(pem.to_vec(), signer),
                         }
                         .open()
                     };
@@ -349,55 +374,94 @@ impl Security {
     }
 }
 
-/// A use of a [`Security`]. With the last one, whoever still waits for a signature of it goes.
-pub(crate) struct InUse(Arc<Security>);
+/// A use of a [`Security`], and of its signer.
+pub(crate) struct InUse {
+    security: Arc<Security>,
+    _signer: signer::InUse,
+}
 
 impl InUse {
     /// The identity, within this time.
     pub(crate) async fn identity(&self, limit: Duration) -> Result<Identity, Error> {
-        self.0.identity(limit).await
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        self.0.waits.leave();
+        self.security.identity(limit).await
     }
 }
 
 impl X509Material {
     /// Reads the argument `x509`.
     pub(crate) fn read(env: &Env, value: Unknown<'_>) -> Result<Self, Error> {
-        Self::from_options(js::options(env, value, "x509")?)
+        let X509Parts { chain, key, passphrase } = X509Parts::read(env, value, "x509")?;
+        let chain = chain.ok_or_else(|| {
+            invalid("x509", "it has neither cert nor certFile, nor pkcs12 or pkcs12File")
+        })?;
+        let key = key.ok_or_else(|| invalid("x509", "it has no key, no keyFile and no signer"))?;
+        Ok(Self { chain, key, passphrase })
     }
 
-    /// Reads the options of a certificate and a key.
-    pub(crate) fn from_options(options: X509<'_>) -> Result<Self, Error> {
-        let X509 { cert, cert_file, key, key_file, passphrase, signer, algorithms } = options;
+    /// Reads it from among the options of a client, where it is there.
+    pub(crate) fn read_if_any(env: &Env, options: Unknown<'_>) -> Result<Option<Self>, Error> {
+        let X509Parts { chain, key, .. } = X509Parts::read(env, options, "options")?;
+        match (chain, key) {
+            (None, None) => Ok(None),
+            _ => Self::read(env, options).map(Some),
+        }
+    }
+}
+
+impl X509Parts {
+    /// Reads what there is.
+    pub(crate) fn read(env: &Env, value: Unknown<'_>, name: &str) -> Result<Self, Error> {
+        let X509 {
+            cert,
+            cert_file,
+            key,
+            key_file,
+            pkcs12,
+            pkcs12_file,
+            passphrase,
+            signer,
+            algorithms,
+        } = js::options(env, value, name)?;
         let chain = source("cert", cert, cert_file)?;
         let private = source("key", key, key_file)?;
-        let chain = chain.ok_or_else(|| invalid("x509", "it has neither cert nor certFile"))?;
-        let key = match (private, signer) {
-            (Some(private), None) => Key::Private(private),
-            (None, Some(signer)) => {
+        let both = source("pkcs12", pkcs12, pkcs12_file)?;
+        let signer = signer
+            .map(|signer| -> Result<Key, Error> {
                 let function = js::function(signer)
                     .ok_or_else(|| invalid("signer", "it is not a function"))?;
                 let announced = signer::algorithms(&algorithms.unwrap_or_default())?;
-                Key::Signer(reference(function)?, announced)
+                Ok(Key::Signer(reference(function)?, announced))
+            })
+            .transpose()?;
+        let (chain, key) = match (chain, private, both, signer) {
+            (None, None, Some(both), None) => (Some(both), Some(Key::Private(None))),
+            (_, _, Some(_), _) => {
+                return Err(invalid(name, "it has a pkcs12 and another certificate or key"));
             }
-            (None, None) => return Err(invalid("x509", "it has no key, no keyFile and no signer")),
-            (Some(_), Some(_)) => {
-                return Err(invalid("x509", "it has a key and a signer; one of them signs"));
+            (_, Some(_), _, Some(_)) => {
+                return Err(invalid(name, "it has a key and a signer; one of them signs"));
             }
+            (chain, None, None, signer) => (chain, signer),
+            (chain, private, None, None) => (chain, Some(Key::Private(private))),
         };
-        Ok(Self { chain, key, passphrase: passphrase.map(Passphrase::new) })
+        let passphrase = options::optional_text(passphrase, "passphrase")?.map(Passphrase::new);
+        Ok(Self { chain, key, passphrase })
     }
 }
 
 impl Source {
+    /// The chain that it is.
+    pub(crate) fn parse(&self) -> Result<CertificateChain, Error> {
+        match self {
+            Self::File(path) => CertificateChain::from_pem_file(path),
+            Self::Memory(pem) => CertificateChain::from_pem(pem)
+                .map_err(|error| error.in_context("the certificate chain")),
+        }
+    }
+
     fn read(self) -> Result<Vec<u8>, Error> {
         match self {
-            Self::Pem(pem) => Ok(pem.to_vec()),
+            Self::Memory(bytes) => Ok(bytes.to_vec()),
             Self::File(path) => std::fs::read(&path).map_err(|error| {
                 Error::new(ErrorKind::FileNotReadable, format!("{path}: {error}"))
                     .during("open credential")
@@ -406,16 +470,18 @@ impl Source {
     }
 }
 
-fn source(
+/// Reads what is given as `name`, or by its path as `nameFile`.
+pub(crate) fn source(
     name: &str,
-    pem: Option<Unknown<'_>>,
-    file: Option<String>,
+    content: Option<Unknown<'_>>,
+    file: Option<Unknown<'_>>,
 ) -> Result<Option<Source>, Error> {
-    match (pem, file) {
-        (Some(_), Some(_)) => Err(invalid("x509", &format!("it has {name} and {name}File"))),
+    let file_name = format!("{name}File");
+    match (content, options::optional_text(file, &file_name)?) {
+        (Some(_), Some(_)) => Err(invalid(name, &format!("it is there twice, as {file_name} too"))),
         (None, file) => Ok(file.map(Source::File)),
-        (Some(pem), None) => match js::text_or_bytes(pem) {
-            Ok(Some(pem)) => Ok(Some(Source::Pem(Zeroizing::new(pem)))),
+        (Some(content), None) => match js::text_or_bytes(content) {
+            Ok(Some(bytes)) => Ok(Some(Source::Memory(Zeroizing::new(bytes)))),
             _ => Err(invalid(name, "it is neither a string nor a Uint8Array")),
         },
     }
@@ -434,7 +500,7 @@ fn openers() -> SigningThreads {
 }
 
 /// What another thread gives, if it does not end without a word.
-async fn elsewhere<T, E>(
+pub(crate) async fn elsewhere<T, E>(
     answer: impl Future<Output = Result<Result<T, Error>, E>>,
 ) -> Result<T, Error> {
     answer.await.unwrap_or_else(|_| {
@@ -448,6 +514,6 @@ fn no_certificate(error: napi::Error) -> Error {
         .during("open credential")
 }
 
-fn internal(error: &napi::Error) -> Error {
+pub(crate) fn internal(error: &napi::Error) -> Error {
     Error::new(ErrorKind::Internal, error.reason.clone())
 }

@@ -160,19 +160,24 @@ struct Open {
 
 type Answer = Result<Vec<u8>, SignerError>;
 
-impl Waits {
-    /// A call begins to use the signer.
-    pub(crate) fn enter(&self) {
-        self.open().users += 1;
-    }
+/// A use of a signer. With the last one, whoever still waits for a signature of it goes.
+pub(crate) struct InUse(Arc<Waits>);
 
-    /// A call no longer uses the signer.
-    pub(crate) fn leave(&self) {
-        let mut open = self.open();
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut open = self.0.open();
         open.users -= 1;
         if open.users == 0 {
             open.answers.clear();
         }
+    }
+}
+
+impl Waits {
+    /// A call begins to use the signer.
+    pub(crate) fn in_use(self: &Arc<Self>) -> InUse {
+        self.open().users += 1;
+        InUse(Arc::clone(self))
     }
 
     fn begin(&self) -> Result<(u64, mpsc::Receiver<Answer>), SignerError> {

@@ -15,12 +15,18 @@ use crate::{
 pub struct MqttOptions<'env> {
     /// Sends every connection to this `host:port`, while the names stay the real ones: for private
     /// endpoints, tests and the emulator. Where it is not given, `DPS_CONNECT_TO` decides.
-    pub connect_to: Option<String>,
+    #[napi(ts_type = "string")]
+    pub connect_to: Option<Unknown<'env>>,
     /// The roots that a server's certificate must lead to, as PEM, in place of the system's.
     #[napi(ts_type = "string | Uint8Array")]
     pub ca: Option<Unknown<'env>>,
     /// The port, where it is not 8883.
-    pub port: Option<f64>,
+    #[napi(ts_type = "number")]
+    pub port: Option<Unknown<'env>>,
+    /// The version of the Device Provisioning Service's protocol to speak, such as `2021-06-01`,
+    /// where it is not this SDK's own.
+    #[napi(ts_type = "string")]
+    pub api_version: Option<Unknown<'env>>,
 }
 
 /// MQTT over TLS. Share one among the devices of a process, and they share its roots.
@@ -29,26 +35,29 @@ pub struct MqttOptions<'env> {
 pub struct Mqtt {
     pub(crate) network: Network,
     pub(crate) port: Option<u16>,
+    pub(crate) api_version: Option<String>,
 }
 
 #[napi]
 impl Mqtt {
     /// Opens nothing yet.
-    #[napi(constructor, ts_args_type = "options?: MqttOptions")]
+    #[napi(catch_unwind, constructor, ts_args_type = "options?: MqttOptions")]
     pub fn new(env: &Env, options: Unknown<'_>) -> napi::Result<Self> {
         Self::read(env, options).map_err(|error| thrown(env, &error))
     }
 
     fn read(env: &Env, options: Unknown<'_>) -> Result<Self, Error> {
-        let MqttOptions { connect_to, ca, port } = js::options(env, options, "options")?;
+        let MqttOptions { connect_to, ca, port, api_version } =
+            js::options(env, options, "options")?;
         let mut network = Network::default();
-        if let Some(connect_to) = connect_to {
+        if let Some(connect_to) = options::optional_text(connect_to, "connectTo")? {
             network = network.connect_to(connect_to);
         }
         if let Some(ca) = ca {
             network = network.roots(roots(ca)?);
         }
-        Ok(Self { network, port: port.map(options::port).transpose()? })
+        let port = port.map(options::port).transpose()?;
+        Ok(Self { network, port, api_version: options::optional_text(api_version, "apiVersion")? })
     }
 
     /// The transport that an argument means: an instance, or the class itself, as the incumbent

@@ -1,11 +1,16 @@
 // An AbortSignal ends every call that waits, in every state, with its own reason.
 
 import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 
-import { X509Security } from 'dps-core';
+import { Mqtt, X509Security } from 'dps-core';
 
-import { Chain, Emulator, rejects, until } from './support.mjs';
+import { Chain, Emulator, HOST, node, rejects, until } from './support.mjs';
 
 let chain, emulator;
 
@@ -58,6 +63,84 @@ test('while the certificate is waited for, and while the test signature is', asy
     const device = emulator.device(new X509Security('device-0', x509(asked)));
     await aborted((signal) => device.register({ signal }), () => wasAsked);
   }
+});
+
+test('while the host name is looked up, and the process ends in spite of it', async () => {
+  // A resolver that never answers, as the C library's resolver looks to a program.
+  const folder = chain.folder;
+  const [source, library, asked] = ['resolver.c', 'resolver.so', 'asked'].map((name) => join(folder, name));
+  writeFileSync(source, `
+    #include <fcntl.h>
+    #include <netdb.h>
+    #include <unistd.h>
+    int getaddrinfo(const char *n, const char *s, const struct addrinfo *h, struct addrinfo **r) {
+      close(open("${asked}", O_CREAT | O_WRONLY, 0600));
+      for (;;) pause();
+    }
+  `);
+  execFileSync('cc', ['-shared', '-fPIC', '-o', library, source]);
+  const ended = await node(undefined, {
+    env: { ...emulator.environment, LD_PRELOAD: library },
+    input: `
+      import { existsSync } from 'node:fs';
+      import { Mqtt, ProvisioningDeviceClient, X509Security } from 'dps-core';
+      const security = new X509Security('device-9', ${JSON.stringify(chain.files('device-9'))});
+      const transport = new Mqtt({ connectTo: 'nobody.example:8883' });
+      const device = ProvisioningDeviceClient.create('${HOST}', '${emulator.idScope}', transport, security);
+      const controller = new AbortController();
+      const registering = device.register({ signal: controller.signal }).catch((error) => error);
+      while (!existsSync('${asked}')) await new Promise(setImmediate);
+      const before = performance.now();
+      controller.abort('enough');
+      console.log(await registering, performance.now() - before < 1000);
+    `,
+  });
+  assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'enough true\n'], ended.stderr);
+});
+
+test('while the TCP connection is made', async () => {
+  // A listener whose queue is full answers no further SYN.
+  const full = spawn('python3', ['-c', `
+import socket, sys
+server = socket.socket()
+server.bind(('127.0.0.1', 0))
+server.listen(0)
+waiting = []
+for _ in range(4):
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex(server.getsockname())
+    waiting.append(client)
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+  `], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const port = Number(String((await once(full.stdout, 'data'))[0]));
+  const SYN_SENT = '02';
+  const remote = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const local = () => new Set(
+    readFileSync('/proc/self/net/tcp', 'utf8').split('\n').map((line) => line.trim().split(/\s+/))
+      .filter(([, , to, state]) => to === remote && state === SYN_SENT).map(([, from]) => from),
+  );
+  const others = local();
+  const transport = new Mqtt({ connectTo: `127.0.0.1:${port}` });
+  const device = emulator.deviceOf(chain, 'device-9', { transport });
+  await aborted(
+    (signal) => device.register({ signal }),
+    () => until('SYN', () => [...local()].some((from) => !others.has(from))),
+  );
+  full.stdin.end();
+  await once(full, 'close');
+});
+
+test('in the TLS handshake', async () => {
+  let hello;
+  const greeted = new Promise((resolve) => (hello = resolve));
+  const silent = createServer((socket) => socket.on('error', () => {}).once('data', hello));
+  await new Promise((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  const transport = new Mqtt({ connectTo: `127.0.0.1:${silent.address().port}` });
+  const device = emulator.deviceOf(chain, 'device-9', { transport });
+  await aborted((signal) => device.register({ signal }), () => greeted);
+  silent.close();
 });
 
 test('while it connects', async () => {

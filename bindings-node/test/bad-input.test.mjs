@@ -6,9 +6,9 @@ import { after, before, test } from 'node:test';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 
-import { Mqtt, X509Security, errorCatalogue } from 'dps-core';
+import { Client, Message, Mqtt, SymmetricKeySecurityClient, X509Security, deriveDeviceKey, doctor, errorCatalogue, explainError } from 'dps-core';
 
-import { Chain, Emulator, rejects } from './support.mjs';
+import { Chain, Emulator, pfx, rejects } from './support.mjs';
 
 let chain, other, emulator;
 
@@ -56,7 +56,7 @@ test('the key of another certificate', async () => {
 test('a file that is something else, and nothing of a key in what is said', async () => {
   const { certFile, keyFile } = chain.files('device-01');
   await rejects(registering({ certFile: keyFile, keyFile }), 'DPS_WRONG_FILE_CONTENT', 'a private key');
-  await rejects(registering({ certFile, keyFile: certFile }), 'DPS_WRONG_FILE_CONTENT', 'a certificate');
+  await rejects(registering({ certFile, keyFile: certFile }), 'DPS_WRONG_FILE_CONTENT', 'a private key was expected', 'certificate');
   await rejects(registering({ cert: 'hello', key: 'hello' }), 'DPS_WRONG_FILE_CONTENT', 'text');
   await rejects(registering({ cert: new Uint8Array(3), key: '' }), 'DPS_WRONG_FILE_CONTENT', 'binary');
   await rejects(registering({ cert: '', key: '' }), 'DPS_WRONG_FILE_CONTENT', 'empty');
@@ -150,6 +150,88 @@ test('a deadline of zero, and ones that are no numbers', async () => {
     await rejects(device.register(options), 'DPS_INVALID_ARGUMENT');
   }
   assert.equal((await device.register({ deadline: Infinity })).deviceId, 'device-01');
+});
+
+test('options whose properties throw: a call that waits rejects, and what was thrown is the cause', async () => {
+  const boom = new Error('from a getter');
+  const hostile = (name) => Object.defineProperty({}, name, { enumerable: true, get() { throw boom; } });
+  const device = emulator.deviceOf(chain, 'device-01');
+  const hub = await device.connect(await device.register());
+  for (const call of [
+    () => device.register(hostile('deadline')),
+    () => device.register(hostile('signal')),
+    () => device.register({ signal: hostile('aborted') }),
+    () => device.register(new Proxy({}, { get() { throw boom; } })),
+    () => device.connect(hostile('assignedHub')),
+    () => hub.sendEvent('x', hostile('signal')),
+    () => hub.close(hostile('deadline')),
+    () => doctor(hostile('certFile')),
+    () => doctor(hostile('reach')),
+    () => registering(() => hostile('cert')),
+  ]) {
+    assert.equal((await rejects(call(), 'DPS_INVALID_ARGUMENT')).cause, boom, String(call));
+  }
+  for (const call of [
+    () => new X509Security('x', hostile('cert')),
+    () => new Mqtt(hostile('ca')),
+    () => new Message('x', hostile('messageId')),
+    () => new Message('x', { properties: hostile('a') }),
+    () => Client.fromConnectionString('HostName=h.example;DeviceId=d;x509=true').setOptions(hostile('keepalive')),
+  ]) {
+    assert.throws(call, (error) => error.code === 'DPS_INVALID_ARGUMENT' && error.cause === boom, String(call));
+  }
+  // The environment is as good as before.
+  await hub.sendEvent('x');
+  await hub.close();
+});
+
+test('what only looks like an AbortSignal is refused, and throws nowhere else', async () => {
+  const device = emulator.deviceOf(chain, 'device-01');
+  const boom = new Error('no listeners here');
+  const throwing = { aborted: false, addEventListener() { throw boom; }, removeEventListener() {} };
+  for (const signal of [{ aborted: false }, { aborted: false, addEventListener: 5, removeEventListener: 5 }, { aborted: false, addEventListener() {} }]) {
+    await rejects(device.register({ signal }), 'DPS_INVALID_ARGUMENT', 'AbortSignal');
+  }
+  assert.equal((await rejects(device.register({ signal: throwing }), 'DPS_INVALID_ARGUMENT', 'signal')).cause, boom);
+  // One that works as far as it must is taken.
+  const quiet = { aborted: false, addEventListener() {}, removeEventListener() {} };
+  assert.equal((await device.register({ signal: quiet })).deviceId, 'device-01');
+});
+
+test('no value of the wrong type is repeated: it may be a secret', async () => {
+  const { certFile, keyFile } = chain.files('device-01');
+  for (const call of [
+    () => new X509Security('x', { certFile, keyFile, passphrase: 271828 }),
+    () => new X509Security('x', { certFile, key: 271828 }),
+    () => new X509Security('x', { certFile, keyFile: 271828 }),
+    () => new SymmetricKeySecurityClient('x', 271828),
+    () => deriveDeviceKey(271828, 'x'),
+    () => Client.fromConnectionString(271828),
+    () => Client.fromConnectionString('HostName=h.example;DeviceId=d;SharedAccessKey'),
+    () => Client.fromConnectionString('HostName=h.example;DeviceId=d;x509=true').setOptions({ passphrase: 271828 }),
+    () => new Message('x', { properties: { a: 271828 } }),
+    () => new Message('x').setProperty('a', 271828),
+    () => explainError(271828),
+  ]) {
+    assert.throws(call, (error) => {
+      assert.equal(error.code, 'DPS_INVALID_ARGUMENT', String(call));
+      assert.ok(!`${error.stack} ${JSON.stringify(error)}`.includes('271828'), String(call));
+      return true;
+    });
+  }
+  await rejects(doctor({ certFile, passphrase: 271828 }), 'DPS_INVALID_ARGUMENT', 'passphrase');
+  assert.throws(() => new Message('x', { properties: { a: undefined } }), { code: 'DPS_INVALID_ARGUMENT' });
+});
+
+test('a PKCS#12 file under another passphrase, under none, and beside a key', async () => {
+  const pkcs12File = chain.path('device-01.pfx');
+  await pfx(chain, 'device-01', pkcs12File, 'geheim');
+  await rejects(registering({ pkcs12File }), 'DPS_PASSPHRASE_REQUIRED', 'device-01.pfx');
+  await rejects(registering({ pkcs12File, passphrase: 'falsch' }), 'DPS_PASSPHRASE_WRONG', 'device-01.pfx');
+  await rejects(registering({ pkcs12: Buffer.from('not one') }), 'DPS_WRONG_FILE_CONTENT');
+  for (const more of [{ keyFile: 'x' }, { cert: 'x' }, { signer: () => {} }, { pkcs12: Buffer.alloc(1) }]) {
+    assert.throws(() => new X509Security('x', { pkcs12File, ...more }), { code: 'DPS_INVALID_ARGUMENT' });
+  }
 });
 
 test('a message that cannot be sent, and a client that is not open', async () => {

@@ -51,8 +51,8 @@ test('every exported name is typed, and every typed class and function is export
 
 test('the types compile under tsc --strict, as a CommonJS and as an ES module', () => {
   const program = `
-    import { Client, DpsError, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SymmetricKeySecurityClient, errorCatalogue, setLogger } from 'dps-core';
-    import type { CertificateProvider, RegistrationResult, SignRequest, Signer } from 'dps-core';
+    import { Client, DpsError, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SymmetricKeySecurityClient, doctor, errorCatalogue, explainError, inspectChain, setLogger, verifyChain } from 'dps-core';
+    import type { CertificateProvider, DoctorReport, Finding, RegistrationResult, SignRequest, Signer } from 'dps-core';
     export async function main(signal: AbortSignal): Promise<void> {
       const signer: Signer = async (request: SignRequest) => new Uint8Array(request.digest);
       const security = new X509Security('device-01', { certFile: 'chain.pem', signer, algorithms: ['ecdsa-p256-sha256'] });
@@ -68,6 +68,13 @@ test('the types compile under tsc --strict, as a CommonJS and as an ES module', 
       for await (const { state } of hub.connectionStates()) if (state === 'closed') break;
       const client: Client = Client.fromConnectionString('…', Mqtt);
       client.setOptions({ cert: '', key: new Uint8Array(), ca: '' });
+      client.setOptions({ pkcs12File: 'device.pfx', passphrase: 'x', tokenRenewal: { tokenValidTimeInSeconds: 60 } });
+      const report: DoctorReport = await doctor({ certFile: 'chain.pem', signer, reach: 'service', idScope: 's', signal, deadline: 1000 });
+      const worst: Finding | undefined = report.findings.find(({ severity }) => severity === 'error');
+      console.log(worst?.fix, explainError('401002').exitCode, (await verifyChain({ cert: '', authorities: '', signal })).seen[0]);
+      console.log((await inspectChain({ certFile: 'chain.pem', passphrase: 'x', signal })).certificates[0]?.issuedBy?.toFixed(), result.unknownFields?.['x']);
+      // @ts-expect-error there is no such reach
+      await doctor({ reach: 'moon' });
       // @ts-expect-error a message is no number
       await client.sendEvent(5);
       // @ts-expect-error there is no such stage

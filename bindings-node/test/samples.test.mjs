@@ -20,8 +20,9 @@ after(async () => {
   chain.remove();
 });
 
-const sample = (name, environment) =>
+const sample = (name, environment, program) =>
   node(`samples/${name}`, {
+    program,
     env: { ...emulator.environment, PROVISIONING_HOST: HOST, PROVISIONING_IDSCOPE: emulator.idScope, ...environment },
   });
 
@@ -47,6 +48,23 @@ for (const name of ['register_x509.js', 'register_with_signer.mjs']) {
     }
   });
 }
+
+test('under the oldest Node that is declared', async () => {
+  const program = process.env.DPS_NODE_OLDEST;
+  assert.match((await node('--version', { program })).stdout, /^v18\.0\.0\n$/);
+  for (const name of ['register_x509.js', 'register_with_signer.mjs']) {
+    const environment = {
+      PROVISIONING_REGISTRATION_ID: 'device-01',
+      CERTIFICATE_FILE: chain.certFile('device-01'),
+      KEY_FILE: chain.keyFile('device-01'),
+    };
+    const ended = await sample(name, environment, program);
+    assert.deepEqual([ended.code, ended.lines, ended.stderr], [0, printed('device-01'), '']);
+    const refused = await sample(name, { ...environment, PROVISIONING_IDSCOPE: '0neFFFFFFFF' }, program);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stdout + refused.stderr, /DpsError: register: .*401002/);
+  }
+});
 
 test('register_x509.js says why it failed, and exits 1', async () => {
   const ended = await sample('register_x509.js', {

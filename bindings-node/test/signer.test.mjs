@@ -126,6 +126,31 @@ test('signers that never answer end at their deadlines, hold up nobody after tha
   assert.equal((await device(honest).register()).assignedHub, HUB);
 });
 
+test('a deadline holds behind another call that waits for the same signer', async () => {
+  const security = new X509Security('device-01', { cert, signer: () => new Promise(() => {}) });
+  const controller = new AbortController();
+  const first = emulator.device(security).register({ signal: controller.signal }).catch((error) => error);
+  await rejects(emulator.device(security).register({ deadline: 300 }), 'DPS_DEADLINE_EXCEEDED');
+  controller.abort('enough');
+  assert.equal(await first, 'enough');
+});
+
+test('a signer that fails when the hub is connected to again: what it threw is at the end of the causes', async () => {
+  const thrown = new Error('the token was removed');
+  let removed = false;
+  const client = device((request) => { if (removed) throw thrown; return honest(request); });
+  const hub = await client.connect(await client.register());
+  removed = true;
+  await emulator.fault({ device: 'device-01', step: 'telemetry', action: { cut: 'before' } });
+  const sends = [hub.sendEvent('one'), hub.sendEvent('two')].map((send) => rejects(send, 'DPS_SIGNER', 'the token was removed'));
+  for (const error of await Promise.all(sends)) {
+    let cause = error;
+    while (cause?.code?.startsWith('DPS_')) cause = cause.cause;
+    assert.equal(cause, thrown);
+  }
+  await emulator.clearFaults();
+});
+
 test('a slow signer stalls neither another device nor the event loop', async () => {
   let release;
   const held = new Promise((resolve) => (release = resolve));

@@ -15,8 +15,8 @@ export const HOST = 'global.azure-devices-provisioning.net';
 export const HUB = 'contoso-hub-2.azure-devices.net';
 
 const run = promisify(execFile);
-const ROOT = 'certs/azure-iot-test-only.root.ca.cert.pem';
-const INTERMEDIATE = 'certs/azure-iot-test-only.intermediate.cert.pem';
+export const ROOT = 'certs/azure-iot-test-only.root.ca.cert.pem';
+export const INTERMEDIATE = 'certs/azure-iot-test-only.intermediate.cert.pem';
 
 /** A folder with the tutorial's chain, for these devices. */
 export class Chain {
@@ -151,8 +151,13 @@ export class Emulator {
 
   /** Waits until the emulator has seen a packet of this device at `dps` or `hub`. */
   async packet(device, role, kind) {
-    const fits = (packet) => packet.device === device && packet.role === role && packet.packet === kind;
-    return until(`${kind} of ${device}`, async () => (await this.control('GET', 'packets')).packets.find(fits));
+    return until(`${kind} of ${device}`, async () => (await this.packets(device, role, kind))[0]);
+  }
+
+  /** The packets of this kind that the emulator has seen of a device at `dps` or `hub`. */
+  async packets(device, role, kind) {
+    const { packets } = await this.control('GET', 'packets');
+    return packets.filter((packet) => packet.device === device && packet.role === role && packet.packet === kind);
   }
 
   control(method, what, body) {
@@ -183,6 +188,12 @@ export class Emulator {
   }
 }
 
+/** Writes a device's chain and key as a PKCS#12 file, by OpenSSL. */
+export function pfx(chain, device, file, passphrase) {
+  const { certFile, keyFile } = chain.files(device);
+  return run('openssl', ['pkcs12', '-export', '-in', certFile, '-inkey', keyFile, '-passout', `pass:${passphrase}`, '-out', file]);
+}
+
 /** Asserts that the promise rejects with a `DpsError` of this code, whose text has these words. */
 export async function rejects(promise, code, ...words) {
   const error = await promise.then(
@@ -207,8 +218,8 @@ export async function until(what, condition, patience = 20_000) {
 }
 
 /** Runs a program in Node until its end; resolves to its exit code and output. */
-export async function node(file, { env = cleanEnvironment(), flags = [], input } = {}) {
-  const child = spawn(process.execPath, [...flags, ...(input ? ['--input-type=module', '-e', input] : [file])], {
+export async function node(file, { env = cleanEnvironment(), flags = [], input, program = process.execPath } = {}) {
+  const child = spawn(program, [...flags, ...(input ? ['--input-type=module', '-e', input] : [file])], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 60_000,
@@ -220,6 +231,12 @@ export async function node(file, { env = cleanEnvironment(), flags = [], input }
     child.once('close', (...ended) => resolve(ended));
   });
   return { code, signal, stdout, stderr, lines: stdout.split('\n').filter((line) => line !== '') };
+}
+
+/** Runs the `dps` command with `--json`; resolves to what it prints, whatever its exit code. */
+export async function dpsJson(commandArguments, env = cleanEnvironment()) {
+  const { stdout } = await run(cli(), [...commandArguments, '--json'], { env }).catch((error) => error);
+  return JSON.parse(stdout);
 }
 
 function dps(commandArguments, options) {
