@@ -1,0 +1,46 @@
+//! One suite for every language: each case of `cases/` runs by the shim of each language, and must
+//! come to the same outcome, which the case spells out, with the same bytes on the wire.
+#![allow(missing_docs, reason = "a program")]
+
+mod case;
+mod faults;
+mod raw;
+mod trial;
+mod wire;
+mod world;
+
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::Runtime;
+
+use crate::{trial::Outcomes, world::Language, world::World};
+
+/// Most trials wait most of the time.
+const THREADS: usize = 8;
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    let world = Arc::new(World::new());
+    let cases: Vec<_> =
+        case::load(&world::here().join("cases")).into_iter().map(Arc::new).collect();
+    let outcomes = Arc::new(Outcomes::default());
+
+    let mut trials = Vec::new();
+    for case in &cases {
+        for language in Language::ALL {
+            let (case, world) = (Arc::clone(case), Arc::clone(&world));
+            let (outcomes, runtime) = (Arc::clone(&outcomes), Arc::clone(&runtime));
+            trials.push(Trial::test(format!("{}::{}", case.name, language.name()), move || {
+                let shim = world.shim(language);
+                let lines = runtime.block_on(trial::run(&case, &world, shim))?;
+                trial::agree(&case, language, lines, &outcomes)?;
+                Ok(())
+            }));
+        }
+    }
+    trials.extend(faults::trials(&cases, &world, &runtime));
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,100 @@
+"""The Python shim: README.md says what a shim reads and prints. Dense, to stay below 100 lines."""
+import asyncio, json, subprocess, sys, time
+from pathlib import Path
+
+import dps_core
+from dps_core import X509, DpsError, Message, ServiceDetails
+from dps_core.aio import IoTHubDeviceClient, ProvisioningDeviceClient
+
+given, clients = {}, {}
+
+def lines(**values):
+    for name, value in values.items():
+        if value is not None:
+            print(f"{name.replace('_', '-')}: {value}", flush=True)
+def whole(name): return Path(given[name]).read_bytes()
+def seconds(name): return int(given[name]) / 1000 if name in given else None
+class Hsm:
+    get_certificate, get_key, get_common_name = (lambda _: whole("--chain")), (lambda _: whole("--key")), (lambda _: given["--id"])
+class Signer:
+    calls = 0
+    def sign(self, request):
+        self.calls += 1
+        if self.calls == int(given.get("--sign-fails-at", 0)):
+            raise RuntimeError("the token was pulled out")
+        time.sleep(int(given.get("--sign-delay", 0)) / 1000)
+        padding = ["rsa_padding_mode:pss", "rsa_pss_saltlen:digest"] if "pss" in request.algorithm else []
+        options = [word for option in [f"digest:{request.hash}", *padding] for word in ("-pkeyopt", option)]
+        command = ["openssl", "pkeyutl", "-sign", "-inkey", given["--key"], *options]
+        return subprocess.run(command, input=request.digest, capture_output=True, check=True).stdout
+def credential(form):
+    chain, key, passphrase = given.get("--chain"), given["--key"], given.get("--passphrase")
+    forms = {
+        "pem-files": lambda: X509(chain, key, passphrase), "pem": lambda: X509.from_pem(whole("--chain"), whole("--key"), passphrase),
+        "pkcs12-file": lambda: X509.from_pkcs12(Path(chain), passphrase), "pkcs12": lambda: X509.from_pkcs12(whole("--chain"), passphrase),
+        "symmetric-key": lambda: key, "group-key": lambda: dps_core.derive_device_key(key, given["--id"]),
+        "signer": lambda: X509.from_signer(whole("--chain"), Signer()), "hsm": Hsm,
+    }
+    return forms[form]() if form in forms else sys.exit(89)
+async def or_cancelled(cancels, work):
+    """The outcome, or None where the end of the input came first."""
+    task = asyncio.ensure_future(work)
+    if cancels:
+        asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: task.cancel())
+    try:
+        return await task or True
+    except asyncio.CancelledError:
+        lines(cancelled="yes")
+def create(kind, proof, *place, **options):
+    method = "create_from_symmetric_key" if isinstance(proof, str) else "create_from_x509_certificate"
+    options = {name: value for name, value in options.items() if value is not None}
+    return getattr(kind, method)(*place, roots=whole("--roots"), connect_to=given["--connect-to"], **options)
+async def register(id_scope, proof, cancels):
+    name = given.get("--registration-id", given["--id"] if isinstance(proof, str) else None)
+    place = (given.get("--host"), name, id_scope, proof)
+    if id_scope not in clients:
+        clients[id_scope] = create(ProvisioningDeviceClient, proof, *place, api_version=given.get("--api-version"))
+    clients[id_scope].provisioning_payload = json.loads(given.get("--payload", "null"))
+    work = clients[id_scope].register(deadline=seconds("--deadline"), on_progress=lambda step: lines(progress=step))
+    if result := await or_cancelled(cancels, work):
+        it = result.registration_state
+        payload = None if it.response_payload == "null" else it.response_payload
+        lines(hub=it.assigned_hub, device_id=it.device_id, registration_id=it.registration_id, substatus=it.sub_status, payload=payload)
+        lines(created=it.created_date_time, last_updated=it.last_update_date_time, etag=it.etag, unknown=it.unknown_fields)
+        return it.assigned_hub, it.device_id
+async def obey(words):
+    cancels, message, hub, assigned, proof = False, None, None, None, None
+    for flag, value in zip(words[::2], words[1::2]):
+        now, cancels = cancels, flag == "--cancel"
+        if flag == "--credential":
+            proof = credential(value)
+        elif flag == "--register":
+            assigned = await register(value, proof, now)
+        elif flag == "--connect":
+            place = (proof, *(value.split("/", 1) if "/" in value else assigned))
+            hub = create(IoTHubDeviceClient, proof, *place, keep_alive=seconds("--keep-alive"), sastoken_ttl=seconds("--token-lifetime"))
+            await or_cancelled(now, hub.connect(deadline=seconds("--deadline")))
+        elif flag in ("--body", "--size"):
+            message = Message(value if flag == "--body" else b"x" * int(value))
+        elif flag == "--system":
+            message.message_id, message.correlation_id, message.user_id, message.content_type, message.content_encoding = value.split(",")
+        elif flag == "--value":
+            message.custom_properties[given["--property"]] = value
+        elif flag == "--send":
+            bodies = [message] if value == "1" else [str(n + 1) for n in range(int(value))]
+            lines(sent=await or_cancelled(now, asyncio.gather(*map(hub.send_message, bodies))) and value)
+        elif flag == "--close":
+            await hub.disconnect(deadline=int(value) / 1000)
+            lines(closed="yes")
+        elif flag == "--catalogue":
+            lines(**{str(code): f"{name} {str(retryable).lower()} {text}" for code, name, retryable, text in dps_core.error_catalogue()})
+        else:
+            given[flag] = value
+
+try:
+    asyncio.run(obey(sys.argv[1:]))
+except DpsError as error:
+    told = error.service or ServiceDetails()
+    lines(error=error.name, code=error.code, retryable=str(error.retryable).lower(), operation=error.operation, text=error, hint=error.hint)
+    lines(service_status=told.status, service_code=told.error_code, service_message=told.message, tracking_id=told.tracking_id)
+    lines(retry_after=None if told.retry_after is None else int(told.retry_after * 1000))
