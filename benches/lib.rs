@@ -16,13 +16,19 @@ use std::{
 use dps_core::{Credential, Identity, tls::Roots, transport::Network};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use self::meter::{Meter, Reading};
+pub use self::meter::{Latency, Meter, Reading, raise_file_limit};
 
 /// What goes wrong in a benchmark ends it, whatever it is.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The hub that the servers stand for.
 pub const HUB: &str = "contoso-hub-2.azure-devices.net";
+
+/// The hub of a server on the port of Microsoft's SDKs, which reach no address but the hub's name.
+pub const LOCAL_HUB: &str = "localhost";
+
+/// Where a sink listens for Microsoft's SDKs, beside an emulator: the port is built into them.
+pub const SINK_ADDRESS: &str = "127.0.0.2";
 
 /// How many bytes a telemetry message has.
 pub const MESSAGE_SIZE: usize = 256;
@@ -34,6 +40,8 @@ pub struct Site {
     pub connect_to: String,
     /// The ID scope of its DPS; empty where there is only a hub.
     pub id_scope: String,
+    /// The name of its hub.
+    pub hub: String,
     /// The file of roots that its certificate leads to.
     pub roots: PathBuf,
     /// Where the devices' chains and keys are.
@@ -49,6 +57,12 @@ pub enum Service {
         folder: PathBuf,
         /// How many devices.
         devices: usize,
+        /// `ADDRESS:PORT`, and then its hub is [`LOCAL_HUB`]; a free port of 127.0.0.1 if not given.
+        #[serde(default)]
+        listen: Option<String>,
+        /// Cuts the connection of each device once, at this message, before it is handled.
+        #[serde(default)]
+        cut_at: Option<u32>,
     },
     /// A hub that acknowledges every message and keeps none.
     Sink {
@@ -56,6 +70,9 @@ pub enum Service {
         folder: PathBuf,
         /// Where the devices' files are.
         devices: PathBuf,
+        /// `ADDRESS:PORT`; a free port of 127.0.0.1 if not given.
+        #[serde(default)]
+        listen: Option<String>,
     },
 }
 
@@ -109,16 +126,67 @@ pub enum Task {
         /// How many.
         devices: usize,
     },
-    /// Makes keys, certificates and their files. Bare: files of those sizes.
+    /// Connects, sends a message, and then the one at which the server cuts the connection. Bare
+    /// cannot.
+    Reconnect {
+        /// Which device.
+        device: usize,
+    },
+    /// Many devices that register at the same time, each once.
+    Registrations {
+        /// How many devices.
+        devices: usize,
+        /// How many at the same time.
+        at_once: usize,
+    },
+    /// Many devices that send at the same time.
+    Messages {
+        /// How many devices.
+        devices: usize,
+        /// How many messages each has under way.
+        at_once: usize,
+        /// How many messages each sends.
+        messages: usize,
+    },
+    /// Makes a batch of devices: keys, certificates and their files. Bare: files of those sizes.
     Mint {
         /// For how many devices.
         devices: usize,
         /// Where to.
         folder: PathBuf,
     },
+    /// Reads a full chain and shows it. dps-core only.
+    Inspect {
+        /// The type of every key of the chain.
+        keys: Keys,
+        /// How many times.
+        times: usize,
+    },
+    /// Reads a full chain and verifies it against its root. dps-core only.
+    Verify {
+        /// The type of every key of the chain.
+        keys: Keys,
+        /// How many times.
+        times: usize,
+    },
+}
+
+/// The types of key that the measured chains have.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Keys {
+    /// EC P-256.
+    P256,
+    /// RSA of 4096 bits, the tutorial's.
+    Rsa4096,
 }
 
 impl Site {
+    /// For what needs no server.
+    pub fn nowhere() -> Self {
+        let (connect_to, id_scope, hub) = (String::new(), String::new(), String::new());
+        Self { connect_to, id_scope, hub, roots: PathBuf::new(), devices: PathBuf::new() }
+    }
+
     /// The registration ID and device ID of device `number`.
     pub fn device_id(number: usize) -> String {
         format!("device-{number:05}")

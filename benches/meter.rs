@@ -2,13 +2,14 @@
 
 use std::{fs, time::Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 
-/// What was used between a start and an end.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+/// What was used between a start and an end. What a program does not tell is 0.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reading {
     /// CPU time of all threads, user and system, in microseconds.
     pub cpu: f64,
@@ -22,6 +23,33 @@ pub struct Reading {
     pub peak: f64,
     /// Threads at the end.
     pub threads: f64,
+    /// How long each single thing took.
+    pub latency: Latency,
+}
+
+/// How long things took that were done many times, in microseconds.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half of them no longer than this.
+    pub p50: f64,
+    /// Nine out of ten.
+    pub p90: f64,
+    /// All but one in a hundred.
+    pub p99: f64,
+    /// All but one in a thousand.
+    pub p999: f64,
+}
+
+impl Latency {
+    /// Of these times in microseconds, in any order.
+    pub fn of(mut times: Vec<f64>) -> Self {
+        times.sort_by(f64::total_cmp);
+        let up_to = |share: f64| {
+            let last = times.len().saturating_sub(1);
+            times.get((share * last as f64).round() as usize).copied().unwrap_or_default()
+        };
+        Self { p50: up_to(0.5), p90: up_to(0.9), p99: up_to(0.99), p999: up_to(0.999) }
+    }
 }
 
 /// A measurement that has begun.
@@ -37,11 +65,6 @@ impl Meter {
         Ok(Self { cpu: cpu()?, rss: status("VmRSS:")?, start: Instant::now() })
     }
 
-    /// Counts from the start of the process, its loading included.
-    pub fn of_process() -> Outcome<Self> {
-        Ok(Self { cpu: 0.0, ..Self::start()? })
-    }
-
     /// Ends now.
     pub fn stop(self) -> Outcome<Reading> {
         let wall = self.start.elapsed().as_secs_f64() * 1e6;
@@ -52,8 +75,15 @@ impl Meter {
             rss: status("VmRSS:")?,
             peak: status("VmHWM:")?,
             threads: status("Threads:")?,
+            latency: Latency::default(),
         })
     }
+}
+
+/// Lets this process have as many open files as the system allows it: a connection is one.
+pub fn raise_file_limit() -> Outcome<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 fn cpu() -> Outcome<f64> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use dps_benches::{HUB, MESSAGE_SIZE, Meter, Outcome, Reading, Site, Task};
+use dps_benches::{MESSAGE_SIZE, Meter, Outcome, Reading, Site, Task};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rumqttc::mqttbytes::{
@@ -45,6 +45,7 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
         Task::Telemetry { messages, at_once } => telemetry(site, messages, at_once).await,
         Task::Fleet { devices } => fleet(site, devices).await,
         Task::Mint { devices, folder } => files(devices, &folder),
+        _ => Err("only dps-core does this".into()),
     }
 }
 
@@ -62,7 +63,7 @@ async fn register(site: &Site, times: usize, request: bool) -> Outcome<Reading> 
 }
 
 async fn device(site: &Site, messages: usize) -> Outcome<Reading> {
-    let meter = Meter::of_process()?;
+    let meter = Meter::start()?;
     let device = Bare::new(site)?.device(0)?;
     device.dps(true).await?;
     let mut hub = device.hub().await?;
@@ -96,7 +97,7 @@ async fn fleet(site: &Site, devices: usize) -> Outcome<Reading> {
 }
 
 /// What a key, a certificate and a full chain in EC P-256 take on the disk, each written under
-/// another name, forced to the disk and renamed.
+/// another name and renamed.
 fn files(devices: usize, folder: &Path) -> Outcome<Reading> {
     const SIZES: [(&str, usize); 3] = [("key", 240), ("full-chain", 2000), ("cert", 750)];
 
@@ -107,7 +108,6 @@ fn files(devices: usize, folder: &Path) -> Outcome<Reading> {
             let temporary = path.with_extension("new");
             let mut file = File::create_new(&temporary)?;
             file.write_all(&vec![b'x'; size])?;
-            file.sync_all()?;
             fs::rename(temporary, path)?;
         }
     }
@@ -194,22 +194,18 @@ impl Device<'_> {
 
     async fn hub(&self) -> Outcome<Line> {
         let user_name = format!(
-            "{HUB}/{}/?api-version=2021-04-12&DeviceClientType={}",
+            "{}/{}/?api-version=2021-04-12&DeviceClientType={}",
+            self.site.hub,
             self.id,
             client_version()
         );
-        self.open(HUB, user_name, false).await
+        self.open(&self.site.hub, user_name, false).await
     }
 
-    async fn open(
-        &self,
-        host: &'static str,
-        user_name: String,
-        clean_session: bool,
-    ) -> Outcome<Line> {
+    async fn open(&self, host: &str, user_name: String, clean_session: bool) -> Outcome<Line> {
         let stream = TcpStream::connect(&self.site.connect_to).await?;
         stream.set_nodelay(true)?;
-        let stream = self.connector.connect(ServerName::try_from(host)?, stream).await?;
+        let stream = self.connector.connect(ServerName::try_from(host.to_owned())?, stream).await?;
         let mut line = Line { stream, incoming: BytesMut::new() };
         let mut connect = Connect::new(&self.id);
         connect.clean_session = clean_session;

@@ -1,18 +1,16 @@
 //! The work as a user of dps-core writes it.
 
-use std::{path::Path, time::Duration};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use dps_benches::{HUB, MESSAGE_SIZE, Meter, Outcome, Reading, Site, Task};
+use dps_benches::{Latency, MESSAGE_SIZE, Meter, Outcome, Reading, Site, Task};
 use dps_core::{
-    Assignment, HubClient, Identity, ProvisioningClient, RegistrationId,
-    chain::{Authority, Folder, Validity},
-    hub::ConnectionState,
-    key::{KeyType, PrivateKey},
-    transport::Network,
+    Assignment, HubClient, Identity, ProvisioningClient, hub::ConnectionState, transport::Network,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::task::JoinSet;
+
+use crate::chains;
 
 /// How many registrations go before the measured ones.
 const WARM_UP: usize = 20;
@@ -28,7 +26,14 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
         Task::Device { messages } => device(site, messages).await,
         Task::Telemetry { messages, at_once } => telemetry(site, messages, at_once).await,
         Task::Fleet { devices } => fleet(site, devices).await,
-        Task::Mint { devices, folder } => mint(devices, &folder),
+        Task::Reconnect { device } => reconnect(site, device).await,
+        Task::Registrations { devices, at_once } => registrations(site, devices, at_once).await,
+        Task::Messages { devices, at_once, messages } => {
+            messages_of(site, devices, at_once, messages).await
+        }
+        Task::Mint { devices, folder } => chains::mint(devices, &folder),
+        Task::Inspect { keys, times } => chains::inspect(keys, times),
+        Task::Verify { keys, times } => chains::verify(keys, times),
         Task::Greet { .. } => Err("dps-core does not connect without registering".into()),
     }
 }
@@ -48,7 +53,7 @@ async fn register(site: &Site, times: usize) -> Outcome<Reading> {
 
 /// As samples/rust/src/provision_x509.rs.
 async fn device(site: &Site, messages: usize) -> Outcome<Reading> {
-    let meter = Meter::of_process()?;
+    let meter = Meter::start()?;
     let identity = site.identity(0)?;
     let client = ProvisioningClient::new(&site.id_scope, &identity).network(site.network());
     let hub = client.register().await?.connect(&identity).await?;
@@ -60,15 +65,19 @@ async fn device(site: &Site, messages: usize) -> Outcome<Reading> {
 }
 
 async fn telemetry(site: &Site, messages: usize, at_once: usize) -> Outcome<Reading> {
-    let identity = site.identity(0)?;
-    let hub = HubClient::builder(HUB, &Site::device_id(0), &identity);
-    let hub = hub.network(site.network()).connect().await?;
+    let hub = hub(site, 0).await?;
     send(&hub, messages / 10, at_once).await?;
     let meter = Meter::start()?;
     send(&hub, messages, at_once).await?;
     let reading = meter.stop()?;
     hub.close(PATIENCE).await?;
     Ok(reading)
+}
+
+async fn hub(site: &Site, number: usize) -> Outcome<HubClient> {
+    let identity = site.identity(number)?;
+    let hub = HubClient::builder(&site.hub, &Site::device_id(number), &identity);
+    Ok(hub.network(site.network()).connect().await?)
 }
 
 /// Sends from as many tasks as messages are to wait at once, each of which sends one at a time.
@@ -121,22 +130,69 @@ async fn connected(
     Ok((identity, assignment, hub))
 }
 
-fn mint(devices: usize, folder: &Path) -> Outcome<Reading> {
-    let key = || PrivateKey::generate(KeyType::EcP256);
-    let root = Authority::create_root("root", key()?, Validity::days(30))?;
-    let intermediate = root.create_intermediate("intermediate", key()?, Validity::days(30))?;
-    let above = intermediate.certificate().to_pem() + &root.certificate().to_pem();
-    let folder = Folder::new(folder);
+/// From the call whose message is cut off to its acknowledgement over the next connection.
+async fn reconnect(site: &Site, device: usize) -> Outcome<Reading> {
+    let hub = hub(site, device).await?;
+    hub.send("before").await?;
     let meter = Meter::start()?;
-    for number in 0..devices {
-        let id = RegistrationId::parse(&Site::device_id(number))?;
-        let key = key()?;
-        let certificate =
-            intermediate.issue_device(&id, key.public_key_info(), Validity::days(30))?;
-        let pem = certificate.to_pem();
-        folder.write_private(&folder.key(id.as_str()), &key.to_pem()?)?;
-        folder.write_public(&folder.full_chain(id.as_str()), &(pem.clone() + &above))?;
-        folder.write_public(&folder.certificate(id.as_str()), &pem)?;
+    hub.send("cut off").await?;
+    let reading = meter.stop()?;
+    hub.close(PATIENCE).await?;
+    Ok(reading)
+}
+
+async fn registrations(site: &Site, devices: usize, at_once: usize) -> Outcome<Reading> {
+    let network = site.network();
+    let identities: dps_core::Result<Vec<_>> =
+        (0..devices).map(|number| site.identity(number)).collect();
+    let identities = identities?;
+    let meter = Meter::start()?;
+    let times: dps_core::Result<Vec<_>> = stream::iter(&identities)
+        .map(|identity| async {
+            let client = ProvisioningClient::new(&site.id_scope, identity);
+            let client = client.network(network.clone());
+            let start = Instant::now();
+            client.register().await?;
+            Ok(start.elapsed().as_secs_f64() * 1e6)
+        })
+        .buffer_unordered(at_once)
+        .try_collect()
+        .await;
+    Ok(Reading { latency: Latency::of(times?), ..meter.stop()? })
+}
+
+async fn messages_of(
+    site: &Site,
+    devices: usize,
+    at_once: usize,
+    messages: usize,
+) -> Outcome<Reading> {
+    let network = site.network();
+    let fleet: Vec<_> = stream::iter(0..devices)
+        .map(|number| connected(site, &network, number))
+        .buffer_unordered(ABREAST)
+        .try_collect()
+        .await?;
+    let payload = Bytes::from(vec![b'x'; MESSAGE_SIZE]);
+    let mut senders: JoinSet<dps_core::Result<Vec<f64>>> = JoinSet::new();
+    let meter = Meter::start()?;
+    for (.., hub) in &fleet {
+        for _ in 0..at_once {
+            let (hub, payload) = (hub.clone(), payload.clone());
+            senders.spawn(async move {
+                let mut times = Vec::new();
+                for _ in 0..messages / at_once {
+                    let start = Instant::now();
+                    hub.send(payload.clone()).await?;
+                    times.push(start.elapsed().as_secs_f64() * 1e6);
+                }
+                Ok(times)
+            });
+        }
     }
-    meter.stop()
+    let mut times = Vec::new();
+    while let Some(sent) = senders.join_next().await {
+        times.extend(sent??);
+    }
+    Ok(Reading { latency: Latency::of(times), ..meter.stop()? })
 }

@@ -1,13 +1,22 @@
 //! Servers and clients in processes of their own.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    ffi::OsStr,
+    io::{BufRead as _, BufReader, Read as _},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use dps_benches::{By, Job, Outcome, Reading, Service, Site, Task};
 
-/// A running server.
+/// A script that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As is a client of Rust, whose fleets and batches are larger.
+const GREAT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A running server, which ends with this.
 pub(crate) struct Server {
     /// Where it is.
     pub(crate) site: Site,
@@ -27,26 +36,64 @@ impl Server {
         BufReader::new(out).read_line(&mut line)?;
         Ok(Self { site: serde_json::from_str(&line)?, process })
     }
+}
 
+impl Drop for Server {
     /// Ends it by closing its input, and waits for its end.
-    pub(crate) fn stop(mut self) -> Outcome<()> {
+    fn drop(&mut self) {
         drop(self.process.stdin.take());
-        match self.process.wait()? {
-            status if status.success() => Ok(()),
-            status => Err(format!("a server ended with {status}").into()),
+        if let Err(error) = self.process.wait() {
+            eprintln!("a server did not end: {error}");
         }
     }
 }
 
-/// Lets a client do one job and says what it used.
+/// Lets the client of Rust do one job and says what it used.
 pub(crate) fn client(by: By, task: &Task, site: &Site) -> Outcome<Reading> {
     let job = Job { task: task.clone(), by, site: site.clone() };
-    let output = Command::new(env!("CARGO_BIN_EXE_dps-bench-client"))
-        .arg(serde_json::to_string(&job)?)
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        return Err(format!("a client ended with {}", output.status).into());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dps-bench-client"));
+    within(GREAT_PATIENCE, command.arg(serde_json::to_string(&job)?))
+}
+
+/// The reading that a program prints as its last line.
+pub(crate) fn reading(command: &mut Command) -> Outcome<Reading> {
+    within(PATIENCE, command)
+}
+
+fn within(patience: Duration, command: &mut Command) -> Outcome<Reading> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let mut out = child.stdout.take().ok_or("a program without an output")?;
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let mut printed = String::new();
+        // Whoever waits may have given up.
+        send.send(out.read_to_string(&mut printed).map(|_| printed)).ok();
+    });
+    let Ok(printed) = receive.recv_timeout(patience) else {
+        child.kill()?;
+        child.wait()?;
+        return Err(format!("not done within {} s", patience.as_secs()).into());
+    };
+    let (printed, status) = (printed?, child.wait()?);
+    if !status.success() {
+        return Err(format!("a program ended with {status}").into());
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let line = printed.lines().last().ok_or("a program that printed nothing")?;
+    Ok(serde_json::from_str(line)?)
+}
+
+/// The CPU time and the height of the memory of a whole process, from its start to its end.
+pub(crate) fn whole(command: &Command) -> Outcome<Reading> {
+    let mut around = Command::new(env!("CARGO_BIN_EXE_dps-bench-run"));
+    around.arg(command.get_program()).args(command.get_args());
+    around.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    reading(&mut around)
+}
+
+/// A command for the client of Rust, for [`whole`].
+pub(crate) fn client_command(by: By, task: &Task, site: &Site) -> Outcome<Command> {
+    let job = Job { task: task.clone(), by, site: site.clone() };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dps-bench-client"));
+    command.arg(OsStr::new(&serde_json::to_string(&job)?));
+    Ok(command)
 }

@@ -5,11 +5,13 @@ use std::fmt;
 use dps_benches::Reading;
 
 /// Shown as `median [least .. most]`, with the digits of the format's precision.
+#[derive(Clone)]
 pub(crate) struct Spread {
     sorted: Vec<f64>,
 }
 
 impl Spread {
+    /// Of at least one value.
     pub(crate) fn new(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         Self { sorted: values }
@@ -17,6 +19,18 @@ impl Spread {
 
     pub(crate) fn of(readings: &[Reading], value: impl FnMut(&Reading) -> f64) -> Self {
         Self::new(readings.iter().map(value).collect())
+    }
+
+    pub(crate) fn least(&self) -> f64 {
+        self.sorted[0]
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        self.sorted[self.sorted.len() / 2]
+    }
+
+    pub(crate) fn most(&self) -> f64 {
+        self.sorted[self.sorted.len() - 1]
     }
 }
 
@@ -32,8 +46,8 @@ pub(crate) fn ratio(
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
-        let [least, median, most] = [0, self.sorted.len() / 2, self.sorted.len() - 1]
-            .map(|index| grouped(self.sorted[index], digits));
+        let [least, median, most] =
+            [self.least(), self.median(), self.most()].map(|value| grouped(value, digits));
         if least == most {
             return f.write_str(&median);
         }
@@ -42,7 +56,7 @@ impl fmt::Display for Spread {
 }
 
 /// With a comma between thousands.
-fn grouped(value: f64, digits: usize) -> String {
+pub(crate) fn grouped(value: f64, digits: usize) -> String {
     let text = format!("{value:.digits$}");
     let (whole, fraction) =
         text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));

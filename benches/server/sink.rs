@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use dps_benches::{HUB, Outcome};
+use dps_benches::{HUB, LOCAL_HUB, Outcome, SINK_ADDRESS};
 use rcgen::{CertificateParams, KeyPair};
 use rumqttc::mqttbytes::{
     self,
@@ -23,9 +23,10 @@ use tokio_rustls::TlsAcceptor;
 const BATCH: usize = 64 * 1024;
 
 /// Starts it; returns its address and the root to trust.
-pub(crate) async fn start() -> Outcome<(String, String)> {
+pub(crate) async fn start(listen: Option<String>) -> Outcome<(String, String)> {
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(vec![HUB.to_owned()])?.self_signed(&key)?;
+    let names = [HUB, LOCAL_HUB, SINK_ADDRESS].map(str::to_owned);
+    let certificate = CertificateParams::new(names)?.self_signed(&key)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(provider)
@@ -33,7 +34,7 @@ pub(crate) async fn start() -> Outcome<(String, String)> {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind(listen.as_deref().unwrap_or("127.0.0.1:0")).await?;
     let address = listener.local_addr()?.to_string();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {

@@ -1,0 +1,219 @@
+//! Messages of one device, at QoS 1.
+
+use std::process::Command;
+
+use dps_benches::{By, MESSAGE_SIZE, Outcome, Reading, Site, Task};
+
+use crate::{
+    bench::{Bench, rust},
+    process::{Server, client, reading},
+    programs::sink_hub,
+    spread::{Spread, grouped},
+    table::{Row, Table, Who, column, plotted},
+    turns::{Contender, take_turns},
+};
+
+const RUNS: usize = 9;
+/// The incumbents take seconds for each run.
+const SCRIPT_RUNS: usize = 5;
+const SCRIPT_MESSAGES: usize = 5000;
+
+/// Of these many sends at once, in Rust.
+const AT_ONCE: [(usize, usize); 3] = [(1000, 1_000_000), (100, 300_000), (1, 20_000)];
+
+pub(crate) fn tables(bench: &Bench) -> Outcome<Vec<Table>> {
+    let emulator = bench.emulator(1)?;
+    bench.register(&emulator, 1)?;
+    let sink = bench.sink(&emulator)?;
+    let tables = vec![
+        in_rust(bench, &sink.site, &emulator.site)?,
+        in_python(bench, &sink, &emulator)?,
+        in_node(bench, &sink, &emulator)?,
+    ];
+    Ok(tables)
+}
+
+fn in_rust(bench: &Bench, sink: &Site, emulator: &Site) -> Outcome<Table> {
+    let mut rows = Vec::new();
+    for (at_once, messages) in AT_ONCE {
+        let task = Task::Telemetry { messages, at_once };
+        let contenders = [
+            rust(
+                By::Core,
+                &format!("{} at once: dps-core", grouped(at_once as f64, 0)),
+                &task,
+                sink,
+            ),
+            rust(By::Bare, &format!("{} at once: bare", grouped(at_once as f64, 0)), &task, sink),
+        ];
+        let readings = take_turns(bench.runs(RUNS), &contenders)?;
+        for (contender, readings) in contenders.iter().zip(&readings) {
+            let [cpu, rate] = each(readings, messages);
+            rows.push(Row::new(contender.who, contender.label.clone(), [Some(cpu), Some(rate)]));
+        }
+    }
+    rows[0].at_most(0, 2.0, " µs").at_least(1, 250_000.0, "/s");
+    let (at_once, messages) = (1000, 100_000);
+    let task = Task::Telemetry { messages, at_once };
+    let label = format!(
+        "{} at once: dps-core, to the emulator, which stores each",
+        grouped(at_once as f64, 0)
+    );
+    let stored = [Contender::new(Who::Ours, label, |_| client(By::Core, &task, emulator))];
+    for (contender, readings) in stored.iter().zip(take_turns(bench.runs(RUNS), &stored)?) {
+        let [cpu, rate] = each(&readings, messages);
+        rows.push(Row::new(contender.who, contender.label.clone(), [Some(cpu), Some(rate)]));
+    }
+    Ok(Table {
+        slug: "telemetry-rust",
+        title: "Telemetry in Rust",
+        text: format!(
+            "One device sends messages of {MESSAGE_SIZE} bytes at QoS 1 to a hub that acknowledges \
+             each and keeps none. So many `send`s wait for their acknowledgements at the same time, \
+             each in a task of its own whose cost is counted too. With one at a time, what is \
+             measured is mostly the way through the kernel and back. \"Bare\" is tokio-rustls with \
+             the MQTT codec."
+        ),
+        columns: vec![plotted("CPU each, µs", 2), plotted("messages/s", 0)],
+        rows,
+    })
+}
+
+fn in_python(bench: &Bench, sink: &Server, emulator: &Server) -> Outcome<Table> {
+    let forms = [
+        (Who::Bare, "gather", "bare: gathering coroutines that do nothing"),
+        (Who::Ours, "gather", "dps-core: asyncio, all gathered"),
+        (Who::Ours, "batch", "dps-core: asyncio, `send_messages`"),
+        (Who::Ours, "one", "dps-core: asyncio, one at a time"),
+        (Who::Ours, "threads", "dps-core: blocking, 20 threads"),
+        (Who::Ours, "blocking", "dps-core: blocking, one at a time"),
+        (Who::Theirs, "gather", "azure-iot-device: asyncio, all gathered"),
+        (Who::Theirs, "one", "azure-iot-device: asyncio, one at a time"),
+        (Who::Theirs, "threads", "azure-iot-device: blocking, 20 threads"),
+        (Who::Theirs, "blocking", "azure-iot-device: blocking, one at a time"),
+    ];
+    let measure = |who, form: &str, hub: &str, site: &Site| {
+        let mut command = bench.programs.python_script(who, "telemetry.py", site);
+        reading(device(command.args([form, hub]), site))
+    };
+    let mut rows = in_scripts(bench, &forms, measure, sink, emulator)?;
+    rows[1].at_most(0, 15.0, " µs").at_least(2, 20.0, "×").limited_by(
+        "most of the CPU is the interpreter's own: a coroutine, a task and a context for \
+         each message, and their collection, as the first row has them. `send_messages` has no such \
+         bound.",
+    );
+    Ok(Table {
+        slug: "telemetry-python",
+        title: "Telemetry in Python",
+        text: scripts_text("azure-iot-device"),
+        columns: columns(),
+        rows,
+    })
+}
+
+fn in_node(bench: &Bench, sink: &Server, emulator: &Server) -> Outcome<Table> {
+    let forms = [
+        (Who::Bare, "all", "bare: awaiting functions that do nothing"),
+        (Who::Ours, "all", "dps-core: all at once"),
+        (Who::Ours, "one", "dps-core: one at a time"),
+        (Who::Theirs, "all", "azure-iot-device-mqtt: all at once"),
+        (Who::Theirs, "one", "azure-iot-device-mqtt: one at a time"),
+    ];
+    let measure = |who, form: &str, hub: &str, site: &Site| {
+        let mut command = bench.programs.node_script(who, "telemetry.js", site);
+        reading(device(command.args([form, hub]), site))
+    };
+    let mut rows = in_scripts(bench, &forms, measure, sink, emulator)?;
+    rows[1].at_most(0, 10.0, " µs").at_least(2, 6.0, "×");
+    Ok(Table {
+        slug: "telemetry-node",
+        title: "Telemetry in Node",
+        text: scripts_text("the azure-iot packages"),
+        columns: columns(),
+        rows,
+    })
+}
+
+fn device<'a>(command: &'a mut Command, site: &Site) -> &'a mut Command {
+    let count = SCRIPT_MESSAGES.to_string();
+    command.arg(Site::device_id(0)).args([site.chain(0), site.key(0)]).arg(count)
+}
+
+/// Each form against the sink and, where that is not the same, the emulator.
+fn in_scripts(
+    bench: &Bench,
+    forms: &[(Who, &'static str, &'static str)],
+    measure: impl Fn(Who, &str, &str, &Site) -> Outcome<Reading>,
+    sink: &Server,
+    emulator: &Server,
+) -> Outcome<Vec<Row>> {
+    let measure = &measure;
+    let mut contenders = Vec::new();
+    for &(who, form, label) in forms {
+        contenders.push(Contender::new(who, label, move |_| {
+            measure(who, form, sink_hub(who, &sink.site), &sink.site)
+        }));
+    }
+    for &(who, form, label) in forms.iter().filter(|(who, ..)| *who != Who::Bare) {
+        contenders.push(Contender::new(who, format!("{label}, to the emulator"), move |_| {
+            measure(who, form, &emulator.site.hub, &emulator.site)
+        }));
+    }
+    let readings = take_turns(bench.runs(SCRIPT_RUNS), &contenders)?;
+    let (to_sink, stored) = readings.split_at(forms.len());
+    let best = best_rates(forms, to_sink);
+    let mut stored = stored.iter();
+    let rows = forms.iter().zip(to_sink).map(|(&(who, _, label), readings)| {
+        let [cpu, rate] = each(readings, SCRIPT_MESSAGES);
+        if who == Who::Bare {
+            return Row::new(who, label, [Some(cpu), Some(rate), None, None, None]);
+        }
+        let rates = readings.iter().map(per_second);
+        let times = Spread::new(rates.zip(&best).map(|(rate, best)| rate / best).collect());
+        let [stored_cpu, stored_rate] = match stored.next() {
+            Some(readings) => each(readings, SCRIPT_MESSAGES).map(Some),
+            None => [None, None],
+        };
+        Row::new(who, label, [Some(cpu), Some(rate), Some(times), stored_cpu, stored_rate])
+    });
+    Ok(rows.collect())
+}
+
+/// The incumbent's best rate in each run.
+fn best_rates(forms: &[(Who, &str, &str)], readings: &[Vec<Reading>]) -> Vec<f64> {
+    let theirs = forms.iter().zip(readings).filter(|((who, ..), _)| *who == Who::Theirs);
+    let rates: Vec<Vec<f64>> =
+        theirs.map(|(_, readings)| readings.iter().map(per_second).collect()).collect();
+    let runs = rates.first().map_or(0, Vec::len);
+    (0..runs).map(|run| rates.iter().map(|rates| rates[run]).fold(0.0, f64::max)).collect()
+}
+
+fn per_second(reading: &Reading) -> f64 {
+    SCRIPT_MESSAGES as f64 / reading.wall * 1e6
+}
+
+/// CPU of each message in microseconds, and messages a second.
+fn each(readings: &[Reading], messages: usize) -> [Spread; 2] {
+    let messages = messages as f64;
+    [Spread::of(readings, |r| r.cpu / messages), Spread::of(readings, |r| messages / r.wall * 1e6)]
+}
+
+fn columns() -> Vec<crate::table::Column> {
+    vec![
+        plotted("CPU each, µs", 1),
+        plotted("messages/s", 0),
+        column("to the incumbent's best", 2),
+        column("to the emulator: CPU each, µs", 1),
+        column("messages/s", 0),
+    ]
+}
+
+fn scripts_text(incumbent: &str) -> String {
+    format!(
+        "One device sends {} messages of {MESSAGE_SIZE} bytes at QoS 1, to the hub that \
+         acknowledges each and keeps none, and to the emulator, which stores each; {SCRIPT_RUNS} \
+         runs. CPU is that of all threads of the process. The ratio is to the best rate of \
+         {incumbent}, in whatever form, in the same run.",
+        grouped(SCRIPT_MESSAGES as f64, 0)
+    )
+}
