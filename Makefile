@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test test-rust test-python test-node lint bench fuzz dist-c dist-node dist-python stubs-python
+.PHONY: demo test soak test-rust test-python test-node test-conformance lint bench fuzz dist-c dist-node dist-python stubs-python simulate
 
 ## The tutorial for two devices, against the emulator.
 demo:
@@ -15,6 +15,7 @@ test: lint
 	$(MAKE) test-rust
 	$(MAKE) test-python
 	$(MAKE) test-node
+	$(MAKE) test-conformance
 
 ## Core, emulator, command, C library, and what crosses rooms.
 test-rust:
@@ -33,8 +34,10 @@ lint:
 		bad = [p['name'] for p in json.load(sys.stdin)['packages'] if p['license'] != 'MIT OR Apache-2.0']; \
 		sys.exit(f'without the license: {bad}' if bad else 0)"
 
-## Figures, side by side in one run; they go to docs/figures.md.
+## Figures beside Microsoft's SDKs, in one run; they go to docs/figures.md. Builds and installs what
+## it compares into target/bench. `DPS_BENCH=quick make bench` measures each thing once.
 bench:
+	CARGO="$(CARGO)" sh benches/prepare.sh
 	$(CARGO) bench --package dps-benches
 
 ## The fuzz targets, driven by cargo-fuzz where it and a nightly toolchain are present.
@@ -48,7 +51,7 @@ dist-c:
 
 ## The npm packages, in dist/node; PROFILE=dev for a quick build.
 dist-node:
-	PROFILE=$(or $(PROFILE),release) sh bindings-node/dist.sh
+	PROFILE=$(or $(PROFILE),bindings-dist) sh bindings-node/dist.sh
 
 ## The Node module's tests, on its packages in an empty project.
 test-node:
@@ -56,7 +59,7 @@ test-node:
 
 ## The Python wheel and source distribution, in dist/python; PROFILE=dev for a quick build.
 dist-python:
-	PROFILE=$(or $(PROFILE),release) sh bindings-python/dist.sh
+	PROFILE=$(or $(PROFILE),bindings-dist) sh bindings-python/dist.sh
 
 ## The Python package's tests, on its wheel.
 test-python:
@@ -65,3 +68,18 @@ test-python:
 ## The committed stubs of the Python package, made anew.
 stubs-python:
 	PROFILE=$(or $(PROFILE),dev) sh bindings-python/stubs.sh
+
+## A million devices against the service's quotas, in virtual time; minutes. Writes docs/scale*.
+simulate:
+	$(CARGO) run --release --package dps-simulation
+
+## One suite for every language, and the deliberate faults that it must find. It uses the wheel of
+## test-python, the project of test-node and the C library, so it comes after them;
+## `cargo test --workspace` leaves it out. `make test-conformance ONLY=throttled` runs some cases.
+test-conformance:
+	$(CARGO) build --quiet --package dps-c
+	$(CARGO) run --quiet --package dps-conformance --bin conformance -- $(ONLY)
+
+## The soak for an hour; `cargo test` runs it for half a minute. DPS_SOAK_SEED repeats a run's decisions.
+soak:
+	DPS_SOAK_SECONDS=$${DPS_SOAK_SECONDS:-3600} $(CARGO) test --package dps-tests --test soak

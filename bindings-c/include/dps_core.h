@@ -196,6 +196,9 @@ typedef struct dps_authority dps_authority;
 // All texts belong to the chain and live until dps_chain_free.
 typedef struct dps_chain dps_chain;
 
+// What is to be examined. May serve several examinations.
+typedef struct dps_doctor dps_doctor;
+
 // Why a call failed, in detail.
 //
 // All texts belong to the error and live until dps_error_free.
@@ -225,6 +228,9 @@ typedef struct dps_options dps_options;
 
 // A registration that runs inside dps_registration_do_work.
 typedef struct dps_registration dps_registration;
+
+// What an examination found. All texts belong to the report and live until dps_report_free.
+typedef struct dps_report dps_report;
 
 // DPS_OK, or what went wrong. The numbers never change; later versions may add some.
 typedef uint32_t dps_status;
@@ -306,7 +312,8 @@ typedef struct {
 // A member that the HSM does not have may be NULL, except the table of the kind that is used, and
 // free. The init functions are called when an identity is opened, whichever kind is used, as
 // Microsoft's client does, and their deinit when the last identity of theirs is freed. One init
-// function is never called again before its deinit.
+// function is never called again before its deinit. The init and deinit functions run under a lock
+// and must not call this library.
 typedef struct {
     // sizeof(dps_hsm_source).
     size_t size;
@@ -327,6 +334,12 @@ typedef struct {
     // The free of the C runtime whose malloc the HSM uses.
     void (*free)(void *memory);
 } dps_hsm_source;
+
+// How far an examination goes: one of DPS_DOCTOR_...
+typedef uint32_t dps_doctor_reach;
+
+// How bad a finding is: one of DPS_SEVERITY_...
+typedef uint32_t dps_severity;
 
 // Called once for each message of dps_hub_submit, in their order, in dps_hub_do_work, dps_hub_flush or
 // dps_hub_close, on their thread. error is NULL for DPS_OK, and lives for the call only. It may
@@ -367,6 +380,21 @@ typedef void (*dps_registration_callback)(void *userdata, dps_registration_statu
 
 // Elliptic curve P-384.
 #define DPS_KEY_EC_P384 5
+
+// The files, the names and the clock. Opens no connection.
+#define DPS_DOCTOR_FILES 1
+
+// Also name lookup, ports 8883 and 443, the TLS handshake, the WebSocket upgrade, the clocks.
+#define DPS_DOCTOR_NETWORK 2
+
+// Also registers the device.
+#define DPS_DOCTOR_SERVICE 3
+
+// It works now, and soon or elsewhere will not.
+#define DPS_SEVERITY_WARNING 1
+
+// It does not work.
+#define DPS_SEVERITY_ERROR 2
 
 // The first connection is being made.
 #define DPS_HUB_CONNECTING 1
@@ -458,6 +486,10 @@ const char *dps_assignment_etag(const dps_assignment *assignment);
 
 // What a custom allocation policy returned for the device, as JSON text; or NULL.
 const char *dps_assignment_payload(const dps_assignment *assignment);
+
+// The fields of the registration state that this version does not know, as the JSON text of an
+// object; or NULL.
+const char *dps_assignment_unknown_fields(const dps_assignment *assignment);
 
 // Frees an assignment and its texts.
 void dps_assignment_free(dps_assignment *assignment);
@@ -597,6 +629,20 @@ dps_status dps_identity_from_pem(const uint8_t *chain,
                                  dps_identity **identity,
                                  dps_error **error);
 
+// Opens a PKCS#12 (PFX) file with the full chain and the leaf's private key. passphrase may be
+// NULL, and then the empty one is tried.
+dps_status dps_identity_from_pkcs12_file(const char *path,
+                                         const char *passphrase,
+                                         dps_identity **identity,
+                                         dps_error **error);
+
+// As dps_identity_from_pkcs12_file, from memory.
+dps_status dps_identity_from_pkcs12(const uint8_t *bytes,
+                                    size_t bytes_len,
+                                    const char *passphrase,
+                                    dps_identity **identity,
+                                    dps_error **error);
+
 // Takes a key that signs and stays where it is. Makes one test signature, on this thread, which
 // proves that the key is the leaf's.
 //
@@ -653,6 +699,92 @@ const char *dps_identity_registration_id(const dps_identity *identity);
 
 // Frees an identity.
 void dps_identity_free(dps_identity *identity);
+
+// A doctor that has been given nothing yet.
+dps_doctor *dps_doctor_new(void);
+
+// Frees a doctor.
+void dps_doctor_free(dps_doctor *doctor);
+
+// The file with the device's chain: PEM, DER or PKCS#12. Of a PKCS#12 file the private key is
+// taken too, unless another is given.
+dps_status dps_doctor_set_certificate_file(dps_doctor *doctor, const char *path, dps_error **error);
+
+// The file with the leaf's private key: PEM, DER or PKCS#12. passphrase may be NULL; it is also
+// that of a PKCS#12 file given as the certificate, for which path may be NULL.
+dps_status dps_doctor_set_key_file(dps_doctor *doctor,
+                                   const char *path,
+                                   const char *passphrase,
+                                   dps_error **error);
+
+// The file with the CA certificates that are verified in DPS.
+dps_status dps_doctor_set_authorities_file(dps_doctor *doctor, const char *path, dps_error **error);
+
+// The file with the certificate that the enrollment group lists.
+dps_status dps_doctor_set_group_certificate_file(dps_doctor *doctor,
+                                                 const char *path,
+                                                 dps_error **error);
+
+// The file with the certificate that the device's individual enrollment holds.
+dps_status dps_doctor_set_individual_certificate_file(dps_doctor *doctor,
+                                                      const char *path,
+                                                      dps_error **error);
+
+// Examines what the doctor was given, as far as reach says. id_scope may be NULL, except for
+// DPS_DOCTOR_SERVICE. Of the options, which may be NULL, it heeds the host, the registration ID,
+// connect_to, the roots and the deadline. Blocks the calling thread.
+//
+// Whatever is wrong is a finding of the report; the call itself fails only where no examination
+// can be made: nothing was given, or a file that is to be compared with cannot be read.
+dps_status dps_doctor_run(const dps_doctor *doctor,
+                          dps_doctor_reach reach,
+                          const char *id_scope,
+                          const dps_options *options,
+                          dps_report **report,
+                          dps_error **error);
+
+// Explains an error that the user has already: the service's words and numbers, such as
+// "401002 CA certificate not found.", or an error of this library, such as "DPS_UNAUTHORIZED".
+dps_status dps_doctor_decode(const char *text, dps_report **report, dps_error **error);
+
+// The report as JSON text, the same as `dps doctor --json` prints: exitCode, findings (id,
+// severity, sentence, evidence, fix, page), seen.
+const char *dps_report_json(const dps_report *report);
+
+// The exit code of `dps doctor`: 0 nothing found, 1 warnings, 2 errors; for NULL 0.
+int32_t dps_report_exit_code(const dps_report *report);
+
+// How many findings there are.
+size_t dps_report_len(const dps_report *report);
+
+// The stable id of the finding at index, such as "DPS-C001"; NULL beyond the last.
+const char *dps_report_id(const dps_report *report, size_t index);
+
+// How bad the finding at index is; 0 beyond the last.
+dps_severity dps_report_severity(const dps_report *report, size_t index);
+
+// What the finding at index is about, in one sentence; NULL beyond the last.
+const char *dps_report_sentence(const dps_report *report, size_t index);
+
+// What was seen, with names and dates; NULL beyond the last.
+const char *dps_report_evidence(const dps_report *report, size_t index);
+
+// What to do about it; NULL beyond the last.
+const char *dps_report_fix(const dps_report *report, size_t index);
+
+// The page that explains the finding at index; NULL beyond the last.
+const char *dps_report_page(const dps_report *report, size_t index);
+
+// Frees a report and its texts.
+void dps_report_free(dps_report *report);
+
+// What matters to DPS in the certificates of bytes (PEM, DER or PKCS#12), as JSON text, the same
+// as `dps chain inspect --json` prints. passphrase may be NULL. To be freed by dps_string_free.
+dps_status dps_chain_inspect(const uint8_t *bytes,
+                             size_t bytes_len,
+                             const char *passphrase,
+                             char **json,
+                             dps_error **error);
 
 // The status that the failed call returned. DPS_OK for NULL.
 dps_status dps_error_status(const dps_error *error);
@@ -765,12 +897,14 @@ dps_status dps_hub_do_work(dps_hub *hub, uint32_t *wait_ms, dps_error **error);
 // in a call of another thread, or around this call.
 dps_status dps_hub_flush(dps_hub *hub, uint32_t deadline_ms, dps_error **error);
 
-// Whether the hub is connected. DPS_HUB_CLOSED for NULL.
+// Whether the hub is connected. DPS_HUB_CLOSED for NULL, and in a forked child.
 dps_hub_state dps_hub_get_state(const dps_hub *hub);
 
 // Takes no more messages, waits until the hub has acknowledged all that it took, runs their
 // callbacks, and disconnects. After the deadline it disconnects all the same and returns
-// DPS_NOT_DELIVERED with how many were not acknowledged. The hub still has to be freed.
+// DPS_NOT_DELIVERED with how many were not acknowledged. A hub that is not connected yet goes on
+// connecting while a message waits for it. Of several calls the shortest deadline holds for all.
+// The hub still has to be freed.
 dps_status dps_hub_close(dps_hub *hub, uint32_t deadline_ms, dps_error **error);
 
 // Frees a hub. Without dps_hub_close before, what was not acknowledged may be lost, and callbacks
@@ -803,6 +937,9 @@ dps_status dps_message_set_message_id(dps_message *message, const char *id, dps_
 
 // Sets the ID of the message that this one belongs to.
 dps_status dps_message_set_correlation_id(dps_message *message, const char *id, dps_error **error);
+
+// Sets the ID of the user that this message comes from.
+dps_status dps_message_set_user_id(dps_message *message, const char *id, dps_error **error);
 
 // Sets the content type, such as "application/json"; routing by the body needs it.
 dps_status dps_message_set_content_type(dps_message *message,
@@ -850,6 +987,23 @@ dps_status dps_options_set_roots_pem(dps_options *options,
 // 120 and 60 seconds unless set.
 dps_status dps_options_set_deadline_ms(dps_options *options,
                                        uint32_t deadline_ms,
+                                       dps_error **error);
+
+// How long a connection to a hub may be idle before the hub is asked for a sign of life; a minute
+// unless set.
+dps_status dps_options_set_keep_alive_ms(dps_options *options,
+                                         uint32_t keep_alive_ms,
+                                         dps_error **error);
+
+// How long the hub accepts a token of a device with a symmetric key; an hour unless set. At four
+// fifths of it the hub is connected to anew, and nothing is lost.
+dps_status dps_options_set_token_lifetime_ms(dps_options *options,
+                                             uint32_t token_lifetime_ms,
+                                             dps_error **error);
+
+// The version of the DPS device API, where it is not 2021-06-01.
+dps_status dps_options_set_api_version(dps_options *options,
+                                       const char *api_version,
                                        dps_error **error);
 
 // The registration ID, where it is not to be taken from the credential, which it must fit all the

@@ -25,9 +25,17 @@ prefix=$(cd "$prefix" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# No exception passes through C: its unwind tables would be dead weight.
+# What firmware is not to carry. No exception passes through C: its unwind tables would be dead
+# weight. Of Curve25519 AWS-LC keeps the portable code alone, without two copies for newer
+# processors (0.4 MB). Of AES and SHA-2 the crates that open encrypted keys do the same; TLS does
+# not use them.
 case $profile in
-c-dist) export AWS_LC_SYS_CFLAGS="-fno-asynchronous-unwind-tables -fno-unwind-tables" ;;
+c-dist)
+    export AWS_LC_SYS_CFLAGS="-fno-asynchronous-unwind-tables -fno-unwind-tables \
+-DMY_ASSEMBLER_IS_TOO_OLD_FOR_ADX_AVX2"
+    export RUSTFLAGS="--cfg aes_backend=\"soft\" --cfg aes_backend_soft=\"compact\" \
+--cfg sha2_backend=\"soft\" --cfg sha2_backend_soft=\"compact\""
+    ;;
 esac
 
 # The linker is told the soname here, since a build script could not tell it for this kind alone.

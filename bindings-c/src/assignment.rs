@@ -7,6 +7,7 @@ use std::{
 };
 
 use dps_core::Assignment;
+use serde_json::Value;
 
 use crate::{
     ffi::{self, Handle},
@@ -34,6 +35,7 @@ pub(crate) struct AssignmentTexts {
     last_updated: Option<CString>,
     etag: Option<CString>,
     payload: Option<CString>,
+    unknown_fields: Option<CString>,
 }
 
 impl From<Assignment> for AssignmentTexts {
@@ -48,6 +50,9 @@ impl From<Assignment> for AssignmentTexts {
             last_updated: optional(assignment.last_updated()),
             etag: optional(assignment.etag()),
             payload: assignment.payload().map(|payload| ffi::c_string(&payload.to_string())),
+            unknown_fields: Some(assignment.unknown_fields())
+                .filter(|fields| !fields.is_empty())
+                .map(|fields| ffi::c_string(&Value::from(fields.clone()).to_string())),
         }
     }
 }
@@ -100,6 +105,15 @@ pub extern "C" fn dps_assignment_etag(assignment: *const dps_assignment) -> *con
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_assignment_payload(assignment: *const dps_assignment) -> *const c_char {
     text(assignment, |assignment| assignment.payload.as_ref())
+}
+
+/// The fields of the registration state that this version does not know, as the JSON text of an
+/// object; or NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_assignment_unknown_fields(
+    assignment: *const dps_assignment,
+) -> *const c_char {
+    text(assignment, |assignment| assignment.unknown_fields.as_ref())
 }
 
 /// Frees an assignment and its texts.

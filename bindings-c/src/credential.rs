@@ -84,6 +84,36 @@ pub extern "C" fn dps_identity_from_pem(
     })
 }
 
+/// Opens a PKCS#12 (PFX) file with the full chain and the leaf's private key. passphrase may be
+/// NULL, and then the empty one is tried.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_pkcs12_file(
+    path: *const c_char,
+    passphrase: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let credential = Credential::pkcs12_file(ffi::text(path, "path")?);
+        Ok(Device::new(with_passphrase(credential, passphrase)?.open()?, None))
+    })
+}
+
+/// As dps_identity_from_pkcs12_file, from memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_pkcs12(
+    bytes: *const u8,
+    bytes_len: usize,
+    passphrase: *const c_char,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    open(identity, error, || {
+        let credential = Credential::pkcs12(ffi::bytes(bytes, bytes_len, "bytes")?);
+        Ok(Device::new(with_passphrase(credential, passphrase)?.open()?, None))
+    })
+}
+
 /// Takes a key that signs and stays where it is. Makes one test signature, on this thread, which
 /// proves that the key is the leaf's.
 ///

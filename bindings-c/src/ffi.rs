@@ -16,7 +16,7 @@ use std::{
 };
 
 use dps_core::{Error, ErrorKind, Result};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// An opaque C type and what is behind it.
 pub(crate) trait Handle {
@@ -58,9 +58,7 @@ pub(crate) fn peek<H: Handle, T>(
     pointer: *const H,
     look: impl FnOnce(&H::Target) -> T,
 ) -> Option<T> {
-    // SAFETY: as in `hold_optional`; the reference does not outlive this call.
-    let target = unsafe { pointer.cast::<H::Target>().as_ref() };
-    target.map(look)
+    hold_optional(pointer).map(|target| look(&target))
 }
 
 /// Takes a reference back from C. NULL is nothing.
@@ -127,18 +125,32 @@ pub(crate) fn bytes<'a>(pointer: *const u8, length: usize, name: &str) -> Result
     Ok(unsafe { slice::from_raw_parts(pointer, length) })
 }
 
+/// How many bytes stand before a string of [`give_text`]: its length, which C cannot change with
+/// the string.
+const LENGTH: usize = size_of::<usize>();
+
 /// Hands a string to C, which frees it by `dps_string_free`.
 pub(crate) fn give_text(text: &str) -> *mut c_char {
-    c_string(text).into_raw()
+    let text = Zeroizing::new(c_string(text).into_bytes_with_nul());
+    let mut block = Vec::with_capacity(LENGTH + text.len());
+    block.extend_from_slice(&text.len().to_ne_bytes());
+    block.extend_from_slice(&text);
+    let block = Box::into_raw(block.into_boxed_slice()).cast::<u8>();
+    // SAFETY: the block is longer than the length at its beginning.
+    unsafe { block.add(LENGTH) }.cast()
 }
 
-/// Wipes and frees a string of `give_text`. NULL is nothing.
+/// Wipes and frees a string of `give_text`, whatever C wrote into it. NULL is nothing.
 pub(crate) fn release_text(pointer: *mut c_char) {
     if !pointer.is_null() {
-        // SAFETY: by the header's contract the pointer came from `give_text`, its length is as it
-        // was, and this is the one call that frees it.
-        let text = unsafe { CString::from_raw(pointer) };
-        text.into_bytes().zeroize();
+        // SAFETY: by the header's contract the pointer came from `give_text`, which put the length
+        // before it, and this is the one call that frees it.
+        let mut block = unsafe {
+            let block = pointer.cast::<u8>().sub(LENGTH);
+            let length = usize::from_ne_bytes(block.cast::<[u8; LENGTH]>().read());
+            Box::from_raw(ptr::slice_from_raw_parts_mut(block, LENGTH + length))
+        };
+        block.zeroize();
     }
 }
 

@@ -42,7 +42,8 @@ pub struct HSM_CLIENT_KEY_INTERFACE_TAG {
 /// A member that the HSM does not have may be NULL, except the table of the kind that is used, and
 /// free. The init functions are called when an identity is opened, whichever kind is used, as
 /// Microsoft's client does, and their deinit when the last identity of theirs is freed. One init
-/// function is never called again before its deinit.
+/// function is never called again before its deinit. The init and deinit functions run under a lock
+/// and must not call this library.
 #[repr(C)]
 pub struct dps_hsm_source {
     /// sizeof(dps_hsm_source).

@@ -18,7 +18,7 @@ use crate::{
     message::{Draft, dps_message},
     options::{Settings, dps_options},
     panic::{call, guard},
-    pump::{Addressee, Letter, Mailbox, Order, Receipt, pump},
+    pump::{Addressee, Letter, Mailbox, Order, Receipt, State, pump},
     registration::{ATTENTIVE_MS, DPS_NEVER},
     runtime::{self, Birthplace, OwnRuntime},
 };
@@ -92,9 +92,11 @@ pub extern "C" fn dps_hub_connect(
             let state = mailbox.state();
             state.client.is_some() || state.refused.is_some() || state.closed.is_some()
         })?;
-        if let Some(refused) = &hub.mailbox.state().refused {
-            return Err(Arc::clone(refused).into());
+        let state = hub.mailbox.state();
+        if let Some(why) = state.refused.as_ref().or(ended(&state)) {
+            return Err(Arc::clone(why).into());
         }
+        drop(state);
         place.set(ffi::give(hub));
         Ok(())
     })
@@ -226,11 +228,15 @@ pub extern "C" fn dps_hub_flush(
     })
 }
 
-/// Whether the hub is connected. DPS_HUB_CLOSED for NULL.
+/// Whether the hub is connected. DPS_HUB_CLOSED for NULL, and in a forked child.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_hub_get_state(hub: *const dps_hub) -> dps_hub_state {
     guard(DPS_HUB_CLOSED, || {
         ffi::peek(hub, |hub| {
+            // A thread that the child does not have may hold the lock for ever.
+            if hub.birthplace.is_elsewhere() {
+                return DPS_HUB_CLOSED;
+            }
             let state = hub.mailbox.state();
             match &state.client {
                 _ if state.closed.is_some() || state.refused.is_some() => DPS_HUB_CLOSED,
@@ -248,7 +254,9 @@ pub extern "C" fn dps_hub_get_state(hub: *const dps_hub) -> dps_hub_state {
 
 /// Takes no more messages, waits until the hub has acknowledged all that it took, runs their
 /// callbacks, and disconnects. After the deadline it disconnects all the same and returns
-/// DPS_NOT_DELIVERED with how many were not acknowledged. The hub still has to be freed.
+/// DPS_NOT_DELIVERED with how many were not acknowledged. A hub that is not connected yet goes on
+/// connecting while a message waits for it. Of several calls the shortest deadline holds for all.
+/// The hub still has to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_hub_close(
     hub: *mut dps_hub,
@@ -258,20 +266,15 @@ pub extern "C" fn dps_hub_close(
     call(error, || {
         let hub = held(hub)?;
         hub.mailbox.state().closing = true;
-        // Where there is no deadline, it is farther away than any clock can count.
-        let limit = match deadline_ms {
-            DPS_NO_DEADLINE => Duration::MAX,
-            _ => Duration::from_millis(deadline_ms.into()),
-        };
         // The pump is gone only after it has said so.
-        let _ = hub.orders.send(Order::Close(limit));
+        let _ = hub.orders.send(Order::Close(deadline(deadline_ms)));
         hub.work_until(None, |mailbox| {
             let state = mailbox.state();
             state.closed.is_some() && state.letters.is_empty()
         })?;
-        match &hub.mailbox.state().closed {
-            Some(Err(known)) => Err(Failure::Known(Arc::clone(known))),
-            _ => Ok(()),
+        match ended(&hub.mailbox.state()) {
+            Some(why) => Err(Failure::Known(Arc::clone(why))),
+            None => Ok(()),
         }
     })
 }
@@ -305,7 +308,7 @@ impl Hub {
     }
 
     fn admit(&self, draft: Draft, addressee: Addressee) -> Result<()> {
-        let room = 1 + draft.size / 1024;
+        let room = 1 + draft.size() / 1024;
         let mut state = self.mailbox.state();
         if state.closing {
             return Err(is_closed());
@@ -385,6 +388,11 @@ fn tell_failure(
     ffi::release(error);
 }
 
+/// Why the hub has ended, if it did not end well.
+fn ended(state: &State) -> Option<&Arc<KnownError>> {
+    state.closed.as_ref().and_then(|closed| closed.as_ref().err())
+}
+
 fn held(hub: *const dps_hub) -> Result<Arc<Hub>> {
     let hub = ffi::hold(hub, "hub")?;
     hub.birthplace.check()?;
@@ -410,6 +418,12 @@ fn connection(
         }
         if let Some(deadline) = settings.deadline {
             builder = builder.deadline(deadline);
+        }
+        if let Some(keep_alive) = settings.keep_alive {
+            builder = builder.keep_alive(keep_alive);
+        }
+        if let Some(token_lifetime) = settings.token_lifetime {
+            builder = builder.token_lifetime(token_lifetime);
         }
         builder.connect().await
     })

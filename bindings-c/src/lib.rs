@@ -18,6 +18,7 @@
 pub mod assignment;
 pub mod chain;
 pub mod credential;
+pub mod doctor;
 pub mod error;
 mod ffi;
 pub mod hsm;

@@ -23,17 +23,28 @@ impl Handle for dps_message {
     type Target = Mutex<Draft>;
 }
 
-/// A message and an upper bound of what it takes on the wire, in bytes.
+/// A message and how many bytes its payload has.
 #[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) message: Message,
-    pub(crate) size: usize,
+    payload: usize,
 }
 
 impl Draft {
     pub(crate) fn of(message: *const dps_message) -> dps_core::Result<Self> {
         let message = ffi::hold(message, "message")?;
         Ok(message.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// An upper bound of what the message takes in the core's queue, in bytes: the payload and the
+    /// topic, where properties are percent-encoded.
+    pub(crate) fn size(&self) -> usize {
+        // The longest device ID, encoded, with the names of all system properties.
+        const TOPIC: usize = 512;
+        // Three bytes for each byte, and two separators for each name, which has a byte at least.
+        const ENCODED: usize = 3 + 2;
+
+        TOPIC + self.payload + ENCODED * (self.message.size() - self.payload)
     }
 }
 
@@ -45,13 +56,10 @@ pub extern "C" fn dps_message_new(
     message: *mut *mut dps_message,
     error: *mut *mut dps_error,
 ) -> dps_status {
-    // The topic with the longest device ID, percent-encoded.
-    const TOPIC: usize = 512;
-
     call(error, || {
         let place = Out::new(message, "message")?;
         let payload = ffi::bytes(payload, payload_len, "payload")?;
-        let draft = Draft { message: Message::new(payload.to_vec()), size: TOPIC + payload.len() };
+        let draft = Draft { message: Message::new(payload.to_vec()), payload: payload.len() };
         place.set(ffi::give(Mutex::new(draft)));
         Ok(())
     })
@@ -67,7 +75,7 @@ pub extern "C" fn dps_message_set_property(
 ) -> dps_status {
     change(message, error, |message| {
         let (name, value) = (ffi::text(name, "name")?, ffi::text(value, "value")?);
-        Ok((message.property(name, value), name.len() + value.len()))
+        Ok(message.property(name, value))
     })
 }
 
@@ -80,7 +88,7 @@ pub extern "C" fn dps_message_set_message_id(
 ) -> dps_status {
     change(message, error, |message| {
         let id = ffi::text(id, "id")?;
-        Ok((message.message_id(id), id.len()))
+        Ok(message.message_id(id))
     })
 }
 
@@ -93,7 +101,20 @@ pub extern "C" fn dps_message_set_correlation_id(
 ) -> dps_status {
     change(message, error, |message| {
         let id = ffi::text(id, "id")?;
-        Ok((message.correlation_id(id), id.len()))
+        Ok(message.correlation_id(id))
+    })
+}
+
+/// Sets the ID of the user that this message comes from.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_user_id(
+    message: *mut dps_message,
+    id: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let id = ffi::text(id, "id")?;
+        Ok(message.user_id(id))
     })
 }
 
@@ -106,7 +127,7 @@ pub extern "C" fn dps_message_set_content_type(
 ) -> dps_status {
     change(message, error, |message| {
         let content_type = ffi::text(content_type, "content_type")?;
-        Ok((message.content_type(content_type), content_type.len()))
+        Ok(message.content_type(content_type))
     })
 }
 
@@ -119,7 +140,7 @@ pub extern "C" fn dps_message_set_content_encoding(
 ) -> dps_status {
     change(message, error, |message| {
         let content_encoding = ffi::text(content_encoding, "content_encoding")?;
-        Ok((message.content_encoding(content_encoding), content_encoding.len()))
+        Ok(message.content_encoding(content_encoding))
     })
 }
 
@@ -129,22 +150,15 @@ pub extern "C" fn dps_message_free(message: *mut dps_message) {
     guard((), || ffi::release(message));
 }
 
-/// Changes the message; `change` also says how many bytes came to it.
 fn change(
     message: *mut dps_message,
     error: *mut *mut dps_error,
-    change: impl FnOnce(Message) -> dps_core::Result<(Message, usize)>,
+    change: impl FnOnce(Message) -> dps_core::Result<Message>,
 ) -> dps_status {
-    // Each byte of a property is percent-encoded at worst; a name of the system takes some too.
-    const ENCODED: usize = 3;
-    const NAME: usize = 16;
-
     call(error, || {
         let draft = ffi::hold(message, "message")?;
         let mut draft = draft.lock().unwrap_or_else(PoisonError::into_inner);
-        let (message, added) = change(draft.message.clone())?;
-        draft.message = message;
-        draft.size += ENCODED * added + NAME;
+        draft.message = change(draft.message.clone())?;
         Ok(())
     })
 }

@@ -14,6 +14,7 @@ use std::{
 
 use dps_core::{
     Result,
+    doctor::Doctor,
     tls::Roots,
     transport::{Host, Network, Resolver},
 };
@@ -41,10 +42,14 @@ pub(crate) struct Settings {
     pub(crate) host: Option<String>,
     pub(crate) port: Option<u16>,
     pub(crate) registration_id: Option<String>,
+    pub(crate) api_version: Option<String>,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) token_lifetime: Option<Duration>,
     pub(crate) payload: Option<Value>,
     connect_to: Option<String>,
     roots: Roots,
+    roots_source: Option<RootsSource>,
 }
 
 impl Settings {
@@ -64,10 +69,38 @@ impl Settings {
         }
     }
 
+    /// A doctor who is told what of these settings he asks after.
+    pub(crate) fn examined_by(&self, mut doctor: Doctor) -> Doctor {
+        if let Some(host) = &self.host {
+            doctor = doctor.host(host);
+        }
+        if let Some(registration_id) = &self.registration_id {
+            doctor = doctor.registration_id(registration_id);
+        }
+        if let Some(connect_to) = &self.connect_to {
+            doctor = doctor.connect_to(connect_to);
+        }
+        if let Some(deadline) = self.deadline {
+            doctor = doctor.deadline(deadline);
+        }
+        match &self.roots_source {
+            None => doctor,
+            Some(RootsSource::File(path)) => doctor.roots_file(path),
+            Some(RootsSource::Pem(pem)) => doctor.roots(pem.clone()),
+        }
+    }
+
     /// The network of a polled handle, which has no thread to leave a name lookup to.
     pub(crate) fn polled_network(&self) -> Network {
         self.network().resolver(Arc::new(InlineResolver))
     }
+}
+
+/// Where the roots come from; a doctor examines them too.
+#[derive(Clone)]
+enum RootsSource {
+    File(String),
+    Pem(Vec<u8>),
 }
 
 /// Looks names up on the calling thread.
@@ -149,7 +182,9 @@ pub extern "C" fn dps_options_set_roots_file(
     error: *mut *mut dps_error,
 ) -> dps_status {
     set(options, error, |settings| {
-        settings.roots = Roots::pem_file(ffi::text(path, "path")?);
+        let path = ffi::text(path, "path")?;
+        settings.roots = Roots::pem_file(path);
+        settings.roots_source = Some(RootsSource::File(path.to_owned()));
         Ok(())
     })
 }
@@ -163,7 +198,9 @@ pub extern "C" fn dps_options_set_roots_pem(
     error: *mut *mut dps_error,
 ) -> dps_status {
     set(options, error, |settings| {
-        settings.roots = Roots::pem(ffi::bytes(pem, pem_len, "pem")?);
+        let pem = ffi::bytes(pem, pem_len, "pem")?;
+        settings.roots = Roots::pem(pem);
+        settings.roots_source = Some(RootsSource::Pem(pem.to_vec()));
         Ok(())
     })
 }
@@ -178,6 +215,47 @@ pub extern "C" fn dps_options_set_deadline_ms(
 ) -> dps_status {
     set(options, error, |settings| {
         settings.deadline = Some(Duration::from_millis(deadline_ms.into()));
+        Ok(())
+    })
+}
+
+/// How long a connection to a hub may be idle before the hub is asked for a sign of life; a minute
+/// unless set.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_options_set_keep_alive_ms(
+    options: *mut dps_options,
+    keep_alive_ms: u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    set(options, error, |settings| {
+        settings.keep_alive = Some(Duration::from_millis(keep_alive_ms.into()));
+        Ok(())
+    })
+}
+
+/// How long the hub accepts a token of a device with a symmetric key; an hour unless set. At four
+/// fifths of it the hub is connected to anew, and nothing is lost.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_options_set_token_lifetime_ms(
+    options: *mut dps_options,
+    token_lifetime_ms: u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    set(options, error, |settings| {
+        settings.token_lifetime = Some(Duration::from_millis(token_lifetime_ms.into()));
+        Ok(())
+    })
+}
+
+/// The version of the DPS device API, where it is not 2021-06-01.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_options_set_api_version(
+    options: *mut dps_options,
+    api_version: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    set(options, error, |settings| {
+        settings.api_version = Some(ffi::text(api_version, "api_version")?.to_owned());
         Ok(())
     })
 }

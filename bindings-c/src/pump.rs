@@ -15,6 +15,7 @@ use dps_core::{Error, ErrorKind, HubClient, Message, Result};
 use tokio::{
     sync::{Notify, mpsc},
     task::unconstrained,
+    time::sleep,
 };
 
 use crate::{
@@ -26,8 +27,8 @@ use crate::{
 pub(crate) enum Order {
     /// Send this and tell that one.
     Send(Box<Message>, Receipt),
-    /// Take no more and say goodbye; the limit is the core's to keep.
-    Close(Duration),
+    /// Take no more and say goodbye, at this time at the latest, if there is one.
+    Close(Option<Instant>),
 }
 
 /// Who waits for one message.
@@ -156,25 +157,19 @@ pub(crate) async fn pump(
     mailbox: Arc<Mailbox>,
 ) {
     let _farewell = Farewell(Arc::clone(&mailbox));
-    let mut early = VecDeque::new();
-    let client = match connected(connect, &mut orders, &mut early).await {
+    let mut early = Early::default();
+    let client = match early.gather(connect, &mut orders).await {
         Some(Ok(client)) => client,
-        Some(Err(error)) => {
-            let refused: Arc<KnownError> = Arc::new(error.into());
-            mailbox.change(|state| state.refused = Some(Arc::clone(&refused)));
-            return refuse(early, orders, &mailbox, &refused).await;
-        }
-        None => {
-            let closed = Error::new(ErrorKind::Closed, "the hub was closed while connecting");
-            return refuse(early, orders, &mailbox, &Arc::new(closed.into())).await;
-        }
+        Some(Err(error)) => return early.refuse(error, orders, &mailbox).await,
+        // The handle was freed.
+        None => return,
     };
     mailbox.change(|state| state.client = Some(client.clone()));
 
-    let mut sends = Sends::default();
+    let mut sends = InOrder::default();
     let mut fates = Vec::new();
-    let mut taken = Vec::from(early);
-    let mut closing: Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>> = None;
+    let mut taken = early.into_orders();
+    let mut goodbyes = InOrder::default();
     let goodbye = loop {
         for order in taken.drain(..) {
             match order {
@@ -184,11 +179,12 @@ pub(crate) async fn pump(
                     // A poll that tokio's budget cuts short would leave it outside the queue.
                     sends.begin(Box::pin(unconstrained(send))).await;
                 }
-                Order::Close(deadline) if closing.is_none() => {
+                // Each is the core's: of several, the one with the least patience decides.
+                Order::Close(until) => {
                     let client = client.clone();
-                    closing = Some(Box::pin(async move { client.close(deadline).await }));
+                    let goodbye = async move { client.close(time_left(until)).await };
+                    goodbyes.begin(Box::pin(goodbye)).await;
                 }
-                Order::Close(_) => {}
             }
         }
         // What else has met its fate meanwhile is told along.
@@ -199,14 +195,14 @@ pub(crate) async fn pump(
             mailbox.report(fates.drain(..));
         }
         tokio::select! {
-            count = orders.recv_many(&mut taken, MOST_ORDERS), if closing.is_none() => {
+            count = orders.recv_many(&mut taken, MOST_ORDERS) => {
                 if count == 0 {
                     // The handle was freed: the core lets go of the connection.
                     return;
                 }
             }
             Some(fate) = sends.next(), if !sends.0.is_empty() => fates.push(fate),
-            goodbye = ended(&mut closing), if closing.is_some() => break goodbye,
+            Some(goodbye) = goodbyes.next(), if !goodbyes.0.is_empty() => break goodbye,
         }
     };
     // The core has told each message its fate by now.
@@ -217,42 +213,42 @@ pub(crate) async fn pump(
     mailbox.change(|state| state.closed = Some(known(goodbye)));
 }
 
-/// A message's end.
-type Fate = (Receipt, Result<()>);
+/// What is waited for, one after the other, as a hub sends in order.
+struct InOrder<T>(VecDeque<Pin<Box<dyn Future<Output = T> + Send>>>);
 
-type Sending = Pin<Box<dyn Future<Output = Fate> + Send>>;
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
 
-/// The messages that wait for their acknowledgements, which a hub sends in order.
-#[derive(Default)]
-struct Sends(VecDeque<Sending>);
-
-impl Sends {
+impl<T: Send + 'static> InOrder<T> {
     /// The first poll puts a message into the core's queue: their order is that of these calls.
-    async fn begin(&mut self, mut send: Sending) {
-        match poll_fn(|context| Poll::Ready(send.as_mut().poll(context))).await {
-            Poll::Pending => self.0.push_back(send),
-            Poll::Ready(fate) => self.0.push_back(Box::pin(ready(fate))),
+    async fn begin(&mut self, mut work: Pin<Box<dyn Future<Output = T> + Send>>) {
+        match poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await {
+            Poll::Pending => self.0.push_back(work),
+            Poll::Ready(end) => self.0.push_back(Box::pin(ready(end))),
         }
     }
 
     /// The end of the oldest, if it is known.
-    async fn met(&mut self) -> Option<Fate> {
+    async fn met(&mut self) -> Option<T> {
         let oldest = self.0.front_mut()?;
         match poll_fn(|context| Poll::Ready(oldest.as_mut().poll(context))).await {
             Poll::Pending => None,
-            Poll::Ready(fate) => {
+            Poll::Ready(end) => {
                 self.0.pop_front();
-                Some(fate)
+                Some(end)
             }
         }
     }
 
     /// The end of the oldest, once it is known; `None` if there is none.
-    async fn next(&mut self) -> Option<Fate> {
+    async fn next(&mut self) -> Option<T> {
         let oldest = self.0.front_mut()?;
-        let fate = oldest.await;
+        let end = oldest.await;
         self.0.pop_front();
-        Some(fate)
+        Some(end)
     }
 }
 
@@ -273,57 +269,90 @@ impl Drop for Farewell {
     }
 }
 
-/// Connects, keeping what is handed over meanwhile; `None` if it is to be closed instead.
-async fn connected(
-    connect: impl Future<Output = Result<HubClient>>,
-    orders: &mut mpsc::UnboundedReceiver<Order>,
-    early: &mut VecDeque<Order>,
-) -> Option<Result<HubClient>> {
-    let mut connect = std::pin::pin!(connect);
-    loop {
-        tokio::select! {
-            client = &mut connect => return Some(client),
-            order = orders.recv() => match order {
-                Some(Order::Close(_)) | None => return None,
-                Some(order) => early.push_back(order),
-            },
+/// What is handed over while the first connection is made.
+#[derive(Default)]
+struct Early {
+    sends: Vec<Order>,
+    /// Set once somebody wants to close: until when, if there is a limit.
+    closing: Option<Option<Instant>>,
+}
+
+impl Early {
+    /// Connects, and keeps what is handed over meanwhile. A close ends it as it would end a
+    /// connection: when nothing waits for the hub, or when its time has come. `None` if nobody is
+    /// left who could want a connection.
+    async fn gather(
+        &mut self,
+        connect: impl Future<Output = Result<HubClient>>,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+    ) -> Option<Result<HubClient>> {
+        let mut connect = std::pin::pin!(connect);
+        loop {
+            if self.closing.is_some() && self.sends.is_empty() {
+                return Some(Err(Error::new(ErrorKind::Closed, "the hub was closed")));
+            }
+            let limit = self.closing.flatten();
+            tokio::select! {
+                client = &mut connect => return Some(client),
+                order = orders.recv() => match order? {
+                    // Of several, the one with the least patience decides.
+                    Order::Close(until) => {
+                        let known = self.closing.flatten();
+                        self.closing = Some(known.into_iter().chain(until).min());
+                    }
+                    send => self.sends.push(send),
+                },
+                () = sleep(time_left(limit)), if limit.is_some() => {
+                    let message = "the hub was not connected to before it was closed";
+                    return Some(Err(Error::new(ErrorKind::NotDelivered, message)));
+                }
+            }
+        }
+    }
+
+    /// What is to be done once there is a connection.
+    fn into_orders(self) -> Vec<Order> {
+        let mut orders = self.sends;
+        orders.extend(self.closing.map(Order::Close));
+        orders
+    }
+
+    /// Tells everybody why there is no connection, until nobody is left.
+    async fn refuse(
+        self,
+        why: Error,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        mailbox: &Mailbox,
+    ) {
+        let goodbye = match self.sends.len() {
+            0 => Ok(()),
+            left => {
+                let message = format!("{left} messages were not acknowledged: {}", why.message());
+                Err(Error::new(ErrorKind::NotDelivered, message).during("close"))
+            }
+        };
+        let why: Arc<KnownError> = Arc::new(why.into());
+        let tell = |state: &mut State, order| match order {
+            Order::Send(_, receipt) => state.take(receipt, Err(Arc::clone(&why))),
+            // All that was taken has met its fate.
+            Order::Close(_) => _ = state.closed.get_or_insert(Ok(())),
+        };
+        mailbox.change(|state| {
+            self.sends.into_iter().for_each(|send| tell(state, send));
+            match self.closing {
+                Some(_) => state.closed = Some(known(goodbye)),
+                None => state.refused = Some(Arc::clone(&why)),
+            }
+        });
+        while let Some(order) = orders.recv().await {
+            mailbox.change(|state| tell(state, order));
         }
     }
 }
 
-/// Tells everybody the same, until nobody is left.
-async fn refuse(
-    early: VecDeque<Order>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    mailbox: &Mailbox,
-    why: &Arc<KnownError>,
-) {
-    let tell = |order| match order {
-        Order::Send(_, receipt) => {
-            mailbox.change(|state| state.take(receipt, Err(Arc::clone(why))));
-        }
-        Order::Close(_) => mailbox.change(|state| state.closed = Some(Ok(()))),
-    };
-    early.into_iter().for_each(tell);
-    mailbox.change(|state| {
-        // The order to close was what ended the connecting.
-        if state.closing {
-            state.closed = Some(Ok(()));
-        }
-    });
-    while let Some(order) = orders.recv().await {
-        tell(order);
-    }
-}
-
-/// The end of what is going on, if it is.
-async fn ended(
-    closing: &mut Option<Pin<Box<dyn Future<Output = Result<()>> + Send>>>,
-) -> Result<()> {
-    match closing {
-        Some(closing) => closing.await,
-        None => Ok(()),
-    }
+/// How long it is until then; as good as for ever without a limit.
+fn time_left(until: Option<Instant>) -> Duration {
+    until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()))
 }
 
 fn known(outcome: Result<()>) -> Result<(), Arc<KnownError>> {

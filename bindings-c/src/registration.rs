@@ -259,6 +259,9 @@ fn client(
     if let Some(registration_id) = &settings.registration_id {
         client = client.registration_id(registration_id);
     }
+    if let Some(api_version) = &settings.api_version {
+        client = client.api_version(api_version);
+    }
     if let Some(deadline) = settings.deadline {
         client = client.deadline(deadline);
     }

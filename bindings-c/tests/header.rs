@@ -4,7 +4,7 @@
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
-use dps_core::ErrorKind;
+use dps_core::{ErrorKind, HubClient, ProvisioningClient};
 
 #[test]
 fn the_committed_header_is_up_to_date() {
@@ -21,6 +21,15 @@ fn the_committed_header_is_up_to_date() {
         "include/dps_core.h is out of date, from line {}; run this test with DPS_WRITE_HEADER=1",
         differs.map_or(committed.lines().count(), |line| line) + 1
     );
+}
+
+/// The header names the core's defaults.
+#[test]
+fn the_deadlines_in_the_header_are_the_cores() {
+    let header = generate(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let (registration, hub) = (ProvisioningClient::DEFAULT_DEADLINE, HubClient::CONNECT_WITHIN);
+    let sentence = format!("{} and {} seconds unless set", registration.as_secs(), hub.as_secs());
+    assert!(header.contains(&sentence), "{sentence}");
 }
 
 fn generate(here: &Path) -> String {

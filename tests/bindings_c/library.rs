@@ -54,6 +54,17 @@ pub(crate) fn cargo(arguments: &[&str]) -> std::process::Output {
     Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs")
 }
 
+/// The `dps` command.
+pub(crate) fn dps() -> PathBuf {
+    let built = cargo(&["build", "--quiet", "--package", "dps-cli", "--message-format=json"]);
+    assert_success("the command", &built);
+    let executable = String::from_utf8(built.stdout).expect("text").lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(message["executable"].as_str()?.into())
+    });
+    executable.expect("cargo names what it has built")
+}
+
 /// What `pkg-config --libs` says for a static link.
 pub(crate) const NATIVE: [&str; 7] =
     ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"];

@@ -3,10 +3,12 @@
 use std::{fs, path::Path, process::Command};
 
 use dps_core::ErrorKind;
+use dps_emulator::{Action, Fault, Step};
 use dps_tests::{assert_success, text};
+use serde_json::Value;
 
 use crate::{
-    library::{Link, NATIVE, compile, folder, prefix, root, source},
+    library::{Link, NATIVE, compile, dps, folder, prefix, root, source},
     world::{World, edited_hsm},
 };
 
@@ -123,6 +125,52 @@ async fn misuse_is_an_error_and_leaks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pkcs12_registers_from_a_file_and_from_memory() {
+    let world = World::new().await;
+    let program = compile("pkcs12", &[source("pkcs12.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+/// What it finds, it says as the command does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_examines_in_c_as_on_the_command_line() {
+    let world = World::new().await;
+    let program = compile("doctor", &[source("doctor.c")], Link::Static, &[]);
+    let printed = world.run(&program, &[]).await;
+    let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+    let printed: Vec<_> = printed.lines().map(json).collect();
+
+    let (dps, get) = (dps(), |name| world.get(name));
+    let examined = ["doctor", "--ca", get("AUTHORITIES"), "--cert"];
+    let mut expected = Vec::new();
+    for arguments in [
+        [&examined[..], &[get("CHAIN"), "--key", get("OTHER_KEY")]].concat(),
+        vec!["doctor", "--error", "401002 CA certificate not found."],
+        vec!["chain", "inspect", get("CHAIN")],
+    ] {
+        let said = world.outcome(&dps, &[&["--json"], &arguments[..]].concat()).await;
+        expected.push(json(&String::from_utf8(said.stdout).expect("text")));
+    }
+    assert_eq!(printed, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_waits_while_connecting_and_the_shortest_deadline_decides() {
+    let world = World::new().await;
+    let drop = Fault::new(Step::Telemetry, Action::Drop(true)).expect("a rule");
+    world.cloud.emulator().faults().add(drop.device("device-stalled").times(0));
+    let program = compile("closing", &[source("closing.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_string_is_wiped_to_its_end_even_if_it_was_cut() {
+    let world = World::new().await;
+    let program = compile("strings", &[source("strings.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forked_child_leaves_its_parents_connection_alone() {
     let world = World::new().await;
     let program = compile("fork", &[source("fork.c")], Link::Static, &[]);
@@ -143,14 +191,14 @@ async fn every_function_is_safe_on_null() {
     let functions = functions(&header);
     assert!(functions.len() > 80, "{} functions were found", functions.len());
     let mut calls = String::new();
-    for Function { name, parameters, fallible, makes_options } in &functions {
+    for Function { name, parameters, fallible, makes } in &functions {
         let zeros = vec!["0"; *parameters].join(", ");
-        calls += &match () {
-            () if *fallible => {
+        calls += &match makes {
+            _ if *fallible => {
                 format!("    if ({name}({zeros}) == DPS_OK) return fail(\"{name}\");\n")
             }
-            () if *makes_options => format!("    dps_options_free({name}());\n"),
-            () => format!("    (void){name}({zeros});\n"),
+            Some(handle) => format!("    {handle}_free({name}());\n"),
+            None => format!("    (void){name}({zeros});\n"),
         };
     }
     let program = format!(
@@ -206,7 +254,8 @@ struct Function {
     parameters: usize,
     /// It has a place for an error.
     fallible: bool,
-    makes_options: bool,
+    /// The handle that it makes of nothing.
+    makes: Option<String>,
 }
 
 /// The prototypes of the header: what ends in `);` and begins at the margin.
@@ -226,7 +275,10 @@ fn functions(header: &str) -> Vec<Function> {
             (known && !name.contains([' ', '*', ')']) && rest.ends_with(')')).then(|| Function {
                 name: name.to_owned(),
                 fallible: rest.contains("dps_error **error"),
-                makes_options: returns.contains("dps_options *"),
+                makes: returns
+                    .strip_suffix(" *")
+                    .filter(|handle| rest == "void)" && handle.starts_with("dps_"))
+                    .map(str::to_owned),
                 parameters: match rest.trim_end_matches(')') {
                     "void" => 0,
                     parameters => parameters.split(',').count(),

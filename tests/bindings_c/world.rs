@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use dps_core::{
-    RegistrationId,
+    CertificateChain, RegistrationId,
     chain::Validity,
     key::{KeyType, Passphrase, PrivateKey},
     symmetric_key::{SymmetricKey, derive_device_key},
@@ -30,7 +30,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// device-01 (P-256), the same with RSA and P-384 keys under other names, and symmetric keys.
+    /// device-01 (P-256; also as PKCS#12), one that has expired, the same with RSA and P-384 keys under other names, and symmetric keys.
     pub(crate) async fn new() -> Self {
         let hierarchy = Hierarchy::new(KeyType::EcP256);
         let cloud = Cloud::with_group(&hierarchy).await;
@@ -49,6 +49,16 @@ impl World {
         let encrypted = device.key.to_encrypted_pem(&Passphrase::new("1234")).expect("a PEM key");
         world.write("ENCRYPTED_KEY", "device-01.encrypted.pem", &encrypted);
         world.write("OTHER_KEY", "other.key.pem", &hierarchy.device("device-03").key_pem());
+        let full_chain = hierarchy.full_chain(&device);
+        let chain = CertificateChain::from_pem(full_chain.as_bytes()).expect("a chain");
+        let pfx = chain.to_pkcs12(&device.key, &Passphrase::new("1234")).expect("a PFX file");
+        world.write_bytes("PFX", "device-01.pfx", &pfx);
+        world.write("AUTHORITIES", "root.pem", &hierarchy.root.certificate().to_pem());
+        let day = |ago: u64| SystemTime::now() - Duration::from_secs(ago * 24 * 3600);
+        let last_week = Validity::between(day(7), day(2)).expect("a validity");
+        let expired = hierarchy.device_valid("device-old", last_week);
+        world.write("EXPIRED_CHAIN", "expired.pem", &hierarchy.full_chain(&expired));
+        world.write("EXPIRED_KEY", "expired.key.pem", &expired.key_pem());
         let second = hierarchy.device("device-02");
         world.write("SECOND_CHAIN", "device-02.pem", &hierarchy.full_chain(&second));
         world.write("SECOND_KEY", "device-02.key.pem", &second.key_pem());
@@ -82,6 +92,10 @@ impl World {
 
     /// Writes a file and names it in the environment.
     pub(crate) fn write(&mut self, name: &'static str, file: &str, content: &str) {
+        self.write_bytes(name, file, content.as_bytes());
+    }
+
+    fn write_bytes(&mut self, name: &'static str, file: &str, content: &[u8]) {
         let path = self.folder.path().join(file);
         fs::write(&path, content).expect("a file is written");
         self.set(name, path.to_str().expect("a path in UTF-8"));

@@ -45,6 +45,7 @@ int main(void)
         FAILS(DPS_FORKED, "fork", dps_hub_send(hub, message, 20000, error));
         FAILS(DPS_FORKED, "fork", dps_hub_close(hub, 20000, error));
         FAILS(DPS_FORKED, "fork", dps_registration_do_work(registration, NULL, error));
+        CHECK(dps_hub_get_state(hub) == DPS_HUB_CLOSED);
         dps_hub_free(hub);
         dps_registration_free(registration);
         OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));

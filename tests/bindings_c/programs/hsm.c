@@ -1,4 +1,6 @@
 /* The mirrored HSM interface: memory, order, counting, two HSMs, and each function failing. */
+#include <time.h>
+
 #include "support.h"
 #include "dps_hsm_link.h"
 
@@ -181,6 +183,42 @@ static void symmetric(void)
     fail_at = 0;
 }
 
+/* Polled, the key that the HSM gave signs where it is: no thread, at DPS and at the hub. */
+static void symmetric_polled(void)
+{
+    struct timespec pause = { 0, 2000000L };
+    dps_hsm_source hsm = source();
+    dps_identity *identity = NULL;
+    dps_registration *registration = NULL;
+    dps_assignment *assignment;
+    dps_hub *hub = NULL;
+    uint32_t wait_ms = 0;
+
+    memset(trace, 0, sizeof trace);
+    OK(dps_identity_from_hsm_symmetric_key(&hsm, variable("SYMMETRIC_ID"), variable("SYMMETRIC_KEY"),
+                                           &identity, error));
+    OK(dps_registration_start(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &registration, error));
+    while (wait_ms != DPS_NEVER)
+    {
+        OK(dps_registration_do_work(registration, &wait_ms, error));
+        CHECK(threads_of_this_process() == 1);
+        (void)nanosleep(&pause, NULL);
+    }
+    assignment = dps_registration_assignment(registration);
+    OK(dps_hub_start(dps_assignment_hub(assignment), dps_assignment_device_id(assignment), identity,
+                     NULL, &hub, error));
+    while (dps_hub_get_state(hub) != DPS_HUB_CONNECTED)
+    {
+        OK(dps_hub_do_work(hub, NULL, error));
+        CHECK(threads_of_this_process() == 1);
+        (void)nanosleep(&pause, NULL);
+    }
+    dps_hub_free(hub);
+    dps_assignment_free(assignment);
+    dps_registration_free(registration);
+    dps_identity_free(identity);
+}
+
 /* The linked HSM, which is the sample's, beside the one above: two HSMs in one process. */
 static void linked(void)
 {
@@ -206,6 +244,7 @@ int main(void)
     name_of_hsm = "device-01";
     x509();
     holes();
+    symmetric_polled();
     symmetric();
     linked();
     free(chain);

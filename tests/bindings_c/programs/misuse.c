@@ -57,6 +57,54 @@ static void signer_lengths(void)
     FAILS(DPS_INVALID_ARGUMENT, "99", dps_identity_from_signer(&signer, &identity, error));
 }
 
+/* What the options hold is judged where it is used; texts and handles at once. */
+static void settings(dps_identity *identity)
+{
+    static const char HOST[] = "contoso-hub-2.azure-devices.net";
+    dps_options *options = dps_options_new();
+    dps_message *message = text_message("from a user");
+    dps_hub *hub = NULL;
+    FAILS(DPS_INVALID_ARGUMENT, "options is NULL", dps_options_set_keep_alive_ms(NULL, 1000, error));
+    FAILS(DPS_INVALID_ARGUMENT, "options is NULL", dps_options_set_token_lifetime_ms(NULL, 1000, error));
+    FAILS(DPS_INVALID_ARGUMENT, "options is NULL", dps_options_set_api_version(NULL, "2021-06-01", error));
+    FAILS(DPS_INVALID_ARGUMENT, "api_version is NULL", dps_options_set_api_version(options, NULL, error));
+    FAILS(DPS_INVALID_ARGUMENT, "UTF-8", dps_options_set_api_version(options, "\xff", error));
+    FAILS(DPS_INVALID_ARGUMENT, "message is NULL", dps_message_set_user_id(NULL, "u", error));
+    FAILS(DPS_INVALID_ARGUMENT, "id is NULL", dps_message_set_user_id(message, NULL, error));
+    FAILS(DPS_INVALID_ARGUMENT, "UTF-8", dps_message_set_user_id(message, "\xff", error));
+    CHECK(dps_assignment_unknown_fields(NULL) == NULL);
+
+    OK(dps_options_set_keep_alive_ms(options, 0, error));
+    FAILS(DPS_INVALID_ARGUMENT, "keep-alive",
+          dps_hub_connect(HOST, "device-01", identity, options, &hub, error));
+    OK(dps_options_set_keep_alive_ms(options, 30000, error));
+    OK(dps_options_set_token_lifetime_ms(options, 0, error));
+    FAILS(DPS_INVALID_ARGUMENT, "token lifetime",
+          dps_hub_connect(HOST, "device-01", identity, options, &hub, error));
+    CHECK(hub == NULL);
+    dps_message_free(message);
+    dps_options_free(options);
+}
+
+/* A message that is changed and sent again takes the room that it has, not that of all changes. */
+static void reused(dps_identity *identity)
+{
+    static char value[1001];
+    dps_message *message = text_message("reused");
+    dps_hub *hub = NULL;
+    int change;
+    (void)memset(value, 'v', sizeof value - 1);
+    for (change = 0; change < 3000; change++)
+    {
+        OK(dps_message_set_property(message, "counter", value, error));
+    }
+    OK(dps_hub_start("contoso-hub-2.azure-devices.net", "device-01", identity, NULL, &hub, error));
+    OK(dps_hub_submit(hub, message, NULL, NULL, error));
+    OK(dps_hub_submit(hub, message, NULL, NULL, error));
+    dps_hub_free(hub);
+    dps_message_free(message);
+}
+
 /* A hub that is fed and never polled takes 8 MiB, then says so; freed, it drops them all. */
 static void no_room(dps_identity *identity)
 {
@@ -121,6 +169,8 @@ int main(void)
 
     identity = pem_identity();
     OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    settings(identity);
+    reused(identity);
     no_room(identity);
     sizes(identity, assignment);
     dps_assignment_free(assignment);

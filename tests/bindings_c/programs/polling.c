@@ -11,20 +11,6 @@ static void nap(uint32_t milliseconds)
     (void)nanosleep(&pause, NULL);
 }
 
-static int threads_of_this_process(void)
-{
-    char line[256];
-    int threads = 0;
-    FILE *status = fopen("/proc/self/status", "r");
-    CHECK(status != NULL);
-    while (fgets(line, sizeof line, status) != NULL)
-    {
-        (void)sscanf(line, "Threads: %d", &threads);
-    }
-    (void)fclose(status);
-    return threads;
-}
-
 struct watch
 {
     dps_registration *registration;

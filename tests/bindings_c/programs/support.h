@@ -54,18 +54,38 @@ static inline const char *variable(const char *name)
     return value;
 }
 
-static inline char *read_whole(const char *path)
+/* The content of a file, with a NUL behind it. */
+static inline char *read_bytes(const char *path, size_t *length)
 {
     FILE *file = fopen(path, "rb");
-    char *text;
-    size_t length;
+    char *bytes;
     CHECK(file != NULL);
-    text = (char *)calloc(1, 1 << 20);
-    CHECK(text != NULL);
-    length = fread(text, 1, (1 << 20) - 1, file);
-    CHECK(length > 0);
+    bytes = (char *)calloc(1, 1 << 20);
+    CHECK(bytes != NULL);
+    *length = fread(bytes, 1, (1 << 20) - 1, file);
+    CHECK(*length > 0);
     (void)fclose(file);
-    return text;
+    return bytes;
+}
+
+static inline char *read_whole(const char *path)
+{
+    size_t length = 0;
+    return read_bytes(path, &length);
+}
+
+static inline int threads_of_this_process(void)
+{
+    char line[256];
+    int threads = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (fgets(line, sizeof line, status) != NULL)
+    {
+        (void)sscanf(line, "Threads: %d", &threads);
+    }
+    (void)fclose(status);
+    return threads;
 }
 
 /* The device of the test, from PEM files. */

@@ -1,0 +1,119 @@
+/* Closing a hub that is not connected yet, that refuses, and that never acknowledges. */
+#include <pthread.h>
+#include <time.h>
+
+#include "support.h"
+
+static double seconds(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+struct fate
+{
+    int calls;
+    dps_status status;
+};
+
+static void note(void *userdata, dps_status status, const dps_error *error)
+{
+    struct fate *fate = (struct fate *)userdata;
+    CHECK(dps_error_status(error) == status);
+    fate->calls += 1;
+    fate->status = status;
+}
+
+/* Connects on, and what waits is neither lost nor passed over in silence. */
+static void while_connecting(const char *host, dps_identity *identity)
+{
+    dps_options *nowhere = dps_options_new();
+    dps_message *message = text_message("early");
+    struct fate fate = { 0, DPS_OK };
+    dps_hub *hub = NULL;
+    double started;
+
+    OK(dps_options_set_connect_to(nowhere, "127.0.0.1:1", error));
+    OK(dps_hub_start(host, "device-01", identity, nowhere, &hub, error));
+    OK(dps_hub_submit(hub, message, note, &fate, error));
+    OK(dps_hub_submit(hub, message, NULL, NULL, error));
+    started = seconds();
+    FAILS(DPS_NOT_DELIVERED, "2 messages", dps_hub_close(hub, 400, error));
+    CHECK(seconds() - started >= 0.4);
+    CHECK(fate.calls == 1 && fate.status == DPS_NOT_DELIVERED);
+    CHECK(dps_hub_get_state(hub) == DPS_HUB_CLOSED);
+    FAILS(DPS_NOT_DELIVERED, "2 messages", dps_hub_close(hub, 400, error));
+    dps_hub_free(hub);
+
+    /* Nothing waits: there is nothing to connect for. */
+    OK(dps_hub_start(host, "device-01", identity, nowhere, &hub, error));
+    OK(dps_hub_close(hub, DPS_NO_DEADLINE, error));
+    dps_hub_free(hub);
+
+    OK(dps_hub_start(host, "device-01", identity, NULL, &hub, error));
+    OK(dps_hub_submit(hub, message, note, &fate, error));
+    OK(dps_hub_close(hub, 20000, error));
+    CHECK(fate.calls == 2 && fate.status == DPS_OK);
+    dps_hub_free(hub);
+
+    /* The hub does not know a device of this name. */
+    OK(dps_hub_start(host, "nobody", identity, NULL, &hub, error));
+    OK(dps_hub_submit(hub, message, note, &fate, error));
+    FAILS(DPS_NOT_DELIVERED, "1 messages", dps_hub_close(hub, 20000, error));
+    CHECK(fate.calls == 3 && fate.status == DPS_UNAUTHORIZED);
+    dps_hub_free(hub);
+
+    dps_message_free(message);
+    dps_options_free(nowhere);
+}
+
+static void *close_patiently(void *hub)
+{
+    FAILS(DPS_NOT_DELIVERED, "not acknowledged", dps_hub_close((dps_hub *)hub, 120000, error));
+    return NULL;
+}
+
+/* Two that close: whoever has the least patience decides for both. */
+static void twice(void)
+{
+    dps_identity *identity = NULL;
+    dps_assignment *assignment = NULL;
+    dps_message *message = text_message("never acknowledged");
+    dps_hub *hub = NULL;
+    struct timespec pause = { 0, 1000000L };
+    pthread_t patient;
+    double started;
+
+    OK(dps_identity_from_group_key("device-stalled", variable("GROUP_KEY"), &identity, error));
+    OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    OK(dps_hub_connect(dps_assignment_hub(assignment), "device-stalled", identity, NULL, &hub, error));
+    OK(dps_hub_submit(hub, message, NULL, NULL, error));
+    CHECK(pthread_create(&patient, NULL, close_patiently, hub) == 0);
+    /* The hub takes no more once the other thread closes it. */
+    while (dps_hub_submit(hub, message, NULL, NULL, NULL) == DPS_OK)
+    {
+        (void)nanosleep(&pause, NULL);
+    }
+    started = seconds();
+    FAILS(DPS_NOT_DELIVERED, "not acknowledged", dps_hub_close(hub, 300, error));
+    CHECK(pthread_join(patient, NULL) == 0);
+    CHECK(seconds() - started < 60);
+    dps_hub_free(hub);
+    dps_message_free(message);
+    dps_assignment_free(assignment);
+    dps_identity_free(identity);
+}
+
+int main(void)
+{
+    dps_identity *identity = pem_identity();
+    dps_assignment *assignment = NULL;
+    OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    while_connecting(dps_assignment_hub(assignment), identity);
+    twice();
+    dps_assignment_free(assignment);
+    dps_identity_free(identity);
+    (void)printf("done\n");
+    return 0;
+}
