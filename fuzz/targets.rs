@@ -1,15 +1,21 @@
-//! What every parser must do with any bytes: end, without a panic, and keep what it says.
+//! What every parser and machine must do with any bytes: end, without a panic, and keep what it
+//! says.
 //!
 //! Plain functions, so that one text serves two drivers: `make test` runs them on stable Rust over
 //! the committed corpus and over mutations of it, `fuzz/run.sh` under cargo-fuzz.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+pub(crate) mod machines;
+
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use dps_core::{
-    CertificateChain, Credential, ErrorKind,
+    CertificateChain, Credential, ErrorKind, RegistrationId,
     chain::{
         CertificateRequest, Inspection, RegistrationIdRange, c_string, certificates_from_pem,
-        java_string, registration_ids_from_csv, verify,
+        check_distinct, java_string, registration_ids_from_csv, verify,
     },
     doctor::{self, Doctor},
     key::{Passphrase, PrivateKey},
@@ -18,7 +24,7 @@ use dps_core::{
 pub(crate) type Target = fn(&[u8]);
 
 /// Each target by the name of its corpus.
-pub(crate) const TARGETS: [(&str, Target); 7] = [
+pub(crate) const TARGETS: [(&str, Target); 11] = [
     ("pem", pem),
     ("chain", chain),
     ("key", key),
@@ -26,6 +32,10 @@ pub(crate) const TARGETS: [(&str, Target); 7] = [
     ("request", request),
     ("devices", devices),
     ("doctor", examine),
+    ("registration", machines::registration),
+    ("answer", machines::answer),
+    ("hub", machines::hub),
+    ("packet", machines::packet),
 ];
 
 fn now() -> SystemTime {
@@ -101,16 +111,29 @@ pub(crate) fn request(data: &[u8]) {
 /// Lists and ranges of devices. An unreadable row is the last.
 pub(crate) fn devices(data: &[u8]) {
     let mut unreadable = false;
+    let mut listed = Vec::new();
     for id in registration_ids_from_csv(data) {
         assert!(!unreadable, "a row follows one that cannot be read");
-        unreadable = id.is_err_and(|error| error.kind() == ErrorKind::WrongFileContent);
+        match id {
+            Ok(id) => listed.push(id),
+            Err(error) => unreadable = error.kind() == ErrorKind::WrongFileContent,
+        }
     }
+    assert_eq!(check_distinct(&listed).is_ok(), are_distinct(&listed));
+    listed.extend_from_within(..);
+    assert_eq!(check_distinct(&listed).is_ok(), listed.is_empty());
     if let Ok(range) = RegistrationIdRange::parse(&String::from_utf8_lossy(data)) {
         let remaining = range.remaining();
         let ids: Vec<_> = range.take(1000).collect();
         assert!(ids.iter().all(Result::is_ok));
         assert_eq!(ids.len() as u64, remaining.min(1000));
     }
+}
+
+/// As file systems tell names apart that ignore case and know no `:`.
+fn are_distinct(ids: &[RegistrationId]) -> bool {
+    let name = |id: &RegistrationId| id.as_str().to_ascii_lowercase().replace(':', "_");
+    ids.iter().map(name).collect::<HashSet<_>>().len() == ids.len()
 }
 
 /// The doctor, given the same bytes as everything, and as an error of the service.
