@@ -10,7 +10,7 @@ use std::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use pyo3::{intern, prelude::*, types::PyList, wrap_pyfunction};
@@ -30,17 +30,23 @@ const MOST: usize = 1000;
 static LEVEL: AtomicU8 = AtomicU8::new(WARNING);
 const WARNING: u8 = 30;
 
+/// How long the end of the interpreter waits for records that are being handed on.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The records that wait for Python.
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     more: Condvar,
+    handed_on: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     records: VecDeque<Record>,
     served: bool,
+    /// Records have been taken for Python, which has not come back for more yet.
+    on_the_way: bool,
 }
 
 struct Record {
@@ -94,11 +100,15 @@ fn level(py: Python<'_>) -> PyResult<u8> {
 #[pyo3(signature = () -> "list[tuple[int, str, str, float]]")]
 pub(crate) fn next_log_records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let process = process::current();
+    // Before the wait, which does not return while the interpreter ends.
+    process.log.state().on_the_way = false;
+    process.log.handed_on.notify_all();
     let records = process.detach(py, || {
         let mut state = process.log.state();
         while state.records.is_empty() {
             state = process.log.more.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.on_the_way = true;
         std::mem::take(&mut state.records)
     });
     list(py, records)
@@ -106,7 +116,12 @@ pub(crate) fn next_log_records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
 
 /// Hands on what is left when the interpreter ends.
 pub(crate) fn flush(py: Python<'_>, process: &'static Process) -> PyResult<()> {
-    let records = std::mem::take(&mut process.log.state().records);
+    let records = process.detach(py, || {
+        let state = process.log.state();
+        let waited = process.log.handed_on.wait_timeout_while(state, FAREWELL, |s| s.on_the_way);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut state.records)
+    });
     if !records.is_empty() {
         let records = list(py, records)?;
         py.import("dps_core._logging")?.call_method1("emit", (records,))?;

@@ -248,7 +248,10 @@ def test_ctrl_c_ends_a_registration(
     cloud: Cloud, devices: dict[str, str], bare_python: Path, module: str
 ) -> None:
     wait = {"dps_core": "", "dps_core.aio": "asyncio.run"}[module]
+    # Whoever runs the tests in the background may ignore SIGINT, and a child inherits that.
     script = f"""{PRELUDE}
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def show(stage):
     print(stage, flush=True)
 {wait}(registering("silent", {module}).register(on_progress=show))
