@@ -78,6 +78,7 @@ simulate:
 ## `cargo test --workspace` leaves it out. `make test-conformance ONLY=throttled` runs some cases.
 test-conformance:
 	$(CARGO) build --quiet --package dps-c
+	$(CARGO) build --quiet --package dps-conformance
 	$(CARGO) run --quiet --package dps-conformance --bin conformance -- $(ONLY)
 
 ## The soak for an hour; `cargo test` runs it for half a minute. DPS_SOAK_SEED repeats a run's decisions.

@@ -28,7 +28,8 @@
  * Strings  are NUL-terminated UTF-8. What comes in is copied. What comes out as const char * lives
  *          as long as the handle it came from; what comes out as char * is the caller's, for
  *          dps_string_free.
- * Bytes    are a pointer and a length; NULL is allowed if the length is 0.
+ * Bytes    are a pointer and a length; NULL is allowed if the length is 0. What comes out as
+ *          uint8_t * is the caller's, for dps_bytes_free, which wipes it.
  * Threads  Every function may be called from any thread, and a handle used from several at once.
  *          The polling functions (..._do_work, and every call on a hub of dps_hub_start) take one
  *          thread at a time per handle; a second one gets DPS_INVALID_ARGUMENT.
@@ -238,6 +239,17 @@ typedef uint32_t dps_status;
 // The type and size of a new key: one of DPS_KEY_...
 typedef uint32_t dps_key_type;
 
+// What became of one device of a batch: one of DPS_BATCH_...
+typedef uint32_t dps_batch_outcome;
+
+// Told after each device of a batch; done counts this one too. The text lives for the call only.
+// Returns true to go on, false to stop the batch.
+typedef bool (*dps_batch_callback)(void *userdata,
+                                   const char *registration_id,
+                                   dps_batch_outcome outcome,
+                                   uint64_t done,
+                                   uint64_t total);
+
 // How a signature is made: key type, padding and hash in one; one of DPS_SIGN_...
 typedef uint32_t dps_signature_algorithm;
 
@@ -365,6 +377,12 @@ typedef uint32_t dps_registration_status;
 // Called with each stage that a registration reaches, always inside the call that registers or
 // polls, and on its thread. It may call anything of this library.
 typedef void (*dps_registration_callback)(void *userdata, dps_registration_status status);
+
+// It was made, or finished.
+#define DPS_BATCH_MADE 1
+
+// It was there already.
+#define DPS_BATCH_PRESENT 2
 
 // RSA with 2048 bits.
 #define DPS_KEY_RSA_2048 1
@@ -494,6 +512,40 @@ const char *dps_assignment_unknown_fields(const dps_assignment *assignment);
 // Frees an assignment and its texts.
 void dps_assignment_free(dps_assignment *assignment);
 
+// Makes a device for each registration ID of a range FIRST..LAST, such as
+// "device-0001..device-1000": its key in FOLDER/private, its certificate and its full chain in
+// FOLDER/certs, under the tutorial's names. The CA certificates above the issuer are looked for in
+// FOLDER/certs, and appended to the full chains. Blocks the calling thread.
+//
+// Each file is written whole or not at all. A device that is there already is left as it is, so
+// the same call again picks up where a batch was interrupted; with overwrite everything is made
+// anew. One batch at a time works in a folder.
+//
+// callback and userdata may be NULL. Where the callback stops the batch the call gives
+// DPS_CANCELLED; what was made stays.
+dps_status dps_batch_make_range(const dps_authority *issuer,
+                                const char *range,
+                                const char *folder,
+                                dps_key_type key_type,
+                                uint32_t days,
+                                bool overwrite,
+                                dps_batch_callback callback,
+                                void *userdata,
+                                dps_error **error);
+
+// As dps_batch_make_range, for each registration ID of a CSV file: the column headed
+// registrationId or deviceId, else the first. The whole file is checked before the first device
+// is made.
+dps_status dps_batch_make_csv(const dps_authority *issuer,
+                              const char *csv_path,
+                              const char *folder,
+                              dps_key_type key_type,
+                              uint32_t days,
+                              bool overwrite,
+                              dps_batch_callback callback,
+                              void *userdata,
+                              dps_error **error);
+
 // Makes a new key. RSA-4096 may take seconds.
 dps_status dps_key_generate(dps_key_type key_type, dps_key **key, dps_error **error);
 
@@ -510,6 +562,15 @@ dps_status dps_key_to_pem(const dps_key *key,
                           const char *passphrase,
                           char **pem,
                           dps_error **error);
+
+// The key as PKCS#8 DER in the clear, to be freed by dps_bytes_free, which wipes it.
+dps_status dps_key_to_der(const dps_key *key, uint8_t **der, size_t *der_len, dps_error **error);
+
+// The public part of the key as DER SubjectPublicKeyInfo, to be freed by dps_bytes_free.
+dps_status dps_key_public_key(const dps_key *key,
+                              uint8_t **der,
+                              size_t *der_len,
+                              dps_error **error);
 
 // Frees a key. What was made with it keeps what it needs.
 void dps_key_free(dps_key *key);
@@ -529,14 +590,32 @@ dps_status dps_authority_create_root(const char *common_name,
                                      dps_authority **authority,
                                      dps_error **error);
 
+// As dps_authority_create_root, with at most path_length CAs on the way from it to a device.
+dps_status dps_authority_create_root_with_path_length(const char *common_name,
+                                                      const dps_key *key,
+                                                      uint32_t days,
+                                                      uint32_t path_length,
+                                                      dps_authority **authority,
+                                                      dps_error **error);
+
 // Makes an intermediate CA below an issuer, with the extensions of the tutorial's
-// v3_intermediate_ca.
+// v3_intermediate_ca. Where the issuer limits the CAs below it, the new one allows one less.
 dps_status dps_authority_create_intermediate(const dps_authority *issuer,
                                              const char *common_name,
                                              const dps_key *key,
                                              uint32_t days,
                                              dps_authority **authority,
                                              dps_error **error);
+
+// As dps_authority_create_intermediate, with at most path_length CAs below it: 0 for one that
+// issues devices only. Fails where the issuer leaves less.
+dps_status dps_authority_create_intermediate_with_path_length(const dps_authority *issuer,
+                                                              const char *common_name,
+                                                              const dps_key *key,
+                                                              uint32_t days,
+                                                              uint32_t path_length,
+                                                              dps_authority **authority,
+                                                              dps_error **error);
 
 // The CA's own certificate as PEM text, to be freed by dps_string_free.
 dps_status dps_authority_certificate(const dps_authority *authority, char **pem, dps_error **error);
@@ -573,6 +652,24 @@ dps_status dps_chain_from_pem(const uint8_t *pem,
 // As dps_chain_from_pem, from a file.
 dps_status dps_chain_from_pem_file(const char *path, dps_chain **chain, dps_error **error);
 
+// Reads the chain of a PKCS#12 (PFX) file, in any order, and its private key, unless key is NULL.
+// passphrase may be NULL, and then the empty one is tried. A file without a MAC is refused.
+dps_status dps_chain_from_pkcs12(const uint8_t *bytes,
+                                 size_t bytes_len,
+                                 const char *passphrase,
+                                 dps_chain **chain,
+                                 dps_key **key,
+                                 dps_error **error);
+
+// The chain and the leaf's key as a PKCS#12 (PFX) file under a passphrase (AES-256, a SHA-256
+// MAC), to be freed by dps_bytes_free, which wipes it. Fails unless the key is the leaf's.
+dps_status dps_chain_to_pkcs12(const dps_chain *chain,
+                               const dps_key *key,
+                               const char *passphrase,
+                               uint8_t **bytes,
+                               size_t *bytes_len,
+                               dps_error **error);
+
 // Fails with the first certificate, from the leaf upward, that is not valid now.
 dps_status dps_chain_check_validity(const dps_chain *chain, dps_error **error);
 
@@ -585,6 +682,13 @@ dps_status dps_chain_check_reaches(const dps_chain *chain,
 
 // The chain as PEM text, leaf first, to be freed by dps_string_free.
 dps_status dps_chain_to_pem(const dps_chain *chain, char **pem, dps_error **error);
+
+// One certificate of the chain in DER; the leaf's index is 0. To be freed by dps_bytes_free.
+dps_status dps_chain_to_der(const dps_chain *chain,
+                            size_t index,
+                            uint8_t **der,
+                            size_t *der_len,
+                            dps_error **error);
 
 // How many certificates the chain has. 0 for NULL.
 size_t dps_chain_length(const dps_chain *chain);
@@ -611,6 +715,19 @@ int64_t dps_chain_not_after(const dps_chain *chain, size_t index);
 
 // Frees a chain and its texts.
 void dps_chain_free(dps_chain *chain);
+
+// PEM text as a C string constant, one source line for each line of the text: the same bytes as
+// the tutorial's sed command. To be freed by dps_string_free, which wipes it.
+dps_status dps_pem_to_c_string(const uint8_t *pem,
+                               size_t pem_len,
+                               char **constant,
+                               dps_error **error);
+
+// As dps_pem_to_c_string, for Java. Python reads it too, between parentheses.
+dps_status dps_pem_to_java_string(const uint8_t *pem,
+                                  size_t pem_len,
+                                  char **constant,
+                                  dps_error **error);
 
 // Opens two PEM files: the full chain, and the leaf's private key (PKCS#8, PKCS#1 or SEC1), which
 // may be encrypted. passphrase may be NULL.
@@ -849,6 +966,9 @@ const char *dps_version(void);
 // Wipes and frees a string that a call handed out to be freed.
 void dps_string_free(char *string);
 
+// Wipes and frees bytes that a call handed out to be freed.
+void dps_bytes_free(uint8_t *bytes);
+
 // Connects and waits for it, until the deadline of the options, which may be NULL. hub_host and
 // device_id are those of the assignment. Blocks the calling thread.
 dps_status dps_hub_connect(const char *hub_host,
@@ -1053,6 +1173,54 @@ dps_assignment *dps_registration_assignment(const dps_registration *registration
 // Ends a registration, in whatever state it is, and frees it. In a callback it is freed when the
 // call that runs the callback returns.
 void dps_registration_free(dps_registration *registration);
+
+// Makes a certificate request with this common name, signed by the key. For a device the name is
+// the registration ID. As PEM text, to be freed by dps_string_free.
+dps_status dps_key_certificate_request(const dps_key *key,
+                                       const char *common_name,
+                                       char **pem,
+                                       dps_error **error);
+
+// As dps_key_certificate_request, for a key that signs and stays where it is. public_key is its
+// public part as DER SubjectPublicKeyInfo; a CA refuses the request if it is another key's.
+//
+// signer.algorithms must name at least one of ECDSA P-256, ECDSA P-384 and RSA PKCS#1;
+// signer.certificate_chain is not read, since there is none yet. sign runs on this thread. The
+// signer is not kept: its drop is called before this returns, also when it fails, except where
+// signer itself is refused (NULL, an unknown version, no sign).
+dps_status dps_signer_certificate_request(const dps_signer *signer,
+                                          const uint8_t *public_key,
+                                          size_t public_key_len,
+                                          const char *common_name,
+                                          char **pem,
+                                          dps_error **error);
+
+// Issues a device certificate for a request that was made elsewhere, PEM or DER, whose signature
+// holds. Only its common name, the registration ID, and its key are taken over; the extensions are
+// those of dps_authority_issue_device.
+//
+// Gives the certificate followed by the issuer's as PEM text, and in ignored, which may be NULL,
+// what the request asked for and did not get, as a JSON array of texts such as
+// ["subject organizationName=Contoso","extension subjectAltName"]. Both are to be freed by
+// dps_string_free.
+dps_status dps_authority_issue_requested(const dps_authority *authority,
+                                         const uint8_t *request,
+                                         size_t request_len,
+                                         uint32_t days,
+                                         char **chain_pem,
+                                         char **ignored,
+                                         dps_error **error);
+
+// Issues a device certificate in place of an older one, PEM or DER, alone or with its chain: the
+// same common name, and the same key, or new_key where it is not NULL. Gives what
+// dps_authority_issue_device gives.
+dps_status dps_authority_reissue_device(const dps_authority *authority,
+                                        const uint8_t *certificate,
+                                        size_t certificate_len,
+                                        const dps_key *new_key,
+                                        uint32_t days,
+                                        char **chain_pem,
+                                        dps_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

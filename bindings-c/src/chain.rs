@@ -99,15 +99,7 @@ pub extern "C" fn dps_key_generate(
 ) -> dps_status {
     call(error, || {
         let place = Out::new(key, "key")?;
-        let key_type = match key_type {
-            DPS_KEY_RSA_2048 => KeyType::Rsa(2048),
-            DPS_KEY_RSA_3072 => KeyType::Rsa(3072),
-            DPS_KEY_RSA_4096 => KeyType::Rsa(4096),
-            DPS_KEY_EC_P256 => KeyType::EcP256,
-            DPS_KEY_EC_P384 => KeyType::EcP384,
-            other => return Err(ffi::invalid(format!("{other} is no type of key")).into()),
-        };
-        place.set(ffi::give(Arc::new(PrivateKey::generate(key_type)?)));
+        place.set(ffi::give(Arc::new(PrivateKey::generate(type_of_key(key_type)?)?)));
         Ok(())
     })
 }
@@ -147,6 +139,36 @@ pub extern "C" fn dps_key_to_pem(
             None => key.to_pem()?,
         };
         place.set(ffi::give_text(&text));
+        Ok(())
+    })
+}
+
+/// The key as PKCS#8 DER in the clear, to be freed by dps_bytes_free, which wipes it.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_key_to_der(
+    key: *const dps_key,
+    der: *mut *mut u8,
+    der_len: *mut usize,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let (place, length) = (Out::new(der, "der")?, Out::new(der_len, "der_len")?);
+        ffi::give_bytes(&ffi::hold(key, "key")?.to_der()?, place, length);
+        Ok(())
+    })
+}
+
+/// The public part of the key as DER SubjectPublicKeyInfo, to be freed by dps_bytes_free.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_key_public_key(
+    key: *const dps_key,
+    der: *mut *mut u8,
+    der_len: *mut usize,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let (place, length) = (Out::new(der, "der")?, Out::new(der_len, "der_len")?);
+        ffi::give_bytes(ffi::hold(key, "key")?.public_key_info(), place, length);
         Ok(())
     })
 }
@@ -198,8 +220,30 @@ pub extern "C" fn dps_authority_create_root(
     })
 }
 
+/// As dps_authority_create_root, with at most path_length CAs on the way from it to a device.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_authority_create_root_with_path_length(
+    common_name: *const c_char,
+    key: *const dps_key,
+    days: u32,
+    path_length: u32,
+    authority: *mut *mut dps_authority,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(authority, "authority")?;
+        let common_name = ffi::text(common_name, "common_name")?;
+        let key: Arc<PrivateKey> = Arc::clone(&*ffi::hold(key, "key")?);
+        let (validity, path_length) = (validity(days)?, length_of_path(path_length)?);
+        let root =
+            Authority::create_root_with_path_length(common_name, key, validity, path_length)?;
+        place.set(ffi::give(root));
+        Ok(())
+    })
+}
+
 /// Makes an intermediate CA below an issuer, with the extensions of the tutorial's
-/// v3_intermediate_ca.
+/// v3_intermediate_ca. Where the issuer limits the CAs below it, the new one allows one less.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_authority_create_intermediate(
     issuer: *const dps_authority,
@@ -215,6 +259,31 @@ pub extern "C" fn dps_authority_create_intermediate(
         let common_name = ffi::text(common_name, "common_name")?;
         let key: Arc<PrivateKey> = Arc::clone(&*ffi::hold(key, "key")?);
         place.set(ffi::give(issuer.create_intermediate(common_name, key, validity(days)?)?));
+        Ok(())
+    })
+}
+
+/// As dps_authority_create_intermediate, with at most path_length CAs below it: 0 for one that
+/// issues devices only. Fails where the issuer leaves less.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_authority_create_intermediate_with_path_length(
+    issuer: *const dps_authority,
+    common_name: *const c_char,
+    key: *const dps_key,
+    days: u32,
+    path_length: u32,
+    authority: *mut *mut dps_authority,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(authority, "authority")?;
+        let issuer = ffi::hold(issuer, "issuer")?;
+        let common_name = ffi::text(common_name, "common_name")?;
+        let key: Arc<PrivateKey> = Arc::clone(&*ffi::hold(key, "key")?);
+        let (validity, path_length) = (validity(days)?, length_of_path(path_length)?);
+        let made =
+            issuer.create_intermediate_with_path_length(common_name, key, validity, path_length)?;
+        place.set(ffi::give(made));
         Ok(())
     })
 }
@@ -317,6 +386,52 @@ pub extern "C" fn dps_chain_from_pem_file(
     })
 }
 
+/// Reads the chain of a PKCS#12 (PFX) file, in any order, and its private key, unless key is NULL.
+/// passphrase may be NULL, and then the empty one is tried. A file without a MAC is refused.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_chain_from_pkcs12(
+    bytes: *const u8,
+    bytes_len: usize,
+    passphrase: *const c_char,
+    chain: *mut *mut dps_chain,
+    key: *mut *mut dps_key,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(chain, "chain")?;
+        let bytes = ffi::bytes(bytes, bytes_len, "bytes")?;
+        let passphrase = ffi::optional_text(passphrase, "passphrase")?.map(Passphrase::new);
+        let parsed = CertificateChain::from_pkcs12(bytes, passphrase.as_ref())?;
+        if !key.is_null() {
+            let read = PrivateKey::from_pem(bytes, passphrase.as_ref())?;
+            ffi::set_optional(key, ffi::give(Arc::new(read)));
+        }
+        place.set(ffi::give(parsed.into()));
+        Ok(())
+    })
+}
+
+/// The chain and the leaf's key as a PKCS#12 (PFX) file under a passphrase (AES-256, a SHA-256
+/// MAC), to be freed by dps_bytes_free, which wipes it. Fails unless the key is the leaf's.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_chain_to_pkcs12(
+    chain: *const dps_chain,
+    key: *const dps_key,
+    passphrase: *const c_char,
+    bytes: *mut *mut u8,
+    bytes_len: *mut usize,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let (place, length) = (Out::new(bytes, "bytes")?, Out::new(bytes_len, "bytes_len")?);
+        let chain = ffi::hold(chain, "chain")?;
+        let key = ffi::hold(key, "key")?;
+        let passphrase = Passphrase::new(ffi::text(passphrase, "passphrase")?);
+        ffi::give_bytes(&chain.chain.to_pkcs12(&key, &passphrase)?, place, length);
+        Ok(())
+    })
+}
+
 /// Fails with the first certificate, from the leaf upward, that is not valid now.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_chain_check_validity(
@@ -356,6 +471,26 @@ pub extern "C" fn dps_chain_to_pem(
     call(error, || {
         let place = Out::new(pem, "pem")?;
         place.set(ffi::give_text(&ffi::hold(chain, "chain")?.chain.to_pem()));
+        Ok(())
+    })
+}
+
+/// One certificate of the chain in DER; the leaf's index is 0. To be freed by dps_bytes_free.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_chain_to_der(
+    chain: *const dps_chain,
+    index: usize,
+    der: *mut *mut u8,
+    der_len: *mut usize,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let (place, length) = (Out::new(der, "der")?, Out::new(der_len, "der_len")?);
+        let chain = ffi::hold(chain, "chain")?;
+        let certificate = chain.chain.certificates().get(index).ok_or_else(|| {
+            ffi::invalid(format!("the chain has no certificate at index {index}"))
+        })?;
+        ffi::give_bytes(certificate.der(), place, length);
         Ok(())
     })
 }
@@ -426,7 +561,22 @@ fn text(
     guard(ptr::null(), || look(chain, index, |texts| choose(texts).as_ptr()).unwrap_or(ptr::null()))
 }
 
-fn validity(days: u32) -> Result<Validity> {
+fn length_of_path(number: u32) -> Result<u8> {
+    number.try_into().map_err(|_| ffi::invalid(format!("{number} is no path length: 0 to 255 are")))
+}
+
+pub(crate) fn type_of_key(number: dps_key_type) -> Result<KeyType> {
+    Ok(match number {
+        DPS_KEY_RSA_2048 => KeyType::Rsa(2048),
+        DPS_KEY_RSA_3072 => KeyType::Rsa(3072),
+        DPS_KEY_RSA_4096 => KeyType::Rsa(4096),
+        DPS_KEY_EC_P256 => KeyType::EcP256,
+        DPS_KEY_EC_P384 => KeyType::EcP384,
+        other => return Err(ffi::invalid(format!("{other} is no type of key"))),
+    })
+}
+
+pub(crate) fn validity(days: u32) -> Result<Validity> {
     // A hundred years; RFC 5280 dates end in 9999.
     match days {
         1..=36_500 => Ok(Validity::days(days)),

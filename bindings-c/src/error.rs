@@ -240,6 +240,12 @@ pub extern "C" fn dps_string_free(string: *mut c_char) {
     guard((), || ffi::release_text(string));
 }
 
+/// Wipes and frees bytes that a call handed out to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_bytes_free(bytes: *mut u8) {
+    guard((), || ffi::release_bytes(bytes));
+}
+
 struct Entry {
     status: dps_status,
     name: CString,

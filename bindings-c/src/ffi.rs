@@ -125,28 +125,42 @@ pub(crate) fn bytes<'a>(pointer: *const u8, length: usize, name: &str) -> Result
     Ok(unsafe { slice::from_raw_parts(pointer, length) })
 }
 
-/// How many bytes stand before a string of [`give_text`]: its length, which C cannot change with
-/// the string.
+/// How many bytes stand before what [`give_block`] hands out: its length, which C cannot change
+/// with the content.
 const LENGTH: usize = size_of::<usize>();
 
 /// Hands a string to C, which frees it by `dps_string_free`.
 pub(crate) fn give_text(text: &str) -> *mut c_char {
-    let text = Zeroizing::new(c_string(text).into_bytes_with_nul());
-    let mut block = Vec::with_capacity(LENGTH + text.len());
-    block.extend_from_slice(&text.len().to_ne_bytes());
-    block.extend_from_slice(&text);
+    give_block(&Zeroizing::new(c_string(text).into_bytes_with_nul())).cast()
+}
+
+/// Hands bytes to C, which frees them by `dps_bytes_free`; their number goes to `length`.
+pub(crate) fn give_bytes(bytes: &[u8], place: Out<*mut u8>, length: Out<usize>) {
+    place.set(give_block(bytes));
+    length.set(bytes.len());
+}
+
+fn give_block(content: &[u8]) -> *mut u8 {
+    let mut block = Vec::with_capacity(LENGTH + content.len());
+    block.extend_from_slice(&content.len().to_ne_bytes());
+    block.extend_from_slice(content);
     let block = Box::into_raw(block.into_boxed_slice()).cast::<u8>();
-    // SAFETY: the block is longer than the length at its beginning.
-    unsafe { block.add(LENGTH) }.cast()
+    // SAFETY: the block is at least as long as the length at its beginning.
+    unsafe { block.add(LENGTH) }
 }
 
 /// Wipes and frees a string of `give_text`, whatever C wrote into it. NULL is nothing.
 pub(crate) fn release_text(pointer: *mut c_char) {
+    release_bytes(pointer.cast());
+}
+
+/// Wipes and frees what `give_bytes` handed out, whatever C wrote into it. NULL is nothing.
+pub(crate) fn release_bytes(pointer: *mut u8) {
     if !pointer.is_null() {
-        // SAFETY: by the header's contract the pointer came from `give_text`, which put the length
-        // before it, and this is the one call that frees it.
+        // SAFETY: by the header's contract the pointer came from `give_block`, which put the
+        // length before it, and this is the one call that frees it.
         let mut block = unsafe {
-            let block = pointer.cast::<u8>().sub(LENGTH);
+            let block = pointer.sub(LENGTH);
             let length = usize::from_ne_bytes(block.cast::<[u8; LENGTH]>().read());
             Box::from_raw(ptr::slice_from_raw_parts_mut(block, LENGTH + length))
         };

@@ -16,7 +16,9 @@
 )]
 
 pub mod assignment;
+pub mod batch;
 pub mod chain;
+pub mod constant;
 pub mod credential;
 pub mod doctor;
 pub mod error;
@@ -29,5 +31,6 @@ pub mod options;
 mod panic;
 mod pump;
 pub mod registration;
+pub mod request;
 mod runtime;
 pub mod signer;

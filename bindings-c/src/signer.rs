@@ -118,8 +118,30 @@ pub(crate) struct ForeignSigner {
 }
 
 impl ForeignSigner {
-    /// Copies what C described. From here on the userdata is dropped whatever happens.
+    /// Copies what C described, the chain included. From here on the userdata is dropped whatever
+    /// happens.
     pub(crate) fn new(signer: *const dps_signer) -> Result<(Vec<u8>, Self)> {
+        let (signer, mut foreign) = Self::taken(signer)?;
+        let chain = ffi::text(signer.certificate_chain, "dps_signer.certificate_chain")?;
+        foreign.algorithms = match signer.algorithms_len {
+            0 => of_leaf(chain)?.to_vec(),
+            _ => named(signer.algorithms, signer.algorithms_len)?,
+        };
+        Ok((chain.as_bytes().to_vec(), foreign))
+    }
+
+    /// As [`new`](Self::new), for a key that has no certificate yet to show what it can do.
+    pub(crate) fn without_chain(signer: *const dps_signer) -> Result<Self> {
+        let (signer, mut foreign) = Self::taken(signer)?;
+        if signer.algorithms_len == 0 {
+            return Err(ffi::invalid("dps_signer.algorithms names none"));
+        }
+        foreign.algorithms = named(signer.algorithms, signer.algorithms_len)?;
+        Ok(foreign)
+    }
+
+    /// The signer, which can do nothing yet, and the rest of its description.
+    fn taken<'a>(signer: *const dps_signer) -> Result<(&'a dps_signer, Self)> {
         if signer.is_null() {
             return Err(ffi::invalid("signer is NULL"));
         }
@@ -130,23 +152,13 @@ impl ForeignSigner {
                 "dps_signer has version {version}; this library knows {DPS_SIGNER_VERSION}"
             )));
         }
-        // SAFETY: of this version, so all its members are there.
+        // SAFETY: of this version, so all its members are there, and unchanged during the call.
         let signer = unsafe { &*signer };
         let Some(sign) = signer.sign else {
             return Err(ffi::invalid("dps_signer.sign is NULL"));
         };
-        let mut foreign = Self {
-            userdata: UserData(signer.userdata),
-            algorithms: Vec::new(),
-            sign,
-            drop: signer.drop,
-        };
-        let chain = ffi::text(signer.certificate_chain, "dps_signer.certificate_chain")?;
-        foreign.algorithms = match signer.algorithms_len {
-            0 => of_leaf(chain)?.to_vec(),
-            _ => named(signer.algorithms, signer.algorithms_len)?,
-        };
-        Ok((chain.as_bytes().to_vec(), foreign))
+        let userdata = UserData(signer.userdata);
+        Ok((signer, Self { userdata, algorithms: Vec::new(), sign, drop: signer.drop }))
     }
 }
 

@@ -1,4 +1,5 @@
-/* A string that its owner has cut is still wiped to its end before its memory is given back. */
+/* A string that its owner has cut, and bytes with a NUL in front, are wiped to their end before
+   their memory is given back. */
 #include "support.h"
 
 /* The sanitizer's own (sanitizer/allocator_interface.h, which some compilers leave out). */
@@ -36,6 +37,8 @@ int main(void)
     dps_key *key = NULL;
     char *pem = NULL;
     char *copy;
+    uint8_t *der = NULL;
+    size_t length = 0;
 
     CHECK(__sanitizer_install_malloc_and_free_hooks(ignore, look) != 0);
     OK(dps_key_generate(DPS_KEY_EC_P256, &key, error));
@@ -53,6 +56,15 @@ int main(void)
     seen = 0;
     pem[0] = '\0';
     dps_string_free(pem);
+    watching = 0;
+    CHECK(seen == 0);
+
+    OK(dps_key_to_der(key, &der, &length, error));
+    CHECK(length > 36 + sizeof secret);
+    (void)memcpy(secret, der + 36, sizeof secret - 1);
+    der[0] = 0;
+    watching = 1;
+    dps_bytes_free(der);
     watching = 0;
     CHECK(seen == 0);
     dps_key_free(key);
