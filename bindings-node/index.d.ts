@@ -55,6 +55,15 @@ export interface ClientOptions extends X509 {}
 export interface DoctorOptions extends X509, DeadlineOptions {}
 export interface VerifyOptions extends X509, WaitOptions {}
 export interface InspectOptions extends WaitOptions {}
+export interface PrivateKeyOptions extends WaitOptions {}
+export interface CertificateOptions extends WaitOptions {}
+export interface Pkcs12Options extends WaitOptions {}
+export interface IssueOptions extends WaitOptions {}
+export interface AuthorityOptions extends IssueOptions {}
+export interface DevicesOptions extends IssueOptions {}
+
+/** A type of key that can be made. */
+export type KeyType = 'rsa-2048' | 'rsa-3072' | 'rsa-4096' | 'ec-p256' | 'ec-p384';
 
 /** What `doctor` and `verifyChain` find; the JSON of `dps doctor --json`. */
 export interface DoctorReport {
@@ -125,6 +134,84 @@ export interface Client {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A CA certificate with its key: issues with the extensions of the tutorial's OpenSSL profiles. */
+export declare class Authority {
+  /** A CA that exists already. Throws unless the certificate is a CA's and the key is its own. */
+  constructor(certificate: Certificate, key: PrivateKey)
+  /** A new root, signed by itself. */
+  static createRoot(commonName: string, key: PrivateKey, options?: AuthorityOptions): Promise<Authority>
+  /** A new intermediate CA below this one. */
+  createIntermediate(commonName: string, key: PrivateKey, options?: AuthorityOptions): Promise<Authority>
+  /**
+   * A device certificate whose common name is the registration ID. The key is the device's own,
+   * or its public part as DER SubjectPublicKeyInfo.
+   */
+  issueDevice(registrationId: string, key: PrivateKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
+  /**
+   * A device certificate for a request that was made elsewhere. What the request asks for beyond
+   * its name and key is in its `ignored`.
+   */
+  issueRequested(request: CertificateRequest, options?: IssueOptions): Promise<Certificate>
+  /**
+   * A device certificate in place of an old one: the same name, with the same key, or with a new
+   * one where it is given.
+   */
+  reissueDevice(old: Certificate, key?: PrivateKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
+  /**
+   * A certificate that proves possession of this CA's key: its common name is the verification
+   * code that DPS gave.
+   */
+  issueVerification(verificationCode: string, key: PrivateKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
+  /** The CA's own certificate. */
+  get certificate(): Certificate
+}
+
+/** One certificate. */
+export declare class Certificate {
+  /** Reads every certificate there is, in the order in which they stand. */
+  static fromPem(options: CertificateOptions): Promise<Certificate[]>
+  /** The certificate in DER. */
+  get der(): Buffer
+  /** The certificate in PEM. */
+  toPem(): string
+  /** What matters of it to DPS, as `inspectChain` tells it. */
+  inspect(): InspectedCertificate
+}
+
+/** A device's certificates, leaf first, each followed by its issuer. */
+export declare class CertificateChain {
+  /**
+   * Puts certificates into order, in whichever they are given. What is not on the path from the
+   * leaf is an error, and so is a gap in the path.
+   */
+  constructor(certificates: Certificate[])
+  /** Reads a chain: one certificate or more, in any order. */
+  static fromPem(options: CertificateOptions): Promise<CertificateChain>
+  /** Takes the certificates of a PKCS#12 (PFX) file; `PrivateKey.fromPem` takes its key. */
+  static fromPkcs12(options: Pkcs12Options): Promise<CertificateChain>
+  /** The certificates, leaf first. */
+  get certificates(): Array<Certificate>
+  /** What was tolerated while reading, one sentence each. */
+  get warnings(): Array<string>
+  /** The chain as PEM, leaf first. */
+  toPem(): string
+  /**
+   * The chain and its leaf's key as a PKCS#12 (PFX) file: the C# sample's input, and what the
+   * certificate store of Windows imports.
+   */
+  toPkcs12(key: PrivateKey, passphrase: string, options?: WaitOptions): Promise<Buffer>
+}
+
+/** A certificate request that was made elsewhere, whose signature holds. */
+export declare class CertificateRequest {
+  /** Reads a request as PEM or DER, and verifies its signature. */
+  static fromPem(request: string | Uint8Array): CertificateRequest
+  /** The common name, which is the registration ID that is asked for. */
+  get registrationId(): string
+  /** What the request asks for beyond its name and key, which a certificate will not have. */
+  get ignored(): Array<string>
+}
+
 /** A device's connection to its hub, which comes back by itself when it is lost. */
 export declare class Client {
   /**
@@ -163,6 +250,16 @@ export declare class ConnectionStates {
   next(): Promise<IteratorResult<ConnectionState, void>>
 }
 
+/** A batch that goes on as its next device is asked for. */
+export declare class MakingDevices {
+  /** The batch itself, for `for await`. */
+  [globalThis.Symbol.asyncIterator](): AsyncIterableIterator<MadeDevice>
+  /** Makes the next device. */
+  next(): Promise<IteratorResult<MadeDevice, void>>
+  /** Ends the batch after the device that has begun; a `for await` that is left early calls it. */
+  return(): Promise<IteratorResult<MadeDevice, void>>
+}
+
 /** A message from a device to the cloud. */
 export declare class Message {
   /** The ID by which the receiver tells messages apart. */
@@ -190,6 +287,22 @@ export declare class MessageEnqueued {}
 export declare class Mqtt {
   /** Opens nothing yet. */
   constructor(options?: MqttOptions)
+}
+
+/** A private key in this process's memory. */
+export declare class PrivateKey {
+  /** Makes a new key; `rsa-4096`, as in the tutorial, unless told. */
+  static generate(keyType?: KeyType, options?: WaitOptions): Promise<PrivateKey>
+  /** Reads a key in whatever form it is kept: PKCS#8, PKCS#1, SEC1, encrypted or not, or PKCS#12. */
+  static fromPem(options: PrivateKeyOptions): Promise<PrivateKey>
+  /** The key as PEM (PKCS#8), encrypted where there is a passphrase. */
+  toPem(passphrase?: string, options?: WaitOptions): Promise<string>
+  /** A certificate request (PKCS#10) in PEM with this common name. */
+  certificateRequest(commonName: string, options?: WaitOptions): Promise<string>
+  /** The public key as DER SubjectPublicKeyInfo. */
+  get publicKeyInfo(): Buffer
+  /** The type, such as `EC P-256`. */
+  get keyType(): string
 }
 
 /** Registers a device with the Device Provisioning Service. */
@@ -254,6 +367,20 @@ export interface AssignedTo {
   deviceId: string
 }
 
+/** What a new CA may do; beside these, `IssueOptions`. */
+export interface AuthorityOptions {
+  /** How many CAs may stand between it and a device. Without it, as many as the CA above leaves. */
+  pathLength?: number
+}
+
+/** Where certificates are; beside these, `WaitOptions`. */
+export interface CertificateOptions {
+  /** The certificates, as PEM; or one as DER. */
+  cert?: string | Uint8Array
+  /** The path of a file with them; errors then name the file. */
+  certFile?: string
+}
+
 /** How a client of a hub connects; beside these, the options of `X509`. */
 export interface ClientOptions {
   /** The roots that the hub's certificate must lead to, as PEM. */
@@ -274,6 +401,9 @@ export interface ConnectionState {
   lastError?: string
 }
 
+/** A PEM text as a C string constant, one source line for each line of the text. */
+export declare function cString(pem: string | Uint8Array): string
+
 /** What a call that waits takes, where dps-core gives it a deadline. */
 export interface DeadlineOptions {
   /** Cancels the call; its promise is then rejected with `signal.reason`. */
@@ -289,6 +419,32 @@ export interface DeadlineOptions {
  * where devices are made, and the derived key into the device.
  */
 export declare function deriveDeviceKey(groupKey: string, registrationId: string): string
+
+/**
+ * Which devices to make, and where; beside these, `IssueOptions`. One of `registrationIds`,
+ * `range`, `csv` and `csvFile` says which.
+ */
+export interface DevicesOptions {
+  /**
+   * The folder that the tutorial builds: its `certs` and `private` take the files. CA
+   * certificates in its `certs` that stand above the issuer complete the full chains.
+   */
+  folder: string
+  /** The CA that issues. */
+  issuer: Authority
+  /** The registration IDs. */
+  registrationIds?: string[]
+  /** Registration IDs that differ in a number, such as `device-0001..device-1000`. */
+  range?: string
+  /** A CSV with the registration IDs: the column headed `registrationId`, else the first. */
+  csv?: string | Uint8Array
+  /** The path of such a CSV. */
+  csvFile?: string
+  /** The type of the devices' keys; `rsa-4096`, as in the tutorial, unless told. */
+  keyType?: KeyType
+  /** Makes what is there already anew. */
+  overwrite?: boolean
+}
 
 /**
  * Examines a device's credential and what surrounds it. Rejects only where an examination cannot
@@ -372,6 +528,25 @@ export interface InspectOptions {
   passphrase?: string
 }
 
+/**
+ * How long a new certificate is valid: for `days` from now, or from `notBefore` to `notAfter`; as
+ * long as the tutorial's where nothing is said. Beside these, `WaitOptions`.
+ */
+export interface IssueOptions {
+  /** How many days from now. */
+  days?: number
+  /** The first moment at which it is valid. */
+  notBefore?: Date
+  /** The last moment at which it is valid. */
+  notAfter?: Date
+}
+
+/**
+ * A PEM text as a Java string constant, one source line for each line of the text; Python reads
+ * it too, between parentheses.
+ */
+export declare function javaString(pem: string | Uint8Array): string
+
 /** One line of the log. It never holds a key, a passphrase or a token. */
 export interface LogRecord {
   /** How important it is. */
@@ -381,6 +556,29 @@ export interface LogRecord {
   /** What it says. */
   message: string
 }
+
+/** A device of a batch, whose files are there. */
+export interface MadeDevice {
+  /** Its registration ID. */
+  registrationId: string
+  /** Whether it was made, or finished, now; or was there already. */
+  outcome: 'made' | 'present'
+  /** The path of its full chain. */
+  certFile: string
+  /** The path of its private key. */
+  keyFile: string
+  /** How many devices of the batch are done, this one included. */
+  done: number
+  /** How many devices the batch has. */
+  total: number
+}
+
+/**
+ * Makes devices in a folder, each with key, certificate and full chain, as `for await` asks for
+ * them. What is there already is left as it is, so a batch that was interrupted is finished by
+ * running it again. A signal, and leaving the loop, end it between two devices.
+ */
+export declare function makeDevices(options: DevicesOptions): MakingDevices
 
 /** What a message has beside its data. */
 export interface MessageOptions {
@@ -414,6 +612,26 @@ export interface MqttOptions {
    * where it is not this SDK's own.
    */
   apiVersion?: string
+}
+
+/** Where a PKCS#12 (PFX) file is; beside these, `WaitOptions`. */
+export interface Pkcs12Options {
+  /** Its content. */
+  pkcs12?: Uint8Array
+  /** Its path; errors then name the file. */
+  pkcs12File?: string
+  /** Its passphrase. */
+  passphrase?: string
+}
+
+/** Where a private key is; beside these, `WaitOptions`. */
+export interface PrivateKeyOptions {
+  /** The key, as PEM, DER or PKCS#12. */
+  key?: string | Uint8Array
+  /** The path of a file with it; errors then name the file. */
+  keyFile?: string
+  /** The passphrase of an encrypted key or of a PKCS#12 file. */
+  passphrase?: string
 }
 
 /** What a registration gives. */

@@ -55,6 +55,15 @@ export interface ClientOptions extends X509 {}
 export interface DoctorOptions extends X509, DeadlineOptions {}
 export interface VerifyOptions extends X509, WaitOptions {}
 export interface InspectOptions extends WaitOptions {}
+export interface PrivateKeyOptions extends WaitOptions {}
+export interface CertificateOptions extends WaitOptions {}
+export interface Pkcs12Options extends WaitOptions {}
+export interface IssueOptions extends WaitOptions {}
+export interface AuthorityOptions extends IssueOptions {}
+export interface DevicesOptions extends IssueOptions {}
+
+/** A type of key that can be made. */
+export type KeyType = 'rsa-2048' | 'rsa-3072' | 'rsa-4096' | 'ec-p256' | 'ec-p384';
 
 /** What `doctor` and `verifyChain` find; the JSON of `dps doctor --json`. */
 export interface DoctorReport {

@@ -10,13 +10,14 @@ use dps_core::{
 };
 use napi::{Env, Unknown, bindgen_prelude::PromiseRaw};
 use napi_derive::napi;
-use tokio::{runtime::Handle, select, sync::oneshot, task::spawn_blocking};
+use tokio::{runtime::Handle, select, sync::oneshot};
 
 use crate::{
     environment::{Environment, JsThread, promise},
     error::thrown,
     js::{self, Json, Late, invalid},
     options::{self, optional_text, text},
+    runtime::offload,
     security::{Key, Reference, Source, X509Parts, elsewhere, internal, source},
     signer::{JsSigner, Waits},
 };
@@ -165,9 +166,7 @@ pub fn inspect_chain<'env>(
         let certificates = source("cert", cert, cert_file)?
             .ok_or_else(|| invalid("options", "it has neither cert nor certFile"))?;
         let passphrase = optional_text(passphrase, "passphrase")?.map(Passphrase::new);
-        Ok((start, async {
-            elsewhere(spawn_blocking(move || inspect(&certificates, passphrase.as_ref()))).await
-        }))
+        Ok((start, offload(move || inspect(&certificates, passphrase.as_ref()))))
     };
     promise(env, start())
 }
@@ -292,9 +291,7 @@ impl Case {
         async move {
             // Files are read, and a function of the user's may sign: both on threads that may block.
             let examined = match reach {
-                Reach::Files => {
-                    elsewhere(spawn_blocking(move || self.doctor(waits).offline())).await
-                }
+                Reach::Files => offload(move || self.doctor(waits).offline()).await,
                 Reach::Network => over_the_network(move || self.doctor(waits), false).await,
                 Reach::Service => over_the_network(move || self.doctor(waits), true).await,
             };

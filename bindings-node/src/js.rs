@@ -5,7 +5,7 @@
 
 use dps_core::{Error, ErrorKind};
 use napi::{
-    Env, JsValue, Status, Unknown, ValueType,
+    Env, JsDate, JsValue, Status, Unknown, ValueType,
     bindgen_prelude::{
         BufferSlice, ClassInstance, FromNapiValue, Function, JsObjectValue, Object, PromiseRaw,
         ToNapiValue, TypeName,
@@ -84,6 +84,44 @@ pub(crate) fn text_or_bytes(value: Unknown<'_>) -> napi::Result<Option<Vec<u8>>>
     }
 }
 
+/// The bytes of a Uint8Array, copied.
+pub(crate) fn bytes(value: Unknown<'_>) -> Option<Vec<u8>> {
+    match value.get_type().ok()? {
+        ValueType::Object => text_or_bytes(value).ok()?,
+        _ => None,
+    }
+}
+
+/// What `read` makes of each element of an array. Stops at the first that it refuses: an array may
+/// be four thousand million holes.
+pub(crate) fn elements<'env, T>(
+    env: &Env,
+    value: Unknown<'env>,
+    name: &str,
+    read: impl Fn(Unknown<'env>) -> Result<T, Error>,
+) -> Result<Vec<T>, Error> {
+    let array = object(value)
+        .filter(|object| object.is_array().unwrap_or(false))
+        .ok_or_else(|| invalid(name, "it is not an array"))?;
+    // An element may be the user's code, which throws.
+    let unreadable = |error| {
+        let error = caught(env, error);
+        invalid(name, &format!("it could not be read: {}", error.reason)).with_source(error)
+    };
+    let length = array.get_array_length().map_err(unreadable)?;
+    (0..length).map(|index| read(array.get_element(index).map_err(unreadable)?)).collect()
+}
+
+/// What a Date stands for, in milliseconds since 1970; NaN for an invalid one.
+pub(crate) fn date(value: Unknown<'_>) -> Option<f64> {
+    if !value.is_date().ok()? {
+        return None;
+    }
+    // SAFETY: it was just found to be a Date.
+    let date: JsDate<'_> = unsafe { value.cast() }.ok()?;
+    date.value_of().ok()
+}
+
 /// The text of a value that is a string.
 pub(crate) fn string(value: Unknown<'_>) -> napi::Result<String> {
     // SAFETY: Node-API itself refuses what is not a string.
@@ -93,6 +131,12 @@ pub(crate) fn string(value: Unknown<'_>) -> napi::Result<String> {
 /// The number that a value is.
 pub(crate) fn number(value: Unknown<'_>) -> napi::Result<f64> {
     // SAFETY: Node-API itself refuses what is not a number.
+    unsafe { value.cast() }
+}
+
+/// The boolean that a value is.
+pub(crate) fn boolean(value: Unknown<'_>) -> napi::Result<bool> {
+    // SAFETY: Node-API itself refuses what is not a boolean.
     unsafe { value.cast() }
 }
 

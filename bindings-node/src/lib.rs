@@ -8,12 +8,16 @@
 //! One tokio runtime serves the process (`runtime`); each JavaScript thread, the main one and
 //! every worker, has its own `environment`.
 
+mod authority;
+mod chain;
 mod connection_states;
+mod devices;
 mod doctor;
 mod environment;
 mod error;
 mod hub;
 mod js;
+mod key;
 mod log;
 mod message;
 mod options;

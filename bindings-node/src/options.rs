@@ -1,6 +1,6 @@
 //! Options that several calls share, and how their numbers are read.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dps_core::Error;
 use napi::{Env, Unknown};
@@ -95,6 +95,39 @@ pub(crate) fn port(value: Unknown<'_>) -> Result<u16, Error> {
         return Ok(port);
     }
     Err(invalid("port", &format!("{value} is not a port, which is 1 to 65535")))
+}
+
+/// A whole number from 0 to `most`.
+pub(crate) fn whole(value: Unknown<'_>, name: &str, most: u32) -> Result<u32, Error> {
+    let value = number(value, name)?;
+    // Exact for every whole number in range, and for nothing else.
+    let whole = value as u32;
+    if f64::from(whole) == value && whole <= most {
+        return Ok(whole);
+    }
+    Err(invalid(name, &format!("{value} is no whole number from 0 to {most}")))
+}
+
+/// The moment that a Date is, in the years that a certificate can say.
+pub(crate) fn moment(value: Unknown<'_>, name: &str) -> Result<SystemTime, Error> {
+    /// Dates have four digits of year (RFC 5280, section 4.1.2.5): 0000-01-01 to 9999-12-31.
+    const YEARS: std::ops::Range<f64> = -62_167_219_200_000.0..253_402_300_800_000.0;
+
+    let milliseconds = js::date(value).ok_or_else(|| invalid(name, "it is not a Date"))?;
+    if !YEARS.contains(&milliseconds) {
+        return Err(invalid(name, "it is an invalid Date, or beyond the year 9999"));
+    }
+    let away = Duration::try_from_secs_f64(milliseconds.abs() / 1000.0).ok();
+    away.and_then(|away| match milliseconds < 0.0 {
+        true => SystemTime::UNIX_EPOCH.checked_sub(away),
+        false => SystemTime::UNIX_EPOCH.checked_add(away),
+    })
+    .ok_or_else(|| invalid(name, "the clock cannot count to it"))
+}
+
+/// Yes or no.
+pub(crate) fn boolean(value: Unknown<'_>, name: &str) -> Result<bool, Error> {
+    js::boolean(value).map_err(|_| invalid(name, "it is not a boolean"))
 }
 
 /// A text. What it is instead is never told: it may be a secret.

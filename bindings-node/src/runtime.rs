@@ -6,7 +6,12 @@ use std::{
 };
 
 use dps_core::{Error, ErrorKind, Result};
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::spawn_blocking,
+};
+
+use crate::security::elsewhere;
 
 /// A gateway's thousand devices share these.
 const WORKERS: usize = 2;
@@ -58,6 +63,13 @@ pub(crate) fn handle() -> Result<Handle> {
             Error::new(ErrorKind::Internal, "the runtime could not be started").with_source(error)
         })?;
     Ok(state.runtime.insert(runtime).handle().clone())
+}
+
+/// What a thread that may block works out: signatures of RSA keys, passphrases, files.
+pub(crate) async fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    elsewhere(spawn_blocking(work)).await
 }
 
 fn state() -> MutexGuard<'static, State> {

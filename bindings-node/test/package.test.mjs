@@ -51,8 +51,8 @@ test('every exported name is typed, and every typed class and function is export
 
 test('the types compile under tsc --strict, as a CommonJS and as an ES module', () => {
   const program = `
-    import { Client, DpsError, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SymmetricKeySecurityClient, doctor, errorCatalogue, explainError, inspectChain, setLogger, verifyChain } from 'dps-core';
-    import type { CertificateProvider, DoctorReport, Finding, RegistrationResult, SignRequest, Signer } from 'dps-core';
+    import { Authority, Certificate, CertificateChain, CertificateRequest, Client, DpsError, PrivateKey, cString, javaString, makeDevices, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SymmetricKeySecurityClient, doctor, errorCatalogue, explainError, inspectChain, setLogger, verifyChain } from 'dps-core';
+    import type { CertificateProvider, DoctorReport, Finding, InspectedCertificate, KeyType, MadeDevice, RegistrationResult, SignRequest, Signer } from 'dps-core';
     export async function main(signal: AbortSignal): Promise<void> {
       const signer: Signer = async (request: SignRequest) => new Uint8Array(request.digest);
       const security = new X509Security('device-01', { certFile: 'chain.pem', signer, algorithms: ['ecdsa-p256-sha256'] });
@@ -73,6 +73,23 @@ test('the types compile under tsc --strict, as a CommonJS and as an ES module', 
       const worst: Finding | undefined = report.findings.find(({ severity }) => severity === 'error');
       console.log(worst?.fix, explainError('401002').exitCode, (await verifyChain({ cert: '', authorities: '', signal })).seen[0]);
       console.log((await inspectChain({ certFile: 'chain.pem', passphrase: 'x', signal })).certificates[0]?.issuedBy?.toFixed(), result.unknownFields?.['x']);
+      const keyType: KeyType = 'ec-p256';
+      const key: PrivateKey = await PrivateKey.generate(keyType, { signal });
+      const root: Authority = await Authority.createRoot('root', await PrivateKey.generate(), { pathLength: 1, days: 3650, signal });
+      const issuer = await root.createIntermediate('intermediate', await PrivateKey.fromPem({ keyFile: 'ca.pem', passphrase: 'x' }), { notBefore: new Date(), notAfter: new Date() });
+      const csr: CertificateRequest = CertificateRequest.fromPem(await key.certificateRequest('device-01'));
+      const leaf: Certificate = await issuer.issueRequested(csr, { days: 30 });
+      const facts: InspectedCertificate = (await issuer.reissueDevice(leaf, key.publicKeyInfo)).inspect();
+      const [first] = await Certificate.fromPem({ certFile: 'root.pem', signal });
+      if (first) new Authority(first, key).issueVerification('code', key);
+      const chain = new CertificateChain([await issuer.issueDevice('device-01', key), issuer.certificate]);
+      const pfx: Buffer = await chain.toPkcs12(key, 'passphrase');
+      console.log((await CertificateChain.fromPkcs12({ pkcs12: pfx, passphrase: 'x' })).certificates[0]?.der, csr.ignored[0], facts.use, cString(chain.toPem()), javaString(await key.toPem()));
+      for await (const made of makeDevices({ folder: '.', issuer, range: 'a1..a9', keyType, overwrite: true, signal })) console.log((made satisfies MadeDevice).outcome, made.done / made.total);
+      // @ts-expect-error there is no such type of key
+      await PrivateKey.generate('dsa');
+      // @ts-expect-error a batch has an issuer
+      makeDevices({ folder: '.', range: 'a1..a9' });
       // @ts-expect-error there is no such reach
       await doctor({ reach: 'moon' });
       // @ts-expect-error a message is no number

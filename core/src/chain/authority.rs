@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::{
@@ -19,7 +19,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData,
     SerialNumber, SubjectPublicKeyInfo,
 };
-use time::OffsetDateTime;
+use time::{OffsetDateTime, macros::datetime};
 
 use super::{Certificate, CertificateRequest, Issues};
 use crate::{
@@ -43,15 +43,14 @@ impl Validity {
     pub const TUTORIAL_DAYS: u32 = 30;
 
     /// From five minutes ago, so that a device whose clock runs late accepts the certificate, for
-    /// this many days from now.
+    /// this many days from now, but not beyond the last date that a certificate can name, which
+    /// means for ever (RFC 5280, section 4.1.2.5).
     pub fn days(days: u32) -> Self {
         const BACK_DATED: Duration = Duration::from_secs(5 * 60);
 
         let now = OffsetDateTime::now_utc();
-        Self {
-            not_before: now - BACK_DATED,
-            not_after: now + Duration::from_secs(u64::from(days) * 24 * 60 * 60),
-        }
+        let end = now.checked_add(time::Duration::days(days.into()));
+        Self { not_before: now - BACK_DATED, not_after: end.unwrap_or(FOR_EVER).min(FOR_EVER) }
     }
 
     /// From one moment to another.
@@ -62,8 +61,26 @@ impl Validity {
                 "a certificate cannot end before it begins",
             ));
         }
-        Ok(Self { not_before: not_before.into(), not_after: not_after.into() })
+        Ok(Self { not_before: date(not_before)?, not_after: date(not_after)? })
     }
+}
+
+const FOR_EVER: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
+
+/// `time` to the second, as a certificate can name it.
+fn date(time: SystemTime) -> Result<OffsetDateTime> {
+    let seconds = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()),
+        Err(until) => i64::try_from(until.duration().as_secs()).map(|seconds| -seconds),
+    };
+    seconds
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .filter(|date| (0..=9999).contains(&date.year()))
+        .ok_or_else(|| {
+            let message = "a certificate's dates lie in the years 0 to 9999";
+            Error::new(ErrorKind::InvalidArgument, message)
+        })
 }
 
 /// The key of a new certificate's subject, with what signs for it.
@@ -500,4 +517,21 @@ fn random_serial() -> Result<SerialNumber> {
         .map_err(|_| Error::new(ErrorKind::Internal, "the random generator failed"))?;
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&serial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_beyond_what_a_certificate_can_name_end_with_it_or_are_refused() {
+        assert_eq!(Validity::days(u32::MAX).not_after, FOR_EVER);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let last = u64::try_from(FOR_EVER.unix_timestamp()).unwrap();
+        assert_eq!(Validity::between(at(0), at(last)).unwrap().not_after, FOR_EVER);
+        for (from, to) in [(at(0), at(last + 1)), (at(5), at(5))] {
+            let error = Validity::between(from, to).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        }
+    }
 }

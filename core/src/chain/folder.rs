@@ -158,7 +158,8 @@ impl Folder {
 }
 
 /// What to do about a file that is there.
-pub(super) const EXISTS: &str = "Choose another folder, or overwrite what is there: --force.";
+pub(super) const EXISTS: &str =
+    "Choose another folder, or ask to overwrite what is there (dps: --force).";
 
 /// How the names of full chains end.
 const FULL_CHAIN: &str = "-full-chain.cert.pem";

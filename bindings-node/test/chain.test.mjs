@@ -1,0 +1,209 @@
+// Chains that are made in JavaScript: OpenSSL holds them for good, and devices register with them.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createPublicKey, X509Certificate } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import {
+  Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey, X509Security, cString, inspectChain,
+  javaString, verifyChain,
+} from 'dps-core';
+
+import { Emulator, rejects } from './support.mjs';
+
+let folder, root, intermediate, deviceKey, device, chain;
+
+const path = (name) => join(folder, name);
+const openssl = (...options) => execFileSync('openssl', options, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+const write = (name, content) => {
+  writeFileSync(path(name), content);
+  return path(name);
+};
+const newKey = () => PrivateKey.generate('ec-p256');
+const fails = (call, code, ...words) => rejects(new Promise((resolve) => resolve(call())), code, ...words);
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'dps-node-chain-'));
+  root = await Authority.createRoot('Test root', await newKey(), { days: 3650, pathLength: 1 });
+  intermediate = await root.createIntermediate('Test intermediate', await PrivateKey.generate('rsa-2048'));
+  deviceKey = await newKey();
+  device = await intermediate.issueDevice('device-01', deviceKey);
+  chain = new CertificateChain([root.certificate, device, intermediate.certificate]);
+  write('root.pem', root.certificate.toPem());
+  write('intermediate.pem', intermediate.certificate.toPem());
+});
+
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const opensslVerifies = (certificate) => {
+  const leaf = write('leaf.pem', certificate.toPem());
+  assert.match(openssl('verify', '-x509_strict', '-CAfile', 'root.pem', '-untrusted', 'intermediate.pem', leaf), /: OK\n$/);
+};
+
+test('a chain made in JavaScript: openssl verifies it, strictly, and so do we', async () => {
+  opensslVerifies(device);
+  assert.deepEqual(chain.certificates.map((certificate) => certificate.inspect().commonName), ['device-01', 'Test intermediate', 'Test root']);
+  assert.deepEqual(chain.warnings, []);
+  const key = await deviceKey.toPem();
+  const report = await verifyChain({ cert: chain.toPem(), key, authorities: root.certificate.toPem() });
+  assert.deepEqual([report.exitCode, report.findings], [0, []]);
+  const [inspected] = (await inspectChain({ cert: device.der })).certificates;
+  assert.deepEqual(device.inspect(), inspected);
+  const text = openssl('x509', '-in', write('leaf.pem', device.toPem()), '-noout', '-text');
+  for (const words of ['CN *= *device-01', 'TLS Web Client Authentication', 'Digital Signature']) assert.match(text, new RegExp(words));
+  assert.match(openssl('x509', '-in', 'intermediate.pem', '-noout', '-text'), /CA:TRUE, pathlen:0/);
+  // Node's own reading.
+  const read = new X509Certificate(device.der);
+  assert.ok(read.verify(new X509Certificate(intermediate.certificate.toPem()).publicKey));
+  assert.deepEqual(read.publicKey.export({ type: 'spki', format: 'der' }), deviceKey.publicKeyInfo);
+});
+
+test('a device with it is provisioned', async () => {
+  const emulator = await Emulator.start('--retry-after', '0');
+  try {
+    await emulator.dps('certificate', 'create', '--certificate-name', 'made', '--path', path('root.pem'), '--verified', 'true');
+    await emulator.dps('enrollment-group', 'create', '--enrollment-id', 'made', '--certificate-path', path('intermediate.pem'));
+    const x509 = { cert: chain.toPem(), key: await deviceKey.toPem() };
+    const client = emulator.device(new X509Security('device-01', x509));
+    const result = await client.register();
+    assert.equal(result.deviceId, 'device-01');
+    const hub = await client.connect(result);
+    await hub.sendEvent('made in JavaScript');
+    await hub.close();
+    assert.equal((await emulator.messages('device-01')).at(-1).body, 'made in JavaScript');
+  } finally {
+    await emulator.stop();
+  }
+});
+
+test('a CA that is there already, from its files, issues as before', async () => {
+  const caKey = await PrivateKey.generate('rsa-2048');
+  const made = await root.createIntermediate('From files', caKey);
+  write('intermediate.pem', made.certificate.toPem());
+  const keyFile = write('ca.key.pem', await caKey.toPem('geheim'));
+  assert.match(readFileSync(keyFile, 'utf8'), /^-----BEGIN ENCRYPTED PRIVATE KEY/);
+  openssl('pkey', '-in', keyFile, '-passin', 'pass:geheim', '-noout');
+  const [certificate] = await Certificate.fromPem({ certFile: path('intermediate.pem') });
+  const key = await PrivateKey.fromPem({ keyFile, passphrase: 'geheim' });
+  assert.equal(key.keyType, 'RSA-2048');
+  const authority = new Authority(certificate, key);
+  opensslVerifies(await authority.issueDevice('device-02', (await newKey()).publicKeyInfo, { days: 1 }));
+  const code = await authority.issueVerification('3B1CD2B9D3E48AF6', key);
+  opensslVerifies(code);
+  assert.equal(code.inspect().commonName, '3B1CD2B9D3E48AF6');
+  await fails(() => new Authority(certificate, deviceKey), 'DPS_KEY_MISMATCH');
+  await fails(() => new Authority(device, deviceKey), 'DPS_INVALID_ARGUMENT', 'not a CA certificate');
+  write('intermediate.pem', intermediate.certificate.toPem());
+});
+
+test('a device again: the same key or a new one, and the dates that were asked for', async () => {
+  const notBefore = new Date('2026-01-01T00:00:00Z');
+  const notAfter = new Date('2049-12-31T23:59:59Z');
+  const same = await intermediate.reissueDevice(device, undefined, { notBefore, notAfter });
+  const { publicKey, serialNumber, validFrom, validTo } = new X509Certificate(same.der);
+  assert.deepEqual(publicKey.export({ type: 'spki', format: 'der' }), deviceKey.publicKeyInfo);
+  assert.deepEqual([new Date(validFrom), new Date(validTo)], [notBefore, notAfter]);
+  assert.notEqual(serialNumber, new X509Certificate(device.der).serialNumber);
+  const other = await newKey();
+  const changed = new X509Certificate((await intermediate.reissueDevice(device, other)).der);
+  assert.deepEqual(changed.publicKey.export({ type: 'spki', format: 'der' }), other.publicKeyInfo);
+  await rejects(intermediate.reissueDevice(root.certificate), 'DPS_INVALID_ARGUMENT', 'CA certificate');
+});
+
+test('a request made by openssl is signed; what it asks for beyond name and key is ignored, and listed', async () => {
+  openssl(
+    'req', '-new', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'requested.key.pem', '-out', 'requested.csr.pem', '-subj', '/O=Contoso/CN=device-03',
+    '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'subjectAltName=DNS:example.org',
+  );
+  const request = CertificateRequest.fromPem(readFileSync(path('requested.csr.pem')));
+  assert.equal(request.registrationId, 'device-03');
+  for (const words of ['Contoso', 'critical extension basicConstraints', 'extension subjectAltName']) {
+    assert.ok(request.ignored.some((line) => line.includes(words)), `${words} in ${request.ignored}`);
+  }
+  assert.equal(request.ignored.length, 3);
+  const issued = await intermediate.issueRequested(request);
+  opensslVerifies(issued);
+  const { ca, commonName, subject } = issued.inspect();
+  assert.deepEqual([ca, commonName, subject.includes('Contoso')], [false, 'device-03', false]);
+  const read = new X509Certificate(issued.der);
+  assert.equal(read.subjectAltName, undefined);
+  assert.ok(read.publicKey.equals(createPublicKey(readFileSync(path('requested.key.pem')))));
+});
+
+test('a request made here is one that openssl and we verify', async () => {
+  const pem = await deviceKey.certificateRequest('device-01');
+  assert.match(openssl('req', '-in', write('made.csr.pem', pem), '-noout', '-verify', '-subject', '-text'), /CN *= *device-01/);
+  const request = CertificateRequest.fromPem(pem);
+  assert.deepEqual([request.registrationId, request.ignored], ['device-01', []]);
+  const lines = pem.split('\n');
+  const der = Buffer.from(lines.slice(1, -2).join(''), 'base64');
+  der[der.length - 1] ^= 1;
+  await fails(() => CertificateRequest.fromPem(der), 'DPS_CERTIFICATE_MALFORMED', 'signature');
+});
+
+test('a PKCS#12 file is read by openssl, and by us', async () => {
+  const file = write('device.pfx', await chain.toPkcs12(deviceKey, 'geheim'));
+  const shown = openssl('pkcs12', '-in', file, '-passin', 'pass:geheim', '-nodes');
+  assert.equal(shown.match(/BEGIN CERTIFICATE/g).length, 3);
+  assert.match(shown, /BEGIN PRIVATE KEY/);
+  for (const options of [{ pkcs12File: file }, { pkcs12: readFileSync(file) }]) {
+    const read = await CertificateChain.fromPkcs12({ ...options, passphrase: 'geheim' });
+    assert.equal(read.toPem(), chain.toPem());
+    await rejects(CertificateChain.fromPkcs12({ ...options, passphrase: 'falsch' }), 'DPS_PASSPHRASE_WRONG');
+  }
+  const key = await PrivateKey.fromPem({ keyFile: file, passphrase: 'geheim' });
+  assert.deepEqual(key.publicKeyInfo, deviceKey.publicKeyInfo);
+  await rejects(chain.toPkcs12(await newKey(), 'geheim'), 'DPS_KEY_MISMATCH', 'device-01');
+});
+
+test('string constants are those of the tutorial\'s sed', async () => {
+  const pem = chain.toPem();
+  const sed = (script) => execFileSync('sed', ['-e', script], { input: pem, encoding: 'utf8' });
+  assert.equal(cString(pem), sed('s/^/"/;$ !s/$/""\\\\n"/;$ s/$/"/'));
+  assert.equal(javaString(Buffer.from(pem)), sed('s/^/"/;$ !s/$/\\\\n" +/;$ s/$/"/'));
+  await fails(() => cString('hello'), 'DPS_WRONG_FILE_CONTENT');
+});
+
+test('wrong arguments are errors with a code', async () => {
+  const invalid = (call, ...words) => fails(call, 'DPS_INVALID_ARGUMENT', ...words);
+  await invalid(() => PrivateKey.generate('dsa'), 'dsa', 'ec-p256');
+  await invalid(() => PrivateKey.generate(4096), 'keyType');
+  await invalid(() => PrivateKey.fromPem(), 'keyFile');
+  await invalid(() => PrivateKey.fromPem({ key: 5 }), 'key');
+  await invalid(() => deviceKey.toPem(5), 'passphrase');
+  await fails(() => deviceKey.certificateRequest(''), 'DPS_INVALID_ARGUMENT');
+  await invalid(() => Certificate.fromPem({}), 'certFile');
+  await fails(() => Certificate.fromPem({ cert: 'hello' }), 'DPS_WRONG_FILE_CONTENT');
+  await fails(() => Certificate.fromPem({ certFile: '/nowhere.pem' }), 'DPS_FILE_NOT_READABLE', '/nowhere.pem');
+  await invalid(() => new CertificateChain('chain.pem'), 'array');
+  await invalid(() => new CertificateChain([device.der]), 'Certificate');
+  await fails(() => new CertificateChain([]), 'DPS_CHAIN_BROKEN', 'no certificate');
+  const throwing = [];
+  Object.defineProperty(throwing, 0, { get: () => { throw new Error('mine'); } });
+  const error = await invalid(() => new CertificateChain(throwing), 'mine');
+  assert.equal(error.cause.message, 'mine');
+  await invalid(() => new CertificateChain(Object.assign([], { length: 2 ** 32 - 1 })), 'Certificate');
+  await invalid(() => new Authority({}, deviceKey), 'Certificate');
+  await invalid(() => new Authority(root.certificate, 'key'), 'PrivateKey');
+  await invalid(() => Authority.createRoot('x', deviceKey, { pathLength: 256 }), 'pathLength');
+  await invalid(() => Authority.createRoot('x', deviceKey, { days: 1.5 }), 'days');
+  await invalid(() => Authority.createRoot('x', deviceKey, { days: -1 }), 'days');
+  await invalid(() => Authority.createRoot('x', deviceKey, { days: 1, notAfter: new Date() }), 'notBefore');
+  await invalid(() => Authority.createRoot('x', deviceKey, { notBefore: new Date(), notAfter: new Date(NaN) }), 'notAfter');
+  await invalid(() => Authority.createRoot('x', deviceKey, { notBefore: new Date(1), notAfter: new Date(0) }), 'end before');
+  await invalid(() => Authority.createRoot('x', deviceKey, { notBefore: new Date(0), notAfter: new Date(8.64e15) }), 'notAfter');
+  await invalid(() => Authority.createRoot('x', deviceKey, { days: 2 ** 32 - 1 }), 'days');
+  await invalid(() => Authority.createRoot('x', deviceKey, { notBefore: 0, notAfter: 1 }), 'Date');
+  await invalid(() => intermediate.createIntermediate('deeper', deviceKey), 'pathlen:0');
+  await invalid(() => intermediate.issueDevice('x', 'a string'), 'key');
+  await fails(() => intermediate.issueDevice('not an ID', deviceKey), 'DPS_REGISTRATION_ID_INVALID');
+  await fails(() => intermediate.issueDevice('x', Buffer.from('no key')), 'DPS_KEY_UNSUPPORTED');
+  await invalid(() => intermediate.issueRequested('request'), 'CertificateRequest');
+  await invalid(() => chain.toPkcs12(deviceKey), 'passphrase');
+  const reason = new Error('enough');
+  assert.equal(await PrivateKey.generate('rsa-4096', { signal: AbortSignal.abort(reason) }).catch((error) => error), reason);
+});
