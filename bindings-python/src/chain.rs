@@ -6,8 +6,9 @@ use dps_core::{
     CertificateChain as CoreChain, Error, ErrorKind, RegistrationId,
     chain::{
         Authority as CoreAuthority, Certificate as CoreCertificate,
-        CertificateRequest as CoreCertificateRequest, SubjectKey, Validity, certificates_from_file,
-        certificates_from_pem as core_certificates_from_pem,
+        CertificateRequest as CoreCertificateRequest, SubjectKey as CoreSubjectKey, Validity,
+        c_string as core_c_string, certificates_from_file,
+        certificates_from_pem as core_certificates_from_pem, java_string as core_java_string,
     },
     key::{KeyType, Passphrase, PrivateKey as CoreKey},
 };
@@ -17,8 +18,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     errors::OrRaise as _,
-    options::{TextOrFile, bytes_or_file, text},
+    options::{PassPhrase, TextOrFile, bytes_or_file, text},
     process,
+    signer::{PySigner, interruptible},
 };
 
 const KEY_TYPES: [(&str, KeyType); 5] = [
@@ -40,19 +42,7 @@ impl PrivateKey {
     #[staticmethod]
     #[pyo3(signature = (key_type=None))]
     fn generate(py: Python<'_>, key_type: Option<&str>) -> PyResult<Self> {
-        let key_type = match key_type {
-            None => KeyType::TUTORIAL,
-            Some(name) => KEY_TYPES
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, key_type)| *key_type)
-                .ok_or_else(|| {
-                    let known = KEY_TYPES.map(|(name, _)| name).join(", ");
-                    let message = format!("{name:?} is not one of the key types {known}");
-                    Error::new(ErrorKind::InvalidArgument, message)
-                })
-                .or_raise(py)?,
-        };
+        let key_type = self::key_type(key_type).or_raise(py)?;
         let made = process::current().detach(py, || CoreKey::generate(key_type));
         made.map(|key| Self(Arc::new(key))).or_raise(py)
     }
@@ -63,9 +53,9 @@ impl PrivateKey {
     fn from_pem(
         py: Python<'_>,
         pem: &Bound<'_, PyAny>,
-        pass_phrase: Option<String>,
+        pass_phrase: Option<PassPhrase>,
     ) -> PyResult<Self> {
-        let passphrase = pass_phrase.map(Passphrase::new);
+        let passphrase = pass_phrase.map(Passphrase::from);
         let passphrase = passphrase.as_ref();
         let key = match TextOrFile::extract(pem, "pem")? {
             TextOrFile::Text(text) => {
@@ -81,8 +71,8 @@ impl PrivateKey {
 
     /// The key as PEM (PKCS#8), encrypted if there is a pass phrase.
     #[pyo3(signature = (pass_phrase=None))]
-    fn to_pem(&self, py: Python<'_>, pass_phrase: Option<String>) -> PyResult<String> {
-        match pass_phrase.map(Passphrase::new) {
+    fn to_pem(&self, py: Python<'_>, pass_phrase: Option<PassPhrase>) -> PyResult<String> {
+        match pass_phrase.map(Passphrase::from) {
             Some(passphrase) => {
                 process::current().detach(py, || self.0.to_encrypted_pem(&passphrase))
             }
@@ -94,7 +84,7 @@ impl PrivateKey {
 
     /// A certificate request in PEM with this common name.
     fn certificate_request(&self, py: Python<'_>, common_name: &str) -> PyResult<String> {
-        SubjectKey::from(Arc::clone(&self.0)).certificate_request(common_name).or_raise(py)
+        CoreSubjectKey::from(Arc::clone(&self.0)).certificate_request(common_name).or_raise(py)
     }
 
     /// The public key as DER SubjectPublicKeyInfo.
@@ -111,6 +101,39 @@ impl PrivateKey {
 
     fn __repr__(&self) -> String {
         format!("<PrivateKey {}>", self.0.key_type())
+    }
+}
+
+/// A key that signs elsewhere, for a CA's or a device's certificate, or a request for one.
+///
+/// `signer` is any object with `sign(request)`, plain or async, and with `algorithms`, of which
+/// certificates may have `ecdsa_secp256r1_sha256`, `ecdsa_secp384r1_sha384` and `rsa_pkcs1_sha256`
+/// (384, 512). `public_key_info` is its public key as DER SubjectPublicKeyInfo.
+#[pyclass(frozen, module = "dps_core.chain")]
+pub(crate) struct SubjectKey {
+    key: CoreSubjectKey,
+    public_key_info: Vec<u8>,
+}
+
+#[pymethods]
+impl SubjectKey {
+    #[new]
+    fn new(signer: &Bound<'_, PyAny>, public_key_info: &[u8]) -> PyResult<Self> {
+        let signer = Arc::new(PySigner::new(signer, None)?);
+        let public_key_info = public_key_info.to_vec();
+        Ok(Self { key: CoreSubjectKey::signer(signer, public_key_info.clone()), public_key_info })
+    }
+
+    /// A certificate request in PEM with this common name.
+    fn certificate_request(&self, py: Python<'_>, common_name: String) -> PyResult<String> {
+        let key = self.key.clone();
+        interruptible(py, move || key.certificate_request(&common_name))
+    }
+
+    /// The public key as DER SubjectPublicKeyInfo.
+    #[getter]
+    fn public_key_info<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.public_key_info)
     }
 }
 
@@ -216,6 +239,22 @@ pub(crate) fn certificates_from_pem(
     Ok(certificates.or_raise(py)?.into_iter().map(Certificate).collect())
 }
 
+/// PEM as a C string constant, one source line for each line of the text.
+#[pyfunction]
+#[pyo3(signature = (pem: "str | bytes"))]
+pub(crate) fn c_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<String> {
+    let pem = Zeroizing::new(text(pem, "pem")?);
+    core_c_string(&pem).map(|constant| constant.to_string()).or_raise(py)
+}
+
+/// PEM as a Java string constant; Python reads it too, between parentheses.
+#[pyfunction]
+#[pyo3(signature = (pem: "str | bytes"))]
+pub(crate) fn java_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<String> {
+    let pem = Zeroizing::new(text(pem, "pem")?);
+    core_java_string(&pem).map(|constant| constant.to_string()).or_raise(py)
+}
+
 /// A device's certificates, leaf first, each followed by its issuer.
 #[pyclass(frozen, module = "dps_core.chain")]
 pub(crate) struct CertificateChain(CoreChain);
@@ -240,9 +279,9 @@ impl CertificateChain {
     fn from_pkcs12(
         py: Python<'_>,
         source: &Bound<'_, PyAny>,
-        pass_phrase: Option<String>,
+        pass_phrase: Option<PassPhrase>,
     ) -> PyResult<Self> {
-        let passphrase = pass_phrase.map(Passphrase::new);
+        let passphrase = pass_phrase.map(Passphrase::from);
         let passphrase = passphrase.as_ref();
         let source = bytes_or_file(source, "PKCS#12")?;
         process::current()
@@ -304,9 +343,9 @@ impl CertificateChain {
         &self,
         py: Python<'py>,
         key: &PrivateKey,
-        pass_phrase: String,
+        pass_phrase: PassPhrase,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let (key, passphrase) = (&key.0, Passphrase::new(pass_phrase));
+        let (key, passphrase) = (&key.0, Passphrase::from(pass_phrase));
         let made = process::current().detach(py, || self.0.to_pkcs12(key, &passphrase));
         made.map(|bytes| PyBytes::new(py, &bytes)).or_raise(py)
     }
@@ -341,7 +380,7 @@ impl CertificateRequest {
 /// A CA certificate with its key: makes intermediates, device and verification certificates with
 /// the extensions of the tutorial's OpenSSL profiles.
 #[pyclass(frozen, module = "dps_core.chain")]
-pub(crate) struct Authority(CoreAuthority);
+pub(crate) struct Authority(pub(crate) CoreAuthority);
 
 #[pymethods]
 impl Authority {
@@ -351,56 +390,70 @@ impl Authority {
         CoreAuthority::new(certificate.0.clone(), Arc::clone(&key.0) as _).map(Self).or_raise(py)
     }
 
+    /// A CA that exists already, whose key stays where it is: `signer` is any object with
+    /// `sign(request)`, plain or async. One test signature proves that it holds the key.
+    #[staticmethod]
+    fn from_signer(
+        py: Python<'_>,
+        certificate: &Certificate,
+        signer: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        let certificate = certificate.0.clone();
+        let signer = Arc::new(PySigner::new(signer, Some(&certificate))?);
+        interruptible(py, move || CoreAuthority::new(certificate, signer)).map(Self)
+    }
+
     /// A new root, signed by itself; `path_length` limits the CAs below it.
     #[staticmethod]
-    #[pyo3(signature = (common_name, key, *, path_length=None, days=None, not_before=None, not_after=None))]
+    #[pyo3(signature = (common_name, key: "PrivateKey | SubjectKey", *, path_length=None, days=None, not_before=None, not_after=None))]
     fn create_root(
         py: Python<'_>,
-        common_name: &str,
-        key: &PrivateKey,
+        common_name: String,
+        key: &Bound<'_, PyAny>,
         path_length: Option<u8>,
         days: Option<u32>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
-        let key = Arc::clone(&key.0);
-        let made = process::current().detach(py, || match path_length {
-            None => CoreAuthority::create_root(common_name, key, validity),
+        let key = subject_key(key)?;
+        let made = interruptible(py, move || match path_length {
+            None => CoreAuthority::create_root(&common_name, key, validity),
             Some(length) => {
-                CoreAuthority::create_root_with_path_length(common_name, key, validity, length)
+                CoreAuthority::create_root_with_path_length(&common_name, key, validity, length)
             }
         });
-        made.map(Self).or_raise(py)
+        made.map(Self)
     }
 
     /// A new intermediate CA below this one; `path_length` limits the CAs below that.
-    #[pyo3(signature = (common_name, key, *, path_length=None, days=None, not_before=None, not_after=None))]
+    #[pyo3(signature = (common_name, key: "PrivateKey | SubjectKey", *, path_length=None, days=None, not_before=None, not_after=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments")]
     fn create_intermediate(
         &self,
         py: Python<'_>,
-        common_name: &str,
-        key: &PrivateKey,
+        common_name: String,
+        key: &Bound<'_, PyAny>,
         path_length: Option<u8>,
         days: Option<u32>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
-        let key = Arc::clone(&key.0);
-        let made = process::current().detach(py, || match path_length {
-            None => self.0.create_intermediate(common_name, key, validity),
+        let key = subject_key(key)?;
+        let above = self.0.clone();
+        let made = interruptible(py, move || match path_length {
+            None => above.create_intermediate(&common_name, key, validity),
             Some(length) => {
-                self.0.create_intermediate_with_path_length(common_name, key, validity, length)
+                above.create_intermediate_with_path_length(&common_name, key, validity, length)
             }
         });
-        made.map(Self).or_raise(py)
+        made.map(Self)
     }
 
     /// A device certificate whose common name is the registration ID. The key is the device's own,
     /// or its public part as DER SubjectPublicKeyInfo.
-    #[pyo3(signature = (registration_id, key: "PrivateKey | bytes", *, days=None, not_before=None, not_after=None))]
+    #[pyo3(signature = (registration_id, key: "PrivateKey | SubjectKey | bytes", *, days=None, not_before=None, not_after=None))]
     fn issue_device(
         &self,
         py: Python<'_>,
@@ -412,10 +465,9 @@ impl Authority {
     ) -> PyResult<Certificate> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
         let registration_id = RegistrationId::parse(registration_id).or_raise(py)?;
-        let key = public_key(key)?;
-        let made =
-            process::current().detach(py, || self.0.issue_device(&registration_id, &key, validity));
-        made.map(Certificate).or_raise(py)
+        let (ca, key) = (self.0.clone(), public_key(key)?);
+        interruptible(py, move || ca.issue_device(&registration_id, &key, validity))
+            .map(Certificate)
     }
 
     /// A device certificate for a request that was made elsewhere.
@@ -429,13 +481,12 @@ impl Authority {
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Certificate> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
-        let request = &request.0;
-        let made = process::current().detach(py, || self.0.issue_requested(request, validity));
-        made.map(Certificate).or_raise(py)
+        let (ca, request) = (self.0.clone(), request.0.clone());
+        interruptible(py, move || ca.issue_requested(&request, validity)).map(Certificate)
     }
 
     /// A device certificate in place of an old one: the same name, with the same key or a new one.
-    #[pyo3(signature = (old, key: "PrivateKey | bytes | None" = None, *, days=None, not_before=None, not_after=None))]
+    #[pyo3(signature = (old, key: "PrivateKey | SubjectKey | bytes | None" = None, *, days=None, not_before=None, not_after=None))]
     fn reissue_device(
         &self,
         py: Python<'_>,
@@ -447,26 +498,25 @@ impl Authority {
     ) -> PyResult<Certificate> {
         let validity = validity(days, not_before, not_after).or_raise(py)?;
         let key = key.map(public_key).transpose()?;
-        let made = process::current()
-            .detach(py, || self.0.reissue_device(&old.0, key.as_deref(), validity));
-        made.map(Certificate).or_raise(py)
+        let (ca, old) = (self.0.clone(), old.0.clone());
+        interruptible(py, move || ca.reissue_device(&old, key.as_deref(), validity))
+            .map(Certificate)
     }
 
     /// A certificate that proves possession of this CA's key: its common name is the verification
     /// code that DPS gave.
-    #[pyo3(signature = (verification_code, key: "PrivateKey | bytes", *, days=None))]
+    #[pyo3(signature = (verification_code, key: "PrivateKey | SubjectKey | bytes", *, days=None))]
     fn issue_verification(
         &self,
         py: Python<'_>,
-        verification_code: &str,
+        verification_code: String,
         key: &Bound<'_, PyAny>,
         days: Option<u32>,
     ) -> PyResult<Certificate> {
         let validity = validity(days, None, None).or_raise(py)?;
-        let key = public_key(key)?;
-        let made = process::current()
-            .detach(py, || self.0.issue_verification(verification_code, &key, validity));
-        made.map(Certificate).or_raise(py)
+        let (ca, key) = (self.0.clone(), public_key(key)?);
+        interruptible(py, move || ca.issue_verification(&verification_code, &key, validity))
+            .map(Certificate)
     }
 
     /// The CA's own certificate.
@@ -480,14 +530,42 @@ fn public_key(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(key) = key.cast::<PrivateKey>() {
         return Ok(key.get().0.public_key_info().to_vec());
     }
+    if let Ok(key) = key.cast::<SubjectKey>() {
+        return Ok(key.get().public_key_info.clone());
+    }
     match key.cast::<PyBytes>() {
         Ok(info) => Ok(info.as_bytes().to_vec()),
-        Err(_) => Err(PyTypeError::new_err("the key must be a PrivateKey or a public key in DER")),
+        Err(_) => Err(PyTypeError::new_err(
+            "the key must be a PrivateKey, a SubjectKey or a public key in DER",
+        )),
     }
 }
 
+fn subject_key(key: &Bound<'_, PyAny>) -> PyResult<CoreSubjectKey> {
+    if let Ok(key) = key.cast::<PrivateKey>() {
+        return Ok(Arc::clone(&key.get().0).into());
+    }
+    match key.cast::<SubjectKey>() {
+        Ok(key) => Ok(key.get().key.clone()),
+        Err(_) => Err(PyTypeError::new_err("the key must be a PrivateKey or a SubjectKey")),
+    }
+}
+
+/// The type of a new key, by its name.
+pub(crate) fn key_type(name: Option<&str>) -> dps_core::Result<KeyType> {
+    let Some(name) = name else { return Ok(KeyType::TUTORIAL) };
+    let found = KEY_TYPES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, key_type)| *key_type).ok_or_else(|| {
+        let known = KEY_TYPES.map(|(name, _)| name).join(", ");
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{name:?} is not one of the key types {known}"),
+        )
+    })
+}
+
 /// Days from now, or two moments; the tutorial's validity where neither is given.
-fn validity(
+pub(crate) fn validity(
     days: Option<u32>,
     not_before: Option<OffsetDateTime>,
     not_after: Option<OffsetDateTime>,

@@ -9,7 +9,6 @@ use std::{
 use dps_core::{
     Error, ErrorKind,
     doctor::{self, Doctor, Finding as CoreFinding, Report as CoreReport},
-    key::Passphrase,
 };
 use pyo3::prelude::*;
 use time::OffsetDateTime;
@@ -18,7 +17,7 @@ use tokio::task::block_in_place;
 use crate::{
     bridge::Bridge,
     errors::OrRaise as _,
-    options::{TextOrFile, optional_duration},
+    options::{PassPhrase, TextOrFile, optional_duration},
     process::{self, Process},
     signer::PySigner,
     work::{self, Asker, Outcome},
@@ -70,7 +69,7 @@ impl Examination {
         x509: Option<&Bound<'_, X509>>,
         certificate: Option<&Bound<'_, PyAny>>,
         key: Option<&Bound<'_, PyAny>>,
-        pass_phrase: Option<String>,
+        pass_phrase: Option<PassPhrase>,
         authorities: Option<&Bound<'_, PyAny>>,
         group_certificate: Option<&Bound<'_, PyAny>>,
         individual_certificate: Option<&Bound<'_, PyAny>>,
@@ -135,7 +134,7 @@ impl Examination {
             }
         }
         if let Some(passphrase) = pass_phrase {
-            doctor = doctor.passphrase(Passphrase::new(passphrase));
+            doctor = doctor.passphrase(passphrase.into());
         }
         if let Some(at) = at {
             doctor = doctor.clock(at.into());

@@ -6,7 +6,12 @@ use dps_core::{chain::Inspection as CoreInspection, key::Passphrase};
 use pyo3::{prelude::*, types::PyTuple};
 use time::OffsetDateTime;
 
-use crate::{chain::Certificate, errors::OrRaise as _, options::TextOrFile, process};
+use crate::{
+    chain::Certificate,
+    errors::OrRaise as _,
+    options::{PassPhrase, TextOrFile},
+    process,
+};
 
 /// The certificates of a file, with what each may be used for; `str()` gives the tree from the
 /// root to the leaf.
@@ -48,10 +53,10 @@ pub(crate) fn inspect(
     py: Python<'_>,
     source: &Bound<'_, PyAny>,
     others: &Bound<'_, PyTuple>,
-    pass_phrase: Option<String>,
+    pass_phrase: Option<PassPhrase>,
     at: Option<OffsetDateTime>,
 ) -> PyResult<Inspection> {
-    let passphrase = pass_phrase.map(Passphrase::new);
+    let passphrase = pass_phrase.map(Passphrase::from);
     let now = at.map_or_else(SystemTime::now, SystemTime::from);
     let read = |source: &Bound<'_, PyAny>| {
         let source = TextOrFile::extract(source, "a source")?;

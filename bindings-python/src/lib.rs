@@ -12,6 +12,7 @@
 //!   no Rust frame lies below it when the interpreter ends such a thread: see `signer`.
 //! - What a fork would break is in one place, and a child gets a new one: see `process`.
 
+mod batch;
 mod bridge;
 mod chain;
 mod doctor;
@@ -31,10 +32,11 @@ mod x509;
 mod _dps_core {
     #[pymodule_export]
     use crate::{
+        batch::{Batch, Folder, RegistrationIdRange, RegistrationIds, registration_ids_from_csv},
         bridge::Bridge,
         chain::{
-            Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey,
-            certificates_from_pem,
+            Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey, SubjectKey,
+            c_string, certificates_from_pem, java_string,
         },
         doctor::{Examination, Finding, Report, decode_error},
         errors::error_catalogue,

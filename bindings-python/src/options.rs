@@ -7,11 +7,15 @@ use std::{
 };
 
 use dps_core::{
-    Error, ErrorKind, RegistrationId, SymmetricKey, symmetric_key, tls::Roots, transport::Network,
+    Error, ErrorKind, RegistrationId, SymmetricKey, key::Passphrase, symmetric_key, tls::Roots,
+    transport::Network,
 };
 use pyo3::{
-    exceptions::PyTypeError,
+    PyTypeInfo as _,
+    exceptions::{PyTypeError, PyValueError},
+    inspect::PyStaticExpr,
     prelude::*,
+    type_hint_union,
     types::{PyBytes, PyString},
 };
 
@@ -52,6 +56,39 @@ pub(crate) fn bytes_or_file(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Te
             Err(PyTypeError::new_err(format!("{what} must be bytes or a path object, not str")))
         }
         false => TextOrFile::extract(value, what),
+    }
+}
+
+/// A pass phrase as `str` or as `bytes`, which are UTF-8.
+pub(crate) struct PassPhrase(Passphrase);
+
+impl FromPyObject<'_, '_> for PassPhrase {
+    type Error = PyErr;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_union!(PyString::TYPE_HINT, PyBytes::TYPE_HINT);
+
+    fn extract(value: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        // Python's own errors would repeat the pass phrase.
+        let not_text = || PyValueError::new_err("a pass phrase must be UTF-8");
+        if let Ok(text) = value.cast::<PyString>() {
+            return text
+                .extract::<String>()
+                .map(|text| Self(Passphrase::new(text)))
+                .map_err(|_| not_text());
+        }
+        match value.cast::<PyBytes>() {
+            Ok(bytes) => {
+                let text = std::str::from_utf8(bytes.as_bytes()).map_err(|_| not_text())?;
+                Ok(Self(Passphrase::new(text)))
+            }
+            Err(_) => Err(PyTypeError::new_err("a pass phrase must be str or bytes")),
+        }
+    }
+}
+
+impl From<PassPhrase> for Passphrase {
+    fn from(given: PassPhrase) -> Self {
+        given.0
     }
 }
 

@@ -8,22 +8,28 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
     time::Duration,
 };
 
 use dps_core::{
-    CertificateChain, Error, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
-    chain::PublicKeyType, key::KeyType,
+    Error, ErrorKind, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
+    chain::{Certificate, PublicKeyType},
+    key::KeyType,
 };
 use pyo3::{
-    exceptions::PyValueError,
+    exceptions::{PyTypeError, PyValueError},
     intern,
     prelude::*,
     types::{PyBytes, PyString},
     wrap_pyfunction,
 };
 
-use crate::process::{self, Process, start_thread};
+use crate::{
+    errors::OrRaise as _,
+    process::{self, Process, start_thread},
+    work::SIGNAL_INTERVAL,
+};
 
 /// How long a thread waits for another signature to make.
 const IDLE: Duration = Duration::from_secs(10);
@@ -50,19 +56,28 @@ pub(crate) struct PySigner {
 }
 
 impl PySigner {
-    /// Takes the object; `algorithms` is its attribute of that name, or what the leaf's key can do.
-    pub(crate) fn new(signer: &Bound<'_, PyAny>, chain: &CertificateChain) -> PyResult<Self> {
+    /// Takes the object; `algorithms` is its attribute of that name, or what the key of the
+    /// certificate can do, where there is one.
+    pub(crate) fn new(
+        signer: &Bound<'_, PyAny>,
+        certificate: Option<&Certificate>,
+    ) -> PyResult<Self> {
         if !signer.getattr(intern!(signer.py(), "sign"))?.is_callable() {
-            return Err(pyo3::exceptions::PyTypeError::new_err("a signer's sign must be callable"));
+            return Err(PyTypeError::new_err("a signer's sign must be callable"));
         }
         let named = signer.getattr_opt(intern!(signer.py(), "algorithms"))?;
-        let algorithms = match named.filter(|named| !named.is_none()) {
-            Some(named) => named
+        let algorithms = match (named.filter(|named| !named.is_none()), certificate) {
+            (Some(named), _) => named
                 .extract::<Vec<String>>()?
                 .iter()
                 .map(|name| algorithm(name))
                 .collect::<PyResult<_>>()?,
-            None => of_key(chain),
+            (None, Some(certificate)) => of_key(certificate),
+            (None, None) => {
+                return Err(PyTypeError::new_err(
+                    "a signer without a certificate must name its algorithms",
+                ));
+            }
         };
         let object = Arc::new(signer.clone().unbind());
         Ok(Self { object, algorithms, event_loop: Mutex::default() })
@@ -261,6 +276,37 @@ pub(crate) async fn elsewhere<T: Send + 'static>(
     answered.await.unwrap_or_else(|_| Err(SignerError::new("its thread has ended").into()))
 }
 
+/// Does on a thread of its own what may ask a signer, and waits for it without the GIL. Ctrl-C ends
+/// the wait, though not the signer.
+pub(crate) fn interruptible<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> PyResult<T> {
+    let visit = process::current().enter(py);
+    // Whoever imports it first must not be one of our own threads: it takes that for the main one.
+    let _ = py.import("threading");
+    let (answer, mut answered) = mpsc::channel();
+    // Whoever stopped waiting does not want to know.
+    thread::Builder::new()
+        .name("dps-core-issue".into())
+        .spawn(move || drop(answer.send(work())))
+        .map_err(|error| {
+            Error::new(ErrorKind::Internal, "no thread could be started").with_source(error)
+        })
+        .or_raise(py)?;
+    loop {
+        let waiting = &mut answered;
+        match visit.detach(move || waiting.recv_timeout(SIGNAL_INTERVAL)) {
+            Ok(done) => return done.or_raise(py),
+            Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let message = "the work has ended by a fault of this package";
+                return Err(Error::new(ErrorKind::Internal, message)).or_raise(py);
+            }
+        }
+    }
+}
+
 fn algorithm(name: &str) -> PyResult<SignatureAlgorithm> {
     match ALGORITHMS.iter().find(|(_, known, _)| *known == name) {
         Some((algorithm, _, _)) => Ok(*algorithm),
@@ -279,8 +325,8 @@ fn names(algorithm: SignatureAlgorithm) -> (SignatureAlgorithm, &'static str, &'
         .unwrap_or((algorithm, "unknown", "unknown"))
 }
 
-fn of_key(chain: &CertificateChain) -> Vec<SignatureAlgorithm> {
-    match chain.leaf().public_key_type() {
+fn of_key(certificate: &Certificate) -> Vec<SignatureAlgorithm> {
+    match certificate.public_key_type() {
         PublicKeyType::Supported(KeyType::EcP256) => vec![SignatureAlgorithm::EcdsaP256Sha256],
         PublicKeyType::Supported(KeyType::EcP384) => vec![SignatureAlgorithm::EcdsaP384Sha384],
         // Of any other type core says that it is not supported.

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use crate::{bridge::Inbox, doctor, errors, process::Visit, registration::progress_name};
 
 /// How long Ctrl-C may go unnoticed.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the one who waits is told.
 pub(crate) enum Event {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     errors::OrRaise as _,
-    options::{TextOrFile, bytes_or_file, text},
+    options::{PassPhrase, TextOrFile, bytes_or_file, text},
     process::{self, Process},
     signer::{self, PySigner},
 };
@@ -35,8 +35,8 @@ enum Source {
 impl X509 {
     #[new]
     #[pyo3(signature = (cert_file, key_file, pass_phrase=None))]
-    fn new(cert_file: PathBuf, key_file: PathBuf, pass_phrase: Option<String>) -> Self {
-        let passphrase = pass_phrase.map(Passphrase::new);
+    fn new(cert_file: PathBuf, key_file: PathBuf, pass_phrase: Option<PassPhrase>) -> Self {
+        let passphrase = pass_phrase.map(Passphrase::from);
         Self(Arc::new(Source::Files { chain: cert_file, key: key_file, passphrase }))
     }
 
@@ -46,10 +46,10 @@ impl X509 {
     fn from_pem(
         chain: &Bound<'_, PyAny>,
         key: &Bound<'_, PyAny>,
-        pass_phrase: Option<String>,
+        pass_phrase: Option<PassPhrase>,
     ) -> PyResult<Self> {
         let (chain, key) = (text(chain, "chain")?, Zeroizing::new(text(key, "key")?));
-        let passphrase = pass_phrase.map(Passphrase::new);
+        let passphrase = pass_phrase.map(Passphrase::from);
         Ok(Self(Arc::new(Source::Pem { chain, key, passphrase })))
     }
 
@@ -57,8 +57,8 @@ impl X509 {
     /// file, which is read when a client is made.
     #[staticmethod]
     #[pyo3(signature = (source: "bytes | PathLike[str]", pass_phrase=None))]
-    fn from_pkcs12(source: &Bound<'_, PyAny>, pass_phrase: Option<String>) -> PyResult<Self> {
-        let passphrase = pass_phrase.map(Passphrase::new);
+    fn from_pkcs12(source: &Bound<'_, PyAny>, pass_phrase: Option<PassPhrase>) -> PyResult<Self> {
+        let passphrase = pass_phrase.map(Passphrase::from);
         let source = match bytes_or_file(source, "PKCS#12")? {
             TextOrFile::File(path) => Source::Pkcs12File { path, passphrase },
             TextOrFile::Text(bytes) => Source::Pkcs12 { bytes: bytes.into(), passphrase },
@@ -83,7 +83,7 @@ impl X509 {
             TextOrFile::File(path) => CertificateChain::from_pem_file(path),
         }
         .or_raise(py)?;
-        let signer = Arc::new(PySigner::new(signer, &chain)?);
+        let signer = Arc::new(PySigner::new(signer, Some(chain.leaf()))?);
         let chain = chain.to_pem();
         Ok(Self(Arc::new(Source::Signer { chain, signer, opened: OnceLock::new() })))
     }

@@ -1,11 +1,12 @@
 from _typeshed import SupportsGetItem
+from collections.abc import Iterable
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any, SupportsFloat, SupportsIndex, final
+from typing import Any, Final, SupportsFloat, SupportsIndex, final
 from typing_extensions import disjoint_base
 
-__all__ = ["Authority", "Bridge", "Certificate", "CertificateChain", "CertificateRequest", "Examination", "Finding", "Hub", "Inspection", "Message", "PrivateKey", "Registration", "RegistrationResult", "RegistrationState", "Report", "SignJob", "SignRequest", "X509", "after_fork_in_child", "at_exit", "certificates_from_pem", "decode_error", "derive_device_key", "error_catalogue", "inspect", "next_log_records", "next_sign_job"]
+__all__ = ["Authority", "Batch", "Bridge", "Certificate", "CertificateChain", "CertificateRequest", "Examination", "Finding", "Folder", "Hub", "Inspection", "Message", "PrivateKey", "Registration", "RegistrationIdRange", "RegistrationIds", "RegistrationResult", "RegistrationState", "Report", "SignJob", "SignRequest", "SubjectKey", "X509", "after_fork_in_child", "at_exit", "c_string", "certificates_from_pem", "decode_error", "derive_device_key", "error_catalogue", "inspect", "java_string", "next_log_records", "next_sign_job", "registration_ids_from_csv"]
 
 @final
 class Authority:
@@ -22,16 +23,22 @@ class Authority:
         """
         The CA's own certificate.
         """
-    def create_intermediate(self, /, common_name: str, key: PrivateKey, *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+    def create_intermediate(self, /, common_name: str, key: "PrivateKey | SubjectKey", *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
         """
         A new intermediate CA below this one; `path_length` limits the CAs below that.
         """
     @staticmethod
-    def create_root(common_name: str, key: PrivateKey, *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+    def create_root(common_name: str, key: "PrivateKey | SubjectKey", *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
         """
         A new root, signed by itself; `path_length` limits the CAs below it.
         """
-    def issue_device(self, /, registration_id: str, key: "PrivateKey | bytes", *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+    @staticmethod
+    def from_signer(certificate: Certificate, signer: Any) -> Authority:
+        """
+        A CA that exists already, whose key stays where it is: `signer` is any object with
+        `sign(request)`, plain or async. One test signature proves that it holds the key.
+        """
+    def issue_device(self, /, registration_id: str, key: "PrivateKey | SubjectKey | bytes", *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
         """
         A device certificate whose common name is the registration ID. The key is the device's own,
         or its public part as DER SubjectPublicKeyInfo.
@@ -40,14 +47,33 @@ class Authority:
         """
         A device certificate for a request that was made elsewhere.
         """
-    def issue_verification(self, /, verification_code: str, key: "PrivateKey | bytes", *, days: SupportsIndex | None = None) -> Certificate:
+    def issue_verification(self, /, verification_code: str, key: "PrivateKey | SubjectKey | bytes", *, days: SupportsIndex | None = None) -> Certificate:
         """
         A certificate that proves possession of this CA's key: its common name is the verification
         code that DPS gave.
         """
-    def reissue_device(self, /, old: Certificate, key: "PrivateKey | bytes | None" = None, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+    def reissue_device(self, /, old: Certificate, key: "PrivateKey | SubjectKey | bytes | None" = None, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
         """
         A device certificate in place of an old one: the same name, with the same key or a new one.
+        """
+
+@final
+class Batch:
+    """
+    Makes devices in a folder, and picks up where an interrupted batch ended: an iterator, each of
+    whose steps makes one device and gives its registration ID, and whether it was made (True) or
+    was there already (False).
+
+    A device is done when its full chain is there, which is written last; one that was interrupted
+    is finished with the key that it has. Ctrl-C ends the batch between two devices. No other batch
+    may be at work in the folder until this one ends, raises or is closed.
+    """
+    def __iter__(self, /) -> Batch: ...
+    def __new__(cls, /, folder: Folder, issuer: Authority, registration_ids: Iterable[str], *, key_type: str | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Batch: ...
+    def __next__(self, /) -> tuple[str, bool]: ...
+    def close(self, /) -> None:
+        """
+        Ends the batch, so that another may begin in the folder.
         """
 
 @final
@@ -164,7 +190,7 @@ class CertificateChain:
         Reads PEM text or a file: one certificate or more, in any order.
         """
     @staticmethod
-    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | None = None) -> CertificateChain:
+    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | bytes | None = None) -> CertificateChain:
         """
         Takes the certificates of PKCS#12 (PFX) bytes or of such a file.
         """
@@ -177,7 +203,7 @@ class CertificateChain:
         """
         The chain as PEM, leaf first.
         """
-    def to_pkcs12(self, /, key: PrivateKey, pass_phrase: str) -> bytes:
+    def to_pkcs12(self, /, key: PrivateKey, pass_phrase: str | bytes) -> bytes:
         """
         The chain and the leaf's key as PKCS#12 (PFX), for the C# sample and the store of Windows.
         """
@@ -213,7 +239,7 @@ class Examination:
     """
     What `dps_core.doctor()` is made of.
     """
-    def __new__(cls, /, *, x509: X509 | None = None, certificate: "str | bytes | PathLike[str] | None" = None, key: "str | bytes | PathLike[str] | None" = None, pass_phrase: str | None = None, authorities: "str | bytes | PathLike[str] | None" = None, group_certificate: "str | bytes | PathLike[str] | None" = None, individual_certificate: "str | bytes | PathLike[str] | None" = None, registration_id: str | None = None, id_scope: str | None = None, host: str | None = None, connect_to: str | None = None, roots: "str | bytes | PathLike[str] | None" = None, at: datetime | None = None, deadline: SupportsFloat | SupportsIndex | None = None, wire: bool = False, register: bool = False) -> Examination: ...
+    def __new__(cls, /, *, x509: X509 | None = None, certificate: "str | bytes | PathLike[str] | None" = None, key: "str | bytes | PathLike[str] | None" = None, pass_phrase: str | bytes | None = None, authorities: "str | bytes | PathLike[str] | None" = None, group_certificate: "str | bytes | PathLike[str] | None" = None, individual_certificate: "str | bytes | PathLike[str] | None" = None, registration_id: str | None = None, id_scope: str | None = None, host: str | None = None, connect_to: str | None = None, roots: "str | bytes | PathLike[str] | None" = None, at: datetime | None = None, deadline: SupportsFloat | SupportsIndex | None = None, wire: bool = False, register: bool = False) -> Examination: ...
     def run(self, /) -> "Report":
         """
         Examines, and waits on this thread.
@@ -261,6 +287,51 @@ class Finding:
     def severity(self, /) -> str:
         """
         `error`, or `warning` for what works here and now.
+        """
+
+@final
+class Folder:
+    """
+    Where a chain's files are kept, under the tutorial's names: `certs/`, `private/`, `csr/`.
+
+    Files are written whole or not at all; one that exists is left alone unless `overwrite` is set.
+    """
+    INTERMEDIATE: Final[str]
+    """
+    The stem of the intermediate's files.
+    """
+    ROOT: Final[str]
+    """
+    The stem of the root's files.
+    """
+    VERIFICATION: Final[str]
+    """
+    The stem of the proof-of-possession certificate's files.
+    """
+    def __new__(cls, /, base: str | PathLike[str], *, overwrite: bool = False) -> Folder: ...
+    def certificate(self, /, stem: str) -> Path:
+        """
+        `certs/STEM.cert.pem`; a device's stem is its registration ID.
+        """
+    def full_chain(self, /, stem: str) -> Path:
+        """
+        `certs/STEM-full-chain.cert.pem`.
+        """
+    def key(self, /, stem: str) -> Path:
+        """
+        `private/STEM.key.pem`.
+        """
+    def request(self, /, stem: str) -> Path:
+        """
+        `csr/STEM.csr.pem`.
+        """
+    def write_private(self, /, path: str | PathLike[str], contents: "str | bytes") -> None:
+        """
+        Writes a key, readable by its owner alone.
+        """
+    def write_public(self, /, path: str | PathLike[str], contents: "str | bytes") -> None:
+        """
+        Writes a certificate or a request, readable by all.
         """
 
 @final
@@ -455,7 +526,7 @@ class PrivateKey:
         A certificate request in PEM with this common name.
         """
     @staticmethod
-    def from_pem(pem: "str | bytes | PathLike[str]", pass_phrase: str | None = None) -> PrivateKey:
+    def from_pem(pem: "str | bytes | PathLike[str]", pass_phrase: str | bytes | None = None) -> PrivateKey:
         """
         Reads a key from PEM, DER or PKCS#12.
         """
@@ -475,7 +546,7 @@ class PrivateKey:
         """
         The public key as DER SubjectPublicKeyInfo.
         """
-    def to_pem(self, /, pass_phrase: str | None = None) -> str:
+    def to_pem(self, /, pass_phrase: str | bytes | None = None) -> str:
         """
         The key as PEM (PKCS#8), encrypted if there is a pass phrase.
         """
@@ -494,6 +565,28 @@ class Registration:
         """
         Registers; the event loop's future is resolved.
         """
+
+@final
+class RegistrationIdRange:
+    """
+    Registration IDs that differ in a number: `device-0001..device-1000`, both included.
+    """
+    def __iter__(self, /) -> RegistrationIdRange: ...
+    def __new__(cls, /, text: str) -> RegistrationIdRange: ...
+    def __next__(self, /) -> str: ...
+    @property
+    def remaining(self, /) -> int:
+        """
+        How many are still to come.
+        """
+
+@final
+class RegistrationIds:
+    """
+    The registration IDs of a CSV, one after another.
+    """
+    def __iter__(self, /) -> RegistrationIds: ...
+    def __next__(self, /) -> str: ...
 
 @final
 class RegistrationResult:
@@ -638,25 +731,45 @@ class SignRequest:
         """
 
 @final
+class SubjectKey:
+    """
+    A key that signs elsewhere, for a CA's or a device's certificate, or a request for one.
+
+    `signer` is any object with `sign(request)`, plain or async, and with `algorithms`, of which
+    certificates may have `ecdsa_secp256r1_sha256`, `ecdsa_secp384r1_sha384` and `rsa_pkcs1_sha256`
+    (384, 512). `public_key_info` is its public key as DER SubjectPublicKeyInfo.
+    """
+    def __new__(cls, /, signer: Any, public_key_info: bytes) -> SubjectKey: ...
+    def certificate_request(self, /, common_name: str) -> str:
+        """
+        A certificate request in PEM with this common name.
+        """
+    @property
+    def public_key_info(self, /) -> bytes:
+        """
+        The public key as DER SubjectPublicKeyInfo.
+        """
+
+@final
 class X509:
     """
     A device's certificate chain and its private key.
 
     X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made.
     """
-    def __new__(cls, /, cert_file: str | PathLike[str], key_file: str | PathLike[str], pass_phrase: str | None = None) -> X509: ...
+    def __new__(cls, /, cert_file: str | PathLike[str], key_file: str | PathLike[str], pass_phrase: str | bytes | None = None) -> X509: ...
     @property
     def certificate_file(self, /) -> Path | None:
         """
         The file with the chain, where there is one.
         """
     @staticmethod
-    def from_pem(chain: "str | bytes", key: "str | bytes", pass_phrase: str | None = None) -> X509:
+    def from_pem(chain: "str | bytes", key: "str | bytes", pass_phrase: str | bytes | None = None) -> X509:
         """
         The full chain and the leaf's private key as PEM.
         """
     @staticmethod
-    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | None = None) -> X509:
+    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | bytes | None = None) -> X509:
         """
         The full chain and the leaf's private key as PKCS#12 (PFX): bytes, or the path object of a
         file, which is read when a client is made.
@@ -686,6 +799,11 @@ def at_exit() -> None:
     For `atexit`: ends the runtime while the interpreter is still whole.
     """
 
+def c_string(pem: "str | bytes") -> str:
+    """
+    PEM as a C string constant, one source line for each line of the text.
+    """
+
 def certificates_from_pem(pem: "str | bytes | PathLike[str]") -> list[Certificate]:
     """
     Reads every certificate of a PEM text or file.
@@ -706,9 +824,14 @@ def error_catalogue() -> "list[tuple[int, str, bool, str]]":
     Every kind of error: code, name, whether a retry may help, and what it means.
     """
 
-def inspect(source: "str | bytes | PathLike[str]", *others: "str | bytes | PathLike[str]", pass_phrase: str | None = None, at: datetime | None = None) -> Inspection:
+def inspect(source: "str | bytes | PathLike[str]", *others: "str | bytes | PathLike[str]", pass_phrase: str | bytes | None = None, at: datetime | None = None) -> Inspection:
     """
     Reads PEM, DER or PKCS#12, of which a chain need not hold; several are shown as one tree.
+    """
+
+def java_string(pem: "str | bytes") -> str:
+    """
+    PEM as a Java string constant; Python reads it too, between parentheses.
     """
 
 def next_log_records() -> "list[tuple[int, str, str, float]]":
@@ -719,4 +842,12 @@ def next_log_records() -> "list[tuple[int, str, str, float]]":
 def next_sign_job() -> SignJob | None:
     """
     Waits for a signature to make; `None` ends the thread.
+    """
+
+def registration_ids_from_csv(csv: "str | bytes | PathLike[str]") -> RegistrationIds:
+    """
+    Reads the registration IDs of a CSV: its text, or the path object of a file.
+
+    The column is the one headed `registrationId` or `deviceId`; without a header it is the first.
+    Empty rows and those that begin with `#` are skipped. A bad row raises when it is reached.
     """

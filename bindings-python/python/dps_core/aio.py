@@ -143,7 +143,7 @@ async def doctor(
     *,
     certificate: _Source | None = None,
     key: _Source | None = None,
-    pass_phrase: str | None = None,
+    pass_phrase: str | bytes | None = None,
     authorities: _Source | None = None,
     group_certificate: _Source | None = None,
     individual_certificate: _Source | None = None,

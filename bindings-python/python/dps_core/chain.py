@@ -5,13 +5,21 @@ from __future__ import annotations
 from ._doctor import doctor as _doctor
 from ._dps_core import (
     Authority,
+    Batch,
     Certificate,
     CertificateChain,
     CertificateRequest,
+    Folder,
     Inspection,
     PrivateKey,
+    RegistrationIdRange,
+    RegistrationIds,
+    SubjectKey,
+    c_string,
     certificates_from_pem,
     inspect,
+    java_string,
+    registration_ids_from_csv,
 )
 
 TYPE_CHECKING = False
@@ -27,7 +35,7 @@ def verify(
     *,
     authorities: _Source | None = None,
     key: _Source | None = None,
-    pass_phrase: str | None = None,
+    pass_phrase: str | bytes | None = None,
     at: datetime.datetime | None = None,
 ) -> Report:
     """Verifies a device's chain: the path, every signature, dates, CA flags, key usage, names.
@@ -46,12 +54,20 @@ def verify(
 
 __all__ = [
     "Authority",
+    "Batch",
     "Certificate",
     "CertificateChain",
     "CertificateRequest",
+    "Folder",
     "Inspection",
     "PrivateKey",
+    "RegistrationIdRange",
+    "RegistrationIds",
+    "SubjectKey",
+    "c_string",
     "certificates_from_pem",
     "inspect",
+    "java_string",
+    "registration_ids_from_csv",
     "verify",
 ]
