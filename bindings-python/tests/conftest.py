@@ -7,6 +7,7 @@ import http.client
 import itertools
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -24,6 +25,9 @@ HOST = "global.azure-devices-provisioning.net"
 HUB = "contoso-hub-2.azure-devices.net"
 
 _numbers = itertools.count(1)
+
+# Whoever runs the tests in the background may ignore Ctrl-C, which is inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Hierarchy:
