@@ -59,6 +59,7 @@ export interface PrivateKeyOptions extends WaitOptions {}
 export interface CertificateOptions extends WaitOptions {}
 export interface Pkcs12Options extends WaitOptions {}
 export interface IssueOptions extends WaitOptions {}
+export interface SignerOptions extends WaitOptions {}
 export interface AuthorityOptions extends IssueOptions {}
 export interface DevicesOptions extends IssueOptions {}
 
@@ -138,15 +139,20 @@ export interface Client {
 export declare class Authority {
   /** A CA that exists already. Throws unless the certificate is a CA's and the key is its own. */
   constructor(certificate: Certificate, key: PrivateKey)
+  /**
+   * A CA that exists already, whose key stays where it is. One test signature proves that the
+   * signer holds the certificate's key.
+   */
+  static fromSigner(certificate: Certificate, options: SignerOptions): Promise<Authority>
   /** A new root, signed by itself. */
-  static createRoot(commonName: string, key: PrivateKey, options?: AuthorityOptions): Promise<Authority>
+  static createRoot(commonName: string, key: PrivateKey | SubjectKey, options?: AuthorityOptions): Promise<Authority>
   /** A new intermediate CA below this one. */
-  createIntermediate(commonName: string, key: PrivateKey, options?: AuthorityOptions): Promise<Authority>
+  createIntermediate(commonName: string, key: PrivateKey | SubjectKey, options?: AuthorityOptions): Promise<Authority>
   /**
    * A device certificate whose common name is the registration ID. The key is the device's own,
    * or its public part as DER SubjectPublicKeyInfo.
    */
-  issueDevice(registrationId: string, key: PrivateKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
+  issueDevice(registrationId: string, key: PrivateKey | SubjectKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
   /**
    * A device certificate for a request that was made elsewhere. What the request asks for beyond
    * its name and key is in its `ignored`.
@@ -156,12 +162,12 @@ export declare class Authority {
    * A device certificate in place of an old one: the same name, with the same key, or with a new
    * one where it is given.
    */
-  reissueDevice(old: Certificate, key?: PrivateKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
+  reissueDevice(old: Certificate, key?: PrivateKey | SubjectKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
   /**
    * A certificate that proves possession of this CA's key: its common name is the verification
    * code that DPS gave.
    */
-  issueVerification(verificationCode: string, key: PrivateKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
+  issueVerification(verificationCode: string, key: PrivateKey | SubjectKey | Uint8Array, options?: IssueOptions): Promise<Certificate>
   /** The CA's own certificate. */
   get certificate(): Certificate
 }
@@ -334,6 +340,16 @@ export declare class Registering {
   next(): Promise<IteratorResult<RegistrationStep, void>>
   /** Cancels what is left of the registration; a `for await` that is left early calls it. */
   return(): Promise<IteratorResult<RegistrationStep, void>>
+}
+
+/** A key that signs elsewhere, for a CA's or a device's certificate, or a request for one. */
+export declare class SubjectKey {
+  /** Signs nothing yet: what is wrong with the signer is said by the first call that needs it. */
+  constructor(key: SubjectKeyOptions)
+  /** A certificate request (PKCS#10) in PEM with this common name. */
+  certificateRequest(commonName: string, options?: WaitOptions): Promise<string>
+  /** The public key as DER SubjectPublicKeyInfo. */
+  get publicKeyInfo(): Buffer
 }
 
 /** A device that proves itself by a symmetric key. */
@@ -688,6 +704,17 @@ export interface ServiceDetails {
  */
 export declare function setLogger(logger: ((record: LogRecord) => void) | null, level?: LogLevel): void
 
+/** What signs for a CA that exists already; beside these, `WaitOptions`. */
+export interface SignerOptions {
+  /** Signs in place of a key: the key stays where it is. */
+  signer: Signer
+  /**
+   * What the signer can do, in order of preference, where it is not all that its type of key
+   * can.
+   */
+  algorithms?: SignatureAlgorithm[]
+}
+
 /** What a signer is asked to sign. */
 export interface SignRequest {
   /** How to sign: one of the algorithms that the signer was announced with. */
@@ -696,6 +723,16 @@ export interface SignRequest {
   message: Buffer
   /** The hash of the message, for a key that takes digests. */
   digest: Buffer
+}
+
+/** A function that signs, and the key that it signs with. */
+export interface SubjectKeyOptions {
+  /** Signs in place of a key: the key stays where it is. */
+  signer: Signer
+  /** What the signer can do, in order of preference. Certificates may have ECDSA and RSA PKCS#1. */
+  algorithms: SignatureAlgorithm[]
+  /** The public key as DER SubjectPublicKeyInfo. */
+  publicKeyInfo: Uint8Array
 }
 
 /** How a device with a symmetric key renews what it proves itself with. */

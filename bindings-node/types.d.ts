@@ -59,6 +59,7 @@ export interface PrivateKeyOptions extends WaitOptions {}
 export interface CertificateOptions extends WaitOptions {}
 export interface Pkcs12Options extends WaitOptions {}
 export interface IssueOptions extends WaitOptions {}
+export interface SignerOptions extends WaitOptions {}
 export interface AuthorityOptions extends IssueOptions {}
 export interface DevicesOptions extends IssueOptions {}
 

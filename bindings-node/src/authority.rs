@@ -11,12 +11,14 @@ use napi_derive::napi;
 
 use crate::{
     chain::{Certificate, CertificateRequest},
-    environment::{Start, promise},
+    environment::{Environment, Start, promise},
     error::thrown,
     js::{self, invalid},
-    key::{PrivateKey, public_key},
+    key::PrivateKey,
     options::{self, moment, text, whole},
-    runtime::offload,
+    security::{internal, signing_function},
+    signer::{self, JsSigner, Waits, signing},
+    subject_key::{public_key, subject_key},
 };
 
 /// How long a new certificate is valid: for `days` from now, or from `notBefore` to `notAfter`; as
@@ -42,10 +44,29 @@ pub struct AuthorityOptions<'env> {
     pub path_length: Option<Unknown<'env>>,
 }
 
+/// What signs for a CA that exists already; beside these, `WaitOptions`.
+#[napi(object, object_to_js = false)]
+pub struct SignerOptions<'env> {
+    /// Signs in place of a key: the key stays where it is.
+    #[napi(ts_type = "Signer")]
+    pub signer: Unknown<'env>,
+    /// What the signer can do, in order of preference, where it is not all that its type of key
+    /// can.
+    #[napi(ts_type = "SignatureAlgorithm[]")]
+    pub algorithms: Option<Vec<String>>,
+}
+
 /// A CA certificate with its key: issues with the extensions of the tutorial's OpenSSL profiles.
 #[napi]
 pub struct Authority {
-    authority: Arc<CoreAuthority>,
+    issuer: Issuer,
+}
+
+/// A CA, with the waits for its signatures where a function of the user's makes them.
+#[derive(Clone)]
+pub(crate) struct Issuer {
+    pub(crate) authority: Arc<CoreAuthority>,
+    pub(crate) waits: Option<Arc<Waits>>,
 }
 
 #[napi]
@@ -55,15 +76,49 @@ impl Authority {
     pub fn new(env: &Env, certificate: Unknown<'_>, key: Unknown<'_>) -> napi::Result<Self> {
         let open = || {
             let certificate = Certificate::from_argument(certificate, "certificate")?;
-            CoreAuthority::new(certificate, PrivateKey::from_argument(key)?).map(Self::from)
+            let authority = CoreAuthority::new(certificate, PrivateKey::from_argument(key)?)?;
+            Ok(Self::with(authority, None))
         };
         open().map_err(|error| thrown(env, &error))
+    }
+
+    /// A CA that exists already, whose key stays where it is. One test signature proves that the
+    /// signer holds the certificate's key.
+    #[napi(
+        catch_unwind,
+        ts_args_type = "certificate: Certificate, options: SignerOptions",
+        ts_return_type = "Promise<Authority>"
+    )]
+    pub fn from_signer<'env>(
+        env: &'env Env,
+        certificate: Unknown<'env>,
+        options: Unknown<'env>,
+    ) -> napi::Result<PromiseRaw<'env, ()>> {
+        let started = || {
+            let start = options::wait(env, options)?;
+            let certificate = Certificate::from_argument(certificate, "certificate")?;
+            let SignerOptions { signer, algorithms } = js::options(env, options, "options")?;
+            let function = signing_function(signer)?;
+            let announced = signer::algorithms(&algorithms.unwrap_or_default())?;
+            let thread = Environment::current().map_err(|error| internal(&error))?.thread();
+            let waits = Arc::<Waits>::default();
+            let signer =
+                JsSigner::of(&certificate, thread, function, announced, Arc::clone(&waits));
+            Ok((
+                start,
+                signing(Some(Arc::clone(&waits)), move || {
+                    let authority = CoreAuthority::new(certificate, Arc::new(signer))?;
+                    Ok(Self::with(authority, Some(waits)))
+                }),
+            ))
+        };
+        promise(env, started())
     }
 
     /// A new root, signed by itself.
     #[napi(
         catch_unwind,
-        ts_args_type = "commonName: string, key: PrivateKey, options?: AuthorityOptions",
+        ts_args_type = "commonName: string, key: PrivateKey | SubjectKey, options?: AuthorityOptions",
         ts_return_type = "Promise<Authority>"
     )]
     pub fn create_root<'env>(
@@ -75,17 +130,18 @@ impl Authority {
         let started = || {
             let (start, validity) = self::options(env, options)?;
             let path_length = path_length(env, options)?;
-            let (name, key) = (text(common_name, "commonName")?, PrivateKey::from_argument(key)?);
+            let name = text(common_name, "commonName")?;
+            let (key, waits) = subject_key(key)?;
             Ok((
                 start,
-                offload(move || {
+                signing(waits.clone(), move || {
                     match path_length {
                         None => CoreAuthority::create_root(&name, key, validity),
                         Some(length) => CoreAuthority::create_root_with_path_length(
                             &name, key, validity, length,
                         ),
                     }
-                    .map(Self::from)
+                    .map(|authority| Self::with(authority, waits))
                 }),
             ))
         };
@@ -95,7 +151,7 @@ impl Authority {
     /// A new intermediate CA below this one.
     #[napi(
         catch_unwind,
-        ts_args_type = "commonName: string, key: PrivateKey, options?: AuthorityOptions",
+        ts_args_type = "commonName: string, key: PrivateKey | SubjectKey, options?: AuthorityOptions",
         ts_return_type = "Promise<Authority>"
     )]
     pub fn create_intermediate<'env>(
@@ -108,18 +164,19 @@ impl Authority {
         let started = || {
             let (start, validity) = self::options(env, options)?;
             let path_length = path_length(env, options)?;
-            let (name, key) = (text(common_name, "commonName")?, PrivateKey::from_argument(key)?);
-            let above = Arc::clone(&self.authority);
+            let name = text(common_name, "commonName")?;
+            let (key, waits) = subject_key(key)?;
+            let Issuer { authority: above, waits: signs } = self.issuer.clone();
             Ok((
                 start,
-                offload(move || {
+                signing(signs, move || {
                     match path_length {
                         None => above.create_intermediate(&name, key, validity),
                         Some(length) => {
                             above.create_intermediate_with_path_length(&name, key, validity, length)
                         }
                     }
-                    .map(Self::from)
+                    .map(|authority| Self::with(authority, waits))
                 }),
             ))
         };
@@ -130,7 +187,7 @@ impl Authority {
     /// or its public part as DER SubjectPublicKeyInfo.
     #[napi(
         catch_unwind,
-        ts_args_type = "registrationId: string, key: PrivateKey | Uint8Array, options?: IssueOptions",
+        ts_args_type = "registrationId: string, key: PrivateKey | SubjectKey | Uint8Array, options?: IssueOptions",
         ts_return_type = "Promise<Certificate>"
     )]
     pub fn issue_device<'env>(
@@ -174,7 +231,7 @@ impl Authority {
     /// one where it is given.
     #[napi(
         catch_unwind,
-        ts_args_type = "old: Certificate, key?: PrivateKey | Uint8Array, options?: IssueOptions",
+        ts_args_type = "old: Certificate, key?: PrivateKey | SubjectKey | Uint8Array, options?: IssueOptions",
         ts_return_type = "Promise<Certificate>"
     )]
     pub fn reissue_device<'env>(
@@ -197,7 +254,7 @@ impl Authority {
     /// code that DPS gave.
     #[napi(
         catch_unwind,
-        ts_args_type = "verificationCode: string, key: PrivateKey | Uint8Array, options?: IssueOptions",
+        ts_args_type = "verificationCode: string, key: PrivateKey | SubjectKey | Uint8Array, options?: IssueOptions",
         ts_return_type = "Promise<Certificate>"
     )]
     pub fn issue_verification<'env>(
@@ -219,21 +276,19 @@ impl Authority {
     /// The CA's own certificate.
     #[napi(getter, catch_unwind)]
     pub fn certificate(&self) -> Certificate {
-        self.authority.certificate().clone().into()
-    }
-}
-
-impl From<CoreAuthority> for Authority {
-    fn from(authority: CoreAuthority) -> Self {
-        Self { authority: Arc::new(authority) }
+        self.issuer.authority.certificate().clone().into()
     }
 }
 
 impl Authority {
+    fn with(authority: CoreAuthority, waits: Option<Arc<Waits>>) -> Self {
+        Self { issuer: Issuer { authority: Arc::new(authority), waits } }
+    }
+
     /// The CA that the option `issuer` is.
-    pub(crate) fn from_argument(value: Unknown<'_>) -> Result<Arc<CoreAuthority>, Error> {
+    pub(crate) fn from_argument(value: Unknown<'_>) -> Result<Issuer, Error> {
         js::instance::<Self>(value)
-            .map(|authority| Arc::clone(&authority.authority))
+            .map(|authority| authority.issuer.clone())
             .ok_or_else(|| invalid("issuer", "it is no Authority"))
     }
 
@@ -249,8 +304,8 @@ impl Authority {
     {
         let started = || {
             let (start, validity) = self::options(env, options)?;
-            let (issue, authority) = (read()?, Arc::clone(&self.authority));
-            Ok((start, offload(move || issue(&authority, validity).map(Certificate::from))))
+            let (issue, Issuer { authority, waits }) = (read()?, self.issuer.clone());
+            Ok((start, signing(waits, move || issue(&authority, validity).map(Certificate::from))))
         };
         promise(env, started())
     }

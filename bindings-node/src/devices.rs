@@ -17,8 +17,8 @@ use std::{
 use dps_core::{
     Error, ErrorKind, RegistrationId,
     chain::{
-        Authority as CoreAuthority, Batch, Folder, Outcome, RegistrationIdRange, Validity,
-        check_distinct, registration_ids_from_csv,
+        Batch, Folder, Outcome, RegistrationIdRange, Validity, check_distinct,
+        registration_ids_from_csv,
     },
     key::KeyType,
 };
@@ -30,13 +30,14 @@ use napi_derive::napi;
 use tokio::sync::oneshot;
 
 use crate::{
-    authority::{self, Authority},
+    authority::{self, Authority, Issuer},
     environment::{KeptSignal, Start, promise},
     error::thrown,
     js::{self, IntoJs, Late, Next, invalid},
     key::key_type,
     options::{self, text},
     security::{Source, elsewhere, internal, source},
+    signer::Waits,
 };
 
 /// Which devices to make, and where; beside these, `IssueOptions`. One of `registrationIds`,
@@ -97,7 +98,8 @@ pub fn make_devices(env: &Env, options: Unknown<'_>) -> napi::Result<MakingDevic
         let plan = Plan::read(env, options)?;
         let signal = KeptSignal::new(env, options::signal(env, options)?)
             .map_err(|error| internal(&error))?;
-        Ok(MakingDevices { batch: RefCell::new(State::Planned(Box::new(plan))), signal })
+        let waits = plan.issuer.waits.clone();
+        Ok(MakingDevices { batch: RefCell::new(State::Planned(Box::new(plan))), signal, waits })
     };
     read().map_err(|error| thrown(env, &error))
 }
@@ -107,6 +109,8 @@ pub fn make_devices(env: &Env, options: Unknown<'_>) -> napi::Result<MakingDevic
 pub struct MakingDevices {
     batch: RefCell<State>,
     signal: KeptSignal,
+    /// Those of the issuer's signer.
+    waits: Option<Arc<Waits>>,
 }
 
 enum State {
@@ -151,9 +155,12 @@ impl MakingDevices {
             };
             return promise(env, Ok((Start::Wait(None), told)));
         }
+        // Before a device is asked for: its signature may be wanted at once.
+        let in_use = self.waits.as_ref().map(Waits::in_use);
         // A device that has begun is finished: the signal ends the batch before the next.
         let asked = started.and_then(|_| self.ask()).map(|answer| {
             let told = async move {
+                let _in_use = in_use;
                 match answer {
                     Some(answer) => elsewhere(answer).await.map(|device| Late(Next(device))),
                     None => Ok(Late(Next(None))),
@@ -213,7 +220,7 @@ impl MakingDevices {
 /// What a batch is to make.
 struct Plan {
     folder: Folder,
-    issuer: Arc<CoreAuthority>,
+    issuer: Issuer,
     devices: Devices,
     key_type: KeyType,
     validity: Validity,
@@ -303,7 +310,7 @@ impl Plan {
     /// Makes devices for as long as `more` wants the next. The folder is free again afterwards.
     fn make(&self, mut more: impl FnMut(MadeDevice) -> bool) -> Result<(), Error> {
         let (total, ids) = self.devices.ids()?;
-        let batch = Batch::new(&self.folder, &self.issuer, self.key_type, self.validity)?;
+        let batch = Batch::new(&self.folder, &self.issuer.authority, self.key_type, self.validity)?;
         for (before, id) in ids.enumerate() {
             let id = id?;
             let outcome = match batch.device(&id)? {

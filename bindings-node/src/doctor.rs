@@ -307,7 +307,7 @@ impl Case {
         };
         match chain.parse() {
             Ok(chain) => {
-                let signer = JsSigner::new(thread, function, &chain, algorithms, waits);
+                let signer = JsSigner::of(chain.leaf(), thread, function, algorithms, waits);
                 doctor.signer(Arc::new(signer))
             }
             // The report says what is wrong with the chain.

@@ -178,17 +178,9 @@ impl PrivateKey {
             .ok_or_else(|| invalid("key", "it is no PrivateKey"))
     }
 
-    fn shared(&self) -> Arc<CoreKey> {
+    pub(crate) fn shared(&self) -> Arc<CoreKey> {
         Arc::clone(&self.key)
     }
-}
-
-/// The public key that the argument `key` is, or has, as DER SubjectPublicKeyInfo.
-pub(crate) fn public_key(value: Unknown<'_>) -> Result<Vec<u8>, Error> {
-    if let Some(key) = js::instance::<PrivateKey>(value) {
-        return Ok(key.key.public_key_info().to_vec());
-    }
-    js::bytes(value).ok_or_else(|| invalid("key", "it is neither a PrivateKey nor a Uint8Array"))
 }
 
 /// The type of key that an argument or option names.

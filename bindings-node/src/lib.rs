@@ -26,4 +26,5 @@ mod registering;
 mod runtime;
 mod security;
 mod signer;
+mod subject_key;
 mod transport;

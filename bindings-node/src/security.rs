@@ -327,7 +327,8 @@ impl Security {
                     let open = || {
                         let parsed =
                             chain.parse().map_err(|error| error.during("open credential"))?;
-                        let signer = JsSigner::new(thread, function, &parsed, announced, waits);
+                        let signer =
+                            JsSigner::of(parsed.leaf(), thread, function, announced, waits);
                         let signer = Arc::new(signer);
                         match chain {
                             Source::File(path) => Credential::signer_with_chain_file(path, signer),
@@ -427,10 +428,9 @@ impl X509Parts {
         let both = source("pkcs12", pkcs12, pkcs12_file)?;
         let signer = signer
             .map(|signer| -> Result<Key, Error> {
-                let function = js::function(signer)
-                    .ok_or_else(|| invalid("signer", "it is not a function"))?;
+                let function = signing_function(signer)?;
                 let announced = signer::algorithms(&algorithms.unwrap_or_default())?;
-                Ok(Key::Signer(reference(function)?, announced))
+                Ok(Key::Signer(function, announced))
             })
             .transpose()?;
         let (chain, key) = match (chain, private, both, signer) {
@@ -485,6 +485,11 @@ pub(crate) fn source(
             _ => Err(invalid(name, "it is neither a string nor a Uint8Array")),
         },
     }
+}
+
+/// The function that the option `signer` is.
+pub(crate) fn signing_function(value: Unknown<'_>) -> Result<Reference, Error> {
+    reference(js::function(value).ok_or_else(|| invalid("signer", "it is not a function"))?)
 }
 
 fn reference(

@@ -2,22 +2,28 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
 };
 
 use dps_core::{
-    CertificateChain, Error, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
-    chain::PublicKeyType, key::KeyType,
+    Error, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
+    chain::{Certificate, PublicKeyType},
+    key::KeyType,
+    tls::{SigningExecutor, SigningThreads},
 };
 use napi::{
     Env, Unknown,
     bindgen_prelude::{Buffer, FnArgs, Function, FunctionRef, ToNapiValue},
 };
 use napi_derive::napi;
+use tokio::sync::oneshot;
 
 use crate::{
     environment::{Environment, JsThread},
     js::{self, invalid},
+    runtime::offload,
+    security::{Reference, elsewhere},
 };
 
 /// What a signer is asked to sign.
@@ -58,29 +64,39 @@ pub(crate) fn algorithms(names: &[String]) -> Result<Vec<SignatureAlgorithm>, Er
 /// A function in JavaScript as dps-core's [`Signer`].
 pub(crate) struct JsSigner {
     thread: JsThread,
-    function: Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>,
+    function: Reference,
     algorithms: Vec<SignatureAlgorithm>,
     waits: Arc<Waits>,
 }
 
 impl JsSigner {
-    /// A signer for the leaf of this chain. Unless `announced` says otherwise, the function is
-    /// expected to do all that a key of the leaf's type can.
+    /// A signer that can do this.
     pub(crate) fn new(
         thread: JsThread,
-        function: Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>,
-        chain: &CertificateChain,
+        function: Reference,
+        algorithms: Vec<SignatureAlgorithm>,
+        waits: Arc<Waits>,
+    ) -> Self {
+        Self { thread, function, algorithms, waits }
+    }
+
+    /// A signer for this certificate. Unless `announced` says otherwise, the function is expected
+    /// to do all that a key of the certificate's type can.
+    pub(crate) fn of(
+        certificate: &Certificate,
+        thread: JsThread,
+        function: Reference,
         announced: Vec<SignatureAlgorithm>,
         waits: Arc<Waits>,
     ) -> Self {
-        let algorithms = match chain.leaf().public_key_type() {
+        let algorithms = match certificate.public_key_type() {
             _ if !announced.is_empty() => announced,
             PublicKeyType::Supported(KeyType::EcP256) => vec![SignatureAlgorithm::EcdsaP256Sha256],
             PublicKeyType::Supported(KeyType::EcP384) => vec![SignatureAlgorithm::EcdsaP384Sha384],
             // Another type of key is refused by dps-core before anything is signed.
             _ => SignatureAlgorithm::RSA.to_vec(),
         };
-        Self { thread, function, algorithms, waits }
+        Self::new(thread, function, algorithms, waits)
     }
 }
 
@@ -111,6 +127,32 @@ impl Signer for JsSigner {
             Ok(())
         });
         answered.recv().unwrap_or_else(|_| Err(given_up()))
+    }
+}
+
+/// Works out what a key may have to sign for. `waits` are its signer's, where a function of the
+/// user's signs: such work is done on threads that it may hold, not on the few that read files, and
+/// whoever drops the future no longer waits for the function.
+pub(crate) fn signing<T, F>(
+    waits: Option<Arc<Waits>>,
+    work: F,
+) -> impl Future<Output = Result<T, Error>> + Send + 'static
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, Error> + Send + 'static,
+{
+    /// Not those that open identities: a CA whose function is silent must not hold up a device.
+    static THREADS: OnceLock<SigningThreads> = OnceLock::new();
+
+    let in_use = waits.map(|waits| waits.in_use());
+    async move {
+        let Some(_in_use) = in_use else { return offload(work).await };
+        let (answer, done) = oneshot::channel();
+        THREADS.get_or_init(SigningThreads::default).execute(Box::new(move || {
+            // Nobody listens where the wait was over first.
+            let _ = answer.send(work());
+        }));
+        elsewhere(done).await
     }
 }
 

@@ -2,15 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createPublicKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
 import {
-  Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey, X509Security, cString, inspectChain,
-  javaString, verifyChain,
+  Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey, SubjectKey, X509Security, cString,
+  inspectChain, javaString, makeDevices, verifyChain,
 } from 'dps-core';
 
 import { Emulator, rejects } from './support.mjs';
@@ -145,6 +145,80 @@ test('a request made here is one that openssl and we verify', async () => {
   await fails(() => CertificateRequest.fromPem(der), 'DPS_CERTIFICATE_MALFORMED', 'signature');
 });
 
+// A key that only a function reaches, and its public part.
+const elsewhere = (type, options) => {
+  const { privateKey, publicKey } = generateKeyPairSync(type, options);
+  return { signer: async ({ message }) => sign('sha256', message, privateKey), publicKeyInfo: publicKey.export({ type: 'spki', format: 'der' }) };
+};
+const p256 = () => ({ ...elsewhere('ec', { namedCurve: 'P-256' }), algorithms: ['ecdsa-p256-sha256'] });
+
+test('keys that JavaScript functions sign with: requests, CAs and devices of theirs hold for openssl', async () => {
+  const key = new SubjectKey(p256());
+  const request = await key.certificateRequest('device-04');
+  assert.match(openssl('req', '-in', write('signed.csr.pem', request), '-noout', '-verify', '-subject'), /CN *= *device-04/);
+  const rsa = new SubjectKey({ ...elsewhere('rsa', { modulusLength: 2048 }), algorithms: ['rsa-pss-sha256', 'rsa-pkcs1-sha256'] });
+  const top = await Authority.createRoot('Root elsewhere', rsa);
+  const middle = await top.createIntermediate('Intermediate elsewhere', new SubjectKey(p256()));
+  write('root-elsewhere.pem', top.certificate.toPem());
+  write('middle-elsewhere.pem', middle.certificate.toPem());
+  const issued = await middle.issueDevice('device-04', key);
+  for (const leaf of [
+    issued, await middle.issueRequested(CertificateRequest.fromPem(request)), await middle.reissueDevice(issued, key), await middle.issueVerification('CODE', key),
+  ]) {
+    assert.deepEqual(new X509Certificate(leaf.der).publicKey.export({ type: 'spki', format: 'der' }), key.publicKeyInfo);
+    const file = write('leaf-elsewhere.pem', leaf.toPem());
+    assert.match(openssl('verify', '-x509_strict', '-CAfile', 'root-elsewhere.pem', '-untrusted', 'middle-elsewhere.pem', file), /: OK\n$/);
+  }
+});
+
+test('a CA that is there already, with its key behind a function, issues; so do batches of it', async () => {
+  const caKey = await newKey();
+  const { certificate } = await root.createIntermediate('Behind a function', caKey);
+  const held = createPrivateKey(await caKey.toPem());
+  const authority = await Authority.fromSigner(certificate, { signer: ({ message }) => sign('sha256', message, held) });
+  write('intermediate.pem', certificate.toPem());
+  opensslVerifies(await authority.issueDevice('device-05', deviceKey));
+  for await (const made of makeDevices({ folder: path('batch'), issuer: authority, keyType: 'ec-p256', range: 'b-1..b-3' })) {
+    openssl('verify', '-CAfile', 'root.pem', '-untrusted', 'intermediate.pem', made.certFile);
+  }
+  write('intermediate.pem', intermediate.certificate.toPem());
+  await rejects(Authority.fromSigner(certificate, p256()), 'DPS_KEY_MISMATCH');
+});
+
+test('what such a function throws or rejects with is the cause, and a silent one can be aborted', async () => {
+  const caKey = await newKey();
+  const { certificate } = await Authority.createRoot('Fails', caKey);
+  const held = createPrivateKey(await caKey.toPem());
+  const removed = new Error('the token was removed');
+  for (const fail of [() => { throw removed; }, () => Promise.reject(removed)]) {
+    const key = new SubjectKey({ ...p256(), signer: fail });
+    let good = 1;
+    const authority = await Authority.fromSigner(certificate, { signer: ({ message }) => (good-- > 0 ? sign('sha256', message, held) : fail()) });
+    for (const call of [
+      () => key.certificateRequest('device-06'),
+      () => Authority.createRoot('x', key),
+      () => Authority.fromSigner(certificate, { signer: fail }),
+      () => authority.issueDevice('device-06', key),
+      () => authority.createIntermediate('x', key),
+      () => makeDevices({ folder: path('fails'), issuer: authority, keyType: 'ec-p256', range: 'f-1..f-2' }).next(),
+    ]) {
+      const error = await rejects(call(), 'DPS_SIGNER', 'the token was removed');
+      assert.equal(error.cause, removed);
+    }
+  }
+  // More of them than there are threads to sign on.
+  for (let count = 0; count < 20; count += 1) {
+    const abort = new AbortController();
+    const signer = () => {
+      abort.abort(removed);
+      return new Promise(() => {});
+    };
+    const silent = new SubjectKey({ ...p256(), signer });
+    assert.equal(await silent.certificateRequest('device-06', { signal: abort.signal }).catch((error) => error), removed);
+  }
+  await new SubjectKey(p256()).certificateRequest('device-06');
+});
+
 test('a PKCS#12 file is read by openssl, and by us', async () => {
   const file = write('device.pfx', await chain.toPkcs12(deviceKey, 'geheim'));
   const shown = openssl('pkcs12', '-in', file, '-passin', 'pass:geheim', '-nodes');
@@ -189,6 +263,17 @@ test('wrong arguments are errors with a code', async () => {
   await invalid(() => new CertificateChain(Object.assign([], { length: 2 ** 32 - 1 })), 'Certificate');
   await invalid(() => new Authority({}, deviceKey), 'Certificate');
   await invalid(() => new Authority(root.certificate, 'key'), 'PrivateKey');
+  await invalid(() => Authority.createRoot('x', deviceKey.publicKeyInfo), 'SubjectKey');
+  await invalid(() => Authority.fromSigner(root.certificate), 'options');
+  await invalid(() => Authority.fromSigner(root.certificate, { signer: 5 }), 'signer', 'function');
+  await fails(() => Authority.fromSigner(device, p256()), 'DPS_INVALID_ARGUMENT', 'not a CA certificate');
+  await invalid(() => new SubjectKey(), 'key');
+  await invalid(() => new SubjectKey({ ...p256(), signer: undefined }), 'signer');
+  await invalid(() => new SubjectKey({ ...p256(), algorithms: undefined }), 'algorithms');
+  await invalid(() => new SubjectKey({ ...p256(), algorithms: ['md5'] }), 'md5');
+  await invalid(() => new SubjectKey({ ...p256(), publicKeyInfo: 'key' }), 'publicKeyInfo');
+  await fails(() => new SubjectKey({ ...p256(), publicKeyInfo: Buffer.from('no key') }).certificateRequest('x'), 'DPS_KEY_UNSUPPORTED');
+  await fails(() => new SubjectKey({ ...p256(), algorithms: ['rsa-pss-sha256'] }).certificateRequest('x'), 'DPS_KEY_UNSUPPORTED');
   await invalid(() => Authority.createRoot('x', deviceKey, { pathLength: 256 }), 'pathLength');
   await invalid(() => Authority.createRoot('x', deviceKey, { days: 1.5 }), 'days');
   await invalid(() => Authority.createRoot('x', deviceKey, { days: -1 }), 'days');

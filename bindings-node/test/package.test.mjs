@@ -51,7 +51,7 @@ test('every exported name is typed, and every typed class and function is export
 
 test('the types compile under tsc --strict, as a CommonJS and as an ES module', () => {
   const program = `
-    import { Authority, Certificate, CertificateChain, CertificateRequest, Client, DpsError, PrivateKey, cString, javaString, makeDevices, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SymmetricKeySecurityClient, doctor, errorCatalogue, explainError, inspectChain, setLogger, verifyChain } from 'dps-core';
+    import { Authority, Certificate, CertificateChain, CertificateRequest, Client, DpsError, PrivateKey, cString, javaString, makeDevices, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SubjectKey, SymmetricKeySecurityClient, doctor, errorCatalogue, explainError, inspectChain, setLogger, verifyChain } from 'dps-core';
     import type { CertificateProvider, DoctorReport, Finding, InspectedCertificate, KeyType, MadeDevice, RegistrationResult, SignRequest, Signer } from 'dps-core';
     export async function main(signal: AbortSignal): Promise<void> {
       const signer: Signer = async (request: SignRequest) => new Uint8Array(request.digest);
@@ -82,12 +82,18 @@ test('the types compile under tsc --strict, as a CommonJS and as an ES module', 
       const facts: InspectedCertificate = (await issuer.reissueDevice(leaf, key.publicKeyInfo)).inspect();
       const [first] = await Certificate.fromPem({ certFile: 'root.pem', signal });
       if (first) new Authority(first, key).issueVerification('code', key);
+      const hardware = new SubjectKey({ signer, algorithms: ['ecdsa-p256-sha256'], publicKeyInfo: key.publicKeyInfo });
+      const above = await Authority.createRoot(await hardware.certificateRequest('x', { signal }), hardware, { signal });
+      if (first) await (await Authority.fromSigner(first, { signer, signal })).createIntermediate('x', hardware);
+      await above.issueDevice('device-01', hardware);
       const chain = new CertificateChain([await issuer.issueDevice('device-01', key), issuer.certificate]);
       const pfx: Buffer = await chain.toPkcs12(key, 'passphrase');
       console.log((await CertificateChain.fromPkcs12({ pkcs12: pfx, passphrase: 'x' })).certificates[0]?.der, csr.ignored[0], facts.use, cString(chain.toPem()), javaString(await key.toPem()));
       for await (const made of makeDevices({ folder: '.', issuer, range: 'a1..a9', keyType, overwrite: true, signal })) console.log((made satisfies MadeDevice).outcome, made.done / made.total);
       // @ts-expect-error there is no such type of key
       await PrivateKey.generate('dsa');
+      // @ts-expect-error a signer without a certificate names its algorithms
+      new SubjectKey({ signer, publicKeyInfo: key.publicKeyInfo });
       // @ts-expect-error a batch has an issuer
       makeDevices({ folder: '.', range: 'a1..a9' });
       // @ts-expect-error there is no such reach
