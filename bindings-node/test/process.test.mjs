@@ -183,13 +183,16 @@ test('heap, memory and threads stay flat over a thousand registrations', { timeo
 });
 
 test('a client that nobody holds is collected, and its connection closed', async () => {
+  // A device each: two clients of one device would take the connection from each other.
+  const devices = ['device-01', 'device-02', 'device-03', 'device-04'].map((name) => [name, chain.files(name)]);
   const ended = await program('device-01', `
     import { readdirSync } from 'node:fs';
     const sockets = () => readdirSync('/proc/self/fd').length;
-    await client.register();
+    const clients = ${JSON.stringify(devices)}.map(([name, files]) =>
+      ProvisioningDeviceClient.create('${HOST}', '${emulator.idScope}', new Mqtt(), new X509Security(name, files)));
+    const results = await Promise.all(clients.map((client) => client.register()));
     const before = sockets();
-    const result = await client.register();
-    for (let number = 0; number < 5; number += 1) await client.connect(result);
+    for (const [number, client] of clients.entries()) await client.connect(results[number]);
     const end = Date.now() + 10000;
     while (sockets() > before && Date.now() < end) { globalThis.gc(); await new Promise((resolve) => setTimeout(resolve, 10)); }
     console.log(sockets() <= before);
