@@ -21,14 +21,6 @@ use crate::{
     security::{Source, source},
 };
 
-const KEY_TYPES: [(&str, KeyType); 5] = [
-    ("rsa-2048", KeyType::Rsa(2048)),
-    ("rsa-3072", KeyType::Rsa(3072)),
-    ("rsa-4096", KeyType::Rsa(4096)),
-    ("ec-p256", KeyType::EcP256),
-    ("ec-p384", KeyType::EcP384),
-];
-
 /// Where a private key is; beside these, `WaitOptions`.
 #[napi(object, object_to_js = false)]
 pub struct PrivateKeyOptions<'env> {
@@ -186,11 +178,7 @@ impl PrivateKey {
 /// The type of key that an argument or option names.
 pub(crate) fn key_type(value: Option<Unknown<'_>>) -> Result<KeyType, Error> {
     let Some(name) = optional_text(value, "keyType")? else { return Ok(KeyType::TUTORIAL) };
-    let found = KEY_TYPES.iter().find(|(known, _)| *known == name);
-    found.map(|(_, key_type)| *key_type).ok_or_else(|| {
-        let known = KEY_TYPES.map(|(name, _)| name).join(", ");
-        invalid("keyType", &format!("{name:?} is none of {known}"))
-    })
+    name.parse().map_err(|error: Error| invalid("keyType", error.message()))
 }
 
 /// The passphrase that an argument or option is.

@@ -23,14 +23,6 @@ use crate::{
     signer::{PySigner, interruptible},
 };
 
-const KEY_TYPES: [(&str, KeyType); 5] = [
-    ("rsa-2048", KeyType::Rsa(2048)),
-    ("rsa-3072", KeyType::Rsa(3072)),
-    ("rsa-4096", KeyType::Rsa(4096)),
-    ("ec-p256", KeyType::EcP256),
-    ("ec-p384", KeyType::EcP384),
-];
-
 /// A private key in this process's memory.
 #[pyclass(frozen, module = "dps_core.chain")]
 pub(crate) struct PrivateKey(Arc<CoreKey>);
@@ -553,15 +545,7 @@ fn subject_key(key: &Bound<'_, PyAny>) -> PyResult<CoreSubjectKey> {
 
 /// The type of a new key, by its name.
 pub(crate) fn key_type(name: Option<&str>) -> dps_core::Result<KeyType> {
-    let Some(name) = name else { return Ok(KeyType::TUTORIAL) };
-    let found = KEY_TYPES.iter().find(|(known, _)| *known == name);
-    found.map(|(_, key_type)| *key_type).ok_or_else(|| {
-        let known = KEY_TYPES.map(|(name, _)| name).join(", ");
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("{name:?} is not one of the key types {known}"),
-        )
-    })
+    name.map_or(Ok(KeyType::TUTORIAL), str::parse)
 }
 
 /// Days from now, or two moments; the tutorial's validity where neither is given.

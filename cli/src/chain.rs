@@ -276,12 +276,5 @@ fn stem(text: &str) -> Result<String, String> {
 }
 
 fn key_type(text: &str) -> Result<KeyType, String> {
-    Ok(match text.to_ascii_lowercase().as_str() {
-        "rsa-2048" => KeyType::Rsa(2048),
-        "rsa-3072" => KeyType::Rsa(3072),
-        "rsa-4096" => KeyType::Rsa(4096),
-        "ec-p256" => KeyType::EcP256,
-        "ec-p384" => KeyType::EcP384,
-        _ => return Err("one of rsa-2048, rsa-3072, rsa-4096, ec-p256, ec-p384".into()),
-    })
+    text.to_ascii_lowercase().parse().map_err(|error: Error| error.message().to_owned())
 }

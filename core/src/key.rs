@@ -2,7 +2,7 @@
 
 mod proc_type;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, str::FromStr};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
@@ -40,6 +40,29 @@ pub enum KeyType {
 impl KeyType {
     /// The key type that the tutorial uses.
     pub const TUTORIAL: Self = Self::Rsa(4096);
+
+    /// What a new key may be, by the names that commands and bindings take.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("rsa-2048", Self::Rsa(2048)),
+        ("rsa-3072", Self::Rsa(3072)),
+        ("rsa-4096", Self::Rsa(4096)),
+        ("ec-p256", Self::EcP256),
+        ("ec-p384", Self::EcP384),
+    ];
+}
+
+impl FromStr for KeyType {
+    type Err = Error;
+
+    /// Reads one of [`NAMES`](Self::NAMES).
+    fn from_str(text: &str) -> Result<Self> {
+        Self::NAMES.iter().find(|(name, _)| *name == text).map(|(_, found)| *found).ok_or_else(
+            || {
+                let known = Self::NAMES.map(|(name, _)| name).join(", ");
+                Error::new(ErrorKind::InvalidArgument, format!("{text:?} is none of {known}"))
+            },
+        )
+    }
 }
 
 impl fmt::Display for KeyType {

@@ -21,7 +21,7 @@ use rcgen::{
 };
 use time::{OffsetDateTime, macros::datetime};
 
-use super::{Certificate, CertificateRequest, Issues};
+use super::{Certificate, CertificateRequest, Issues, request::is_signed_by_its_key};
 use crate::{
     error::{Error, ErrorKind, Result},
     identity,
@@ -102,8 +102,19 @@ impl SubjectKey {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(common_name)?;
         let request = params.serialize_request(&key).map_err(|error| key.failure(error))?;
+        if !is_signed_by_its_key(request.der()) {
+            return Err(not_its_key());
+        }
         Ok(pem::write("CERTIFICATE REQUEST", request.der()).to_string())
     }
+}
+
+/// A signer can only be told from the signer of another key by what it signed.
+fn not_its_key() -> Error {
+    Error::new(
+        ErrorKind::KeyMismatch,
+        "the signer's key is not the public key that was given with it",
+    )
 }
 
 impl From<Arc<PrivateKey>> for SubjectKey {
@@ -178,7 +189,11 @@ impl Authority {
         let issuer = Issuer::from_params(&params, &rcgen_key);
         let certificate =
             params.signed_by(&rcgen_key, &issuer).map_err(|error| rcgen_key.failure(error))?;
-        Ok(Self { certificate: Certificate::from_der(certificate.der())?, key })
+        let certificate = Certificate::from_der(certificate.der())?;
+        match certificate.issues(&certificate) {
+            Issues::Yes => Ok(Self { certificate, key }),
+            Issues::No | Issues::NameOnly => Err(not_its_key()),
+        }
     }
 
     /// A new intermediate CA below this one: the tutorial's profile `v3_intermediate_ca`. Where
@@ -522,6 +537,19 @@ fn random_serial() -> Result<SerialNumber> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::KeyType;
+
+    #[test]
+    fn a_signer_of_another_key_makes_neither_a_root_nor_a_request() {
+        for key_type in [KeyType::EcP256, KeyType::Rsa(2048)] {
+            let [ours, other] = [(); 2].map(|()| PrivateKey::generate(key_type).unwrap());
+            let mixed = SubjectKey::signer(Arc::new(other), ours.public_key_info().to_vec());
+            let root = Authority::create_root("Root", mixed.clone(), Validity::days(1));
+            assert_eq!(root.err().unwrap().kind(), ErrorKind::KeyMismatch);
+            let request = mixed.certificate_request("device-01");
+            assert_eq!(request.err().unwrap().kind(), ErrorKind::KeyMismatch);
+        }
+    }
 
     #[test]
     fn dates_beyond_what_a_certificate_can_name_end_with_it_or_are_refused() {

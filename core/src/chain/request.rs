@@ -125,3 +125,9 @@ impl CertificateRequest {
 fn short_name(oid: &Oid<'_>) -> String {
     oid2sn(oid, oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned)
 }
+
+/// Whether the signature of this request in DER was made by the key that the request names.
+pub(super) fn is_signed_by_its_key(der: &[u8]) -> bool {
+    X509CertificationRequest::from_der(der)
+        .is_ok_and(|(_, request)| request.verify_signature().is_ok())
+}

@@ -136,7 +136,7 @@ static void errors(dps_identity *identity)
           dps_register("0ne00000A0A", identity, options, NULL, NULL, &assignment, error));
 
     /* The service's own words and numbers. */
-    CHECK(dps_register("0ne0000XXXX", identity, NULL, NULL, NULL, &assignment, &error) == DPS_UNAUTHORIZED);
+    CHECK(dps_register("0ne00000BAD", identity, NULL, NULL, NULL, &assignment, &error) == DPS_UNAUTHORIZED);
     CHECK(dps_error_service_status(error) == 401);
     CHECK(strcmp(dps_error_operation(error), "register") == 0);
     CHECK(!dps_error_retryable(error) && dps_error_message(error) != NULL);
