@@ -1,17 +1,11 @@
 //! Devices by the thousand, in a folder: `dps chain device --range` and `--from`.
 #![expect(unsafe_code, reason = "exported symbols")]
 
-use std::{
-    ffi::{c_char, c_void},
-    fs::File,
-    io::BufReader,
-};
+use std::ffi::{c_char, c_void};
 
 use dps_core::{
     Error, ErrorKind, RegistrationId, Result,
-    chain::{
-        Authority, Batch, Folder, Outcome, RegistrationIdRange, Validity, registration_ids_from_csv,
-    },
+    chain::{Authority, Batch, CsvRegistrationIds, Folder, Outcome, RegistrationIdRange, Validity},
     key::KeyType,
 };
 
@@ -92,12 +86,8 @@ pub extern "C" fn dps_batch_make_csv(
         let issuer = ffi::hold(issuer, "issuer")?;
         let path = ffi::text(csv_path, "csv_path")?;
         let work = Work::new(&issuer, folder, key_type, days, overwrite)?;
-        let mut total = 0;
-        for id in ids_of(path)? {
-            id?;
-            total += 1;
-        }
-        work.run(total, ids_of(path)?, callback, userdata)?;
+        let ids = CsvRegistrationIds::file(path)?;
+        work.run(ids.remaining(), ids, callback, userdata)?;
         Ok(())
     })
 }
@@ -154,12 +144,4 @@ impl<'a> Work<'a> {
         }
         Ok(())
     }
-}
-
-fn ids_of(path: &str) -> Result<impl Iterator<Item = Result<RegistrationId>>> {
-    let file = File::open(path).map_err(|error| {
-        Error::new(ErrorKind::FileNotReadable, format!("{path}: {error}")).with_source(error)
-    })?;
-    Ok(registration_ids_from_csv(BufReader::new(file))
-        .map(move |id| id.map_err(|error| error.in_context(path))))
 }

@@ -3,9 +3,7 @@
 use std::{
     cell::RefCell,
     convert::Infallible,
-    fs::File,
     future::Future,
-    io::{BufReader, Read},
     mem,
     sync::{
         Arc,
@@ -17,8 +15,7 @@ use std::{
 use dps_core::{
     Error, ErrorKind, RegistrationId,
     chain::{
-        Batch, Folder, Outcome, RegistrationIdRange, Validity, check_distinct,
-        registration_ids_from_csv,
+        Batch, CsvRegistrationIds, Folder, Outcome, RegistrationIdRange, Validity, check_distinct,
     },
     key::KeyType,
 };
@@ -347,30 +344,15 @@ impl Devices {
         match self {
             Self::Listed(ids) => Ok((ids.len() as u64, Box::new(ids.iter().cloned().map(Ok)))),
             Self::Range(range) => Ok((range.remaining(), Box::new(range.clone()))),
-            // All of it is read before anything is made: a bad row must not end a batch half-way.
             Self::Csv(csv) => {
-                let mut total = 0;
-                for id in rows(csv)? {
-                    id.map_err(|error| match csv {
-                        Source::File(path) => error.in_context(path),
-                        Source::Memory(_) => error,
-                    })?;
-                    total += 1;
-                }
-                Ok((total, rows(csv)?))
+                let ids = match csv {
+                    Source::File(path) => CsvRegistrationIds::file(path)?,
+                    Source::Memory(bytes) => CsvRegistrationIds::new(bytes.to_vec())?,
+                };
+                Ok((ids.remaining(), Box::new(ids)))
             }
         }
     }
-}
-
-fn rows(csv: &Source) -> Result<Ids<'_>, Error> {
-    let reader: Box<dyn Read + '_> = match csv {
-        Source::Memory(bytes) => Box::new(bytes.as_slice()),
-        Source::File(path) => Box::new(BufReader::new(File::open(path).map_err(|error| {
-            Error::new(ErrorKind::FileNotReadable, format!("{path}: {error}")).with_source(error)
-        })?)),
-    };
-    Ok(Box::new(registration_ids_from_csv(reader)))
 }
 
 /// The reason of the signal that has ended a batch, which rejects the promise as it is.

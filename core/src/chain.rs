@@ -24,7 +24,7 @@ pub use self::{
     authority::{Authority, SubjectKey, Validity},
     batch::{Batch, Outcome},
     certificate::{Certificate, Issues, PublicKeyType},
-    devices::{RegistrationIdRange, check_distinct, registration_ids_from_csv},
+    devices::{CsvRegistrationIds, RegistrationIdRange, check_distinct, registration_ids_from_csv},
     folder::Folder,
     inspect::Inspection,
     request::CertificateRequest,

@@ -53,8 +53,10 @@ impl ConnectionString {
             return Err(malformed("it needs either x509=true or SharedAccessKey=…"));
         }
         Ok(Self {
-            host: Host::parse(host.ok_or_else(|| malformed("it has no HostName"))?)?,
-            device_id: DeviceId::parse(device_id.ok_or_else(|| malformed("it has no DeviceId"))?)?,
+            host: Host::parse(host.ok_or_else(|| malformed("it has no HostName"))?)
+                .map_err(|error| unquoted(&error, "its HostName is not a host name"))?,
+            device_id: DeviceId::parse(device_id.ok_or_else(|| malformed("it has no DeviceId"))?)
+                .map_err(|error| unquoted(&error, "its DeviceId is not a device ID"))?,
             key: key.map(|key| Zeroizing::new(key.to_owned())),
         })
     }
@@ -92,14 +94,18 @@ impl fmt::Debug for ConnectionString {
     }
 }
 
+const FORM: &str =
+    "It looks like HostName=…;DeviceId=…;SharedAccessKey=…, or HostName=…;DeviceId=…;x509=true.";
+
 fn malformed(what: &str) -> Error {
-    Error::new(
-        ErrorKind::InvalidArgument,
-        format!("the connection string cannot be used: {what}"),
-    )
-    .with_hint(
-        "It looks like HostName=…;DeviceId=…;SharedAccessKey=…, or HostName=…;DeviceId=…;x509=true.",
-    )
+    Error::new(ErrorKind::InvalidArgument, format!("the connection string cannot be used: {what}"))
+        .with_hint(FORM)
+}
+
+/// In place of an error that quotes a part, into which a wrong separator may have brought the key.
+fn unquoted(error: &Error, what: &str) -> Error {
+    Error::new(error.kind(), format!("the connection string cannot be used: {what}"))
+        .with_hint(FORM)
 }
 
 #[cfg(test)]
@@ -154,5 +160,14 @@ mod tests {
         }
         let error = ConnectionString::parse("HostName=a b;DeviceId=d;x509=true").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::HostInvalid);
+        // A wrong separator brings the key into another part.
+        for text in [
+            "HostName=h;DeviceId=d,SharedAccessKey=a+/bc+/d==;x509=true",
+            "HostName=h SharedAccessKey=a+/bc+/d==;DeviceId=d;x509=true",
+            "HostName=h/SharedAccessKey=a+/bc+/d==;DeviceId=d;x509=true",
+        ] {
+            let error = ConnectionString::parse(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("bc+"), "{error:?}");
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! `dps chain device`: one, several, or a batch.
 
 use std::{
-    fs::File,
-    io::{BufReader, IsTerminal, stderr},
-    path::{Path, PathBuf},
+    io::{IsTerminal, stderr},
+    path::PathBuf,
 };
 
 use clap::Args;
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
-    chain::{Batch, Outcome, RegistrationIdRange, check_distinct, registration_ids_from_csv},
+    Error, RegistrationId,
+    chain::{Batch, CsvRegistrationIds, Outcome, RegistrationIdRange, check_distinct},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -37,13 +36,8 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     let issuer = &arguments.issuer.issuer;
     if let Some(csv) = &arguments.from {
-        // All of it is read before anything is made: a bad row must not end a batch half-way.
-        let mut count = 0;
-        for id in ids_of(csv)? {
-            id.map_err(|error| error.in_context(csv.display()))?;
-            count += 1;
-        }
-        return batch(&arguments.common, issuer, count, ids_of(csv)?, output);
+        let ids = CsvRegistrationIds::file(csv)?;
+        return batch(&arguments.common, issuer, ids.remaining(), ids, output);
     }
     if let Some(range) = &arguments.range {
         let range = RegistrationIdRange::parse(range)?;
@@ -95,13 +89,6 @@ fn batch(
     let folder = common.dir.display();
     output.line(format!("{made} devices made in {folder}, {present} were there already"))?;
     output.json(&json!({ "made": made, "present": present, "dir": common.dir }))
-}
-
-fn ids_of(csv: &Path) -> Result<impl Iterator<Item = Result<RegistrationId, Error>>, Error> {
-    let file = File::open(csv).map_err(|error| {
-        Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", csv.display()))
-    })?;
-    Ok(registration_ids_from_csv(BufReader::new(file)))
 }
 
 fn progress_bar(count: u64) -> ProgressBar {

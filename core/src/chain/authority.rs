@@ -244,6 +244,8 @@ impl Authority {
         };
         let profile = Profile::Authority { path_length };
         let certificate = self.issue(profile, common_name, &key.public_key_info, validity)?;
+        // It signs nothing yet, and would only fail at its first certificate.
+        identity::prove(&certificate, key.signer.as_ref())?;
         Ok(Self { certificate, key })
     }
 
@@ -540,7 +542,7 @@ mod tests {
     use crate::key::KeyType;
 
     #[test]
-    fn a_signer_of_another_key_makes_neither_a_root_nor_a_request() {
+    fn a_signer_of_another_key_makes_neither_a_ca_nor_a_request() {
         for key_type in [KeyType::EcP256, KeyType::Rsa(2048)] {
             let [ours, other] = [(); 2].map(|()| PrivateKey::generate(key_type).unwrap());
             let mixed = SubjectKey::signer(Arc::new(other), ours.public_key_info().to_vec());
@@ -548,6 +550,10 @@ mod tests {
             assert_eq!(root.err().unwrap().kind(), ErrorKind::KeyMismatch);
             let request = mixed.certificate_request("device-01");
             assert_eq!(request.err().unwrap().kind(), ErrorKind::KeyMismatch);
+            let key = Arc::new(PrivateKey::generate(key_type).unwrap());
+            let root = Authority::create_root("Root", key, Validity::days(1)).unwrap();
+            let intermediate = root.create_intermediate("CA", mixed, Validity::days(1));
+            assert_eq!(intermediate.err().unwrap().kind(), ErrorKind::KeyMismatch);
         }
     }
 

@@ -32,12 +32,18 @@ fn constant(text: &[u8], line_end: &str) -> Result<Zeroizing<String>> {
     let text = pem::cleaned(text);
     let mut lines = text.lines().peekable();
     // Sized in advance: a reallocation would leave a copy of a key behind.
-    let size = text.len() + text.lines().count() * (line_end.len() + 2);
+    let escaped = text.matches(['\\', '"']).count();
+    let size = text.len() + escaped + text.lines().count() * (line_end.len() + 2);
     let mut constant = Zeroizing::new(String::with_capacity(size));
     while let Some(line) = lines.next() {
         constant.push('"');
         // Comments between the blocks may hold what a constant must not.
-        constant.push_str(&line.replace('\\', "\\\\").replace('"', "\\\""));
+        for c in line.chars() {
+            if matches!(c, '\\' | '"') {
+                constant.push('\\');
+            }
+            constant.push(c);
+        }
         constant.push_str(if lines.peek().is_some() { line_end } else { "\"" });
         constant.push('\n');
     }

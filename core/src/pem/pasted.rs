@@ -37,7 +37,8 @@ pub(super) fn clean(bytes: &[u8]) -> (Zeroizing<String>, Vec<Pasted>) {
     // but comments between the blocks.
     if text.contains("\\n") {
         notes.push(Pasted::LiteralNewlines);
-        text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+        let half = Zeroizing::new(text.replace("\\r", ""));
+        text = Zeroizing::new(half.replace("\\n", "\n"));
     }
     if ["\"-----BEGIN ", "'-----BEGIN "].iter().any(|quoted| text.contains(quoted)) {
         notes.push(Pasted::Quotes);
@@ -56,7 +57,10 @@ const DASHES: &str = "-----";
 fn decode(bytes: &[u8], notes: &mut Vec<Pasted>) -> String {
     let utf16 = |read: fn([u8; 2]) -> u16| {
         let units = bytes[2..].as_chunks().0.iter().map(|unit| read(*unit));
-        char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        // Sized in advance: a reallocation would leave a copy of a key behind.
+        let mut text = String::with_capacity(bytes.len() / 2 * 3);
+        text.extend(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        text
     };
     match bytes {
         [0xff, 0xfe, ..] => {
@@ -84,7 +88,7 @@ fn decode(bytes: &[u8], notes: &mut Vec<Pasted>) -> String {
 fn without_quotes(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for line in text.lines() {
-        let line = line.replace(['"', '\''], "");
+        let line = Zeroizing::new(line.replace(['"', '\''], ""));
         let line = line.trim().trim_end_matches([';', ',', '\\', ')', '(']).trim_end();
         // What joins the lines of a Java constant. No line of base64 is a single character.
         if line != "+" {
@@ -102,7 +106,7 @@ fn has_company(line: &str) -> bool {
 }
 
 fn with_boundary_lines(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len() + 64);
+    let mut clean = String::with_capacity(text.len() + 2 * boundaries(text).count());
     let mut done = 0;
     for (at, length) in boundaries(text) {
         clean.push_str(&text[done..at]);

@@ -157,7 +157,8 @@ impl Machine {
     pub fn resume(deadline: Duration, earlier: Throttling) -> Self {
         let Throttling { backoff, until, error } = earlier;
         let mut machine = Self::new(deadline, backoff);
-        machine.last_failure = Some(error.replicate());
+        // One whose wait is over already is not refused by what was said then.
+        machine.last_failure = (!until.is_zero()).then(|| error.replicate());
         machine.throttled = Some((until, error));
         machine
     }
@@ -323,7 +324,10 @@ impl Machine {
     }
 
     fn retry_later(&mut self, error: Error, state: State, now: Duration) -> Step {
-        let pause = self.backoff.next(&error);
+        // A connection that is lost meanwhile does not shorten what the service asked for.
+        let due =
+            self.throttled.as_ref().map_or(Duration::ZERO, |(due, _)| due.saturating_sub(now));
+        let pause = self.backoff.next(&error).max(due);
         if is_load(&error) {
             self.throttled = Some((now.saturating_add(pause), error.replicate()));
         }

@@ -12,6 +12,9 @@ use super::machine::Throttling;
 /// How long after the next attempt was due it still tells of today's load.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 60);
 
+/// As good as for ever.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The memory of one identity, shared by its clones.
 #[derive(Default)]
 pub(crate) struct Pacing(Mutex<Option<Memory>>);
@@ -41,9 +44,15 @@ impl Pacing {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match left {
             Some(throttling) => {
-                // A wait that no clock can count ends in the same refusal as one of a year.
-                let due = start.checked_add(throttling.until);
-                *memory = due.map(|due| Memory { service: service.to_owned(), due, throttling });
+                let due = match &*memory {
+                    // Said by an earlier call, and not again: it ages from when it was due.
+                    Some(memory) if memory.service == service && throttling.until.is_zero() => {
+                        memory.due
+                    }
+                    // A wait that no clock can count ends in the same refusal as a long one.
+                    _ => start.checked_add(throttling.until).unwrap_or(start + LONGEST),
+                };
+                *memory = Some(Memory { service: service.to_owned(), due, throttling });
             }
             None if memory.as_ref().is_some_and(|memory| memory.service == service) => {
                 *memory = None;
@@ -84,6 +93,21 @@ mod tests {
         pacing.note("a", start, None);
         assert_eq!(left(40), None);
         pacing.note("a", start, Some(Throttling { until: Duration::MAX, ..throttling(1) }));
-        assert_eq!(left(0), None);
+        assert_eq!(left(0), Some(LONGEST.as_secs()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_not_throttled_again_does_not_renew_it() {
+        let pacing = Pacing::default();
+        let start = Instant::now();
+        pacing.note("a", start, Some(throttling(100)));
+        for hours in 0..3 {
+            let now = start + Duration::from_secs(101 + hours * 1000);
+            if let Some(earlier) = pacing.recall("a", now) {
+                assert!(earlier.until.is_zero());
+                pacing.note("a", now, Some(earlier));
+            }
+        }
+        assert!(pacing.recall("a", start + Duration::from_secs(100) + FORGOTTEN).is_none());
     }
 }

@@ -83,6 +83,16 @@ fn register_poll_assigned() {
 }
 
 #[test]
+fn a_connection_lost_while_a_throttled_device_waits_does_not_shorten_the_wait() {
+    let mut run = Run::connected();
+    run.answer(429, Some(40), r#"{"errorCode":429001}"#);
+    assert!(matches!(run.step.action, Action::Pause), "{:?}", run.step);
+    run.event(Event::Failed(lost()));
+    let pause = run.sleep();
+    assert!(pause.as_secs() >= 39, "{pause:?}");
+}
+
+#[test]
 fn a_throttled_request_waits_as_long_as_it_is_told_and_not_much_longer() {
     let mut run = Run::connected();
     run.answer(429, Some(20), r#"{"errorCode":429001}"#);
