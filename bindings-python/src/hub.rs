@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use dps_core::{
@@ -24,6 +24,7 @@ use tokio::{
         oneshot,
     },
     task::unconstrained,
+    time::timeout,
 };
 
 use crate::{
@@ -347,13 +348,22 @@ impl Line {
         self.state().open().cloned()
     }
 
-    /// The connection; makes it if there is none.
+    /// The connection; makes it if there is none. The deadline covers the wait for whoever connects
+    /// already, and for a signer's proof.
     async fn link(
         &self,
         process: &'static Process,
         deadline: Option<Duration>,
     ) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
+        const OPERATION: &str = "connect to hub";
+
+        let deadline = deadline.unwrap_or(HubClient::CONNECT_WITHIN);
+        let start = Instant::now();
+        let left = || deadline.saturating_sub(start.elapsed());
+        let _turn = timeout(deadline, self.turn.lock()).await.map_err(|_| {
+            let message = "another call that connects this client did not end in time";
+            Error::new(ErrorKind::DeadlineExceeded, message).during(OPERATION)
+        })?;
         if self.state().shut {
             return Err(closed());
         }
@@ -362,8 +372,10 @@ impl Line {
         }
         let Settings { door, host, device_id, port, keep_alive, token_lifetime, network } =
             &self.settings;
-        let identity = door.clone().identity(process).await?;
-        let mut builder = HubClient::builder(host, device_id, &identity).network(network.clone());
+        let identity = door.clone().identity(process, left(), OPERATION).await?;
+        let mut builder = HubClient::builder(host, device_id, &identity)
+            .network(network.clone())
+            .deadline(left());
         if let Some(port) = port {
             builder = builder.port(*port);
         }
@@ -372,9 +384,6 @@ impl Line {
         }
         if let Some(token_lifetime) = token_lifetime {
             builder = builder.token_lifetime(*token_lifetime);
-        }
-        if let Some(deadline) = deadline {
-            builder = builder.deadline(deadline);
         }
         let hub = builder.connect().await?;
         let (requests, queue) = mpsc::unbounded_channel();

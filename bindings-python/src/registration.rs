@@ -11,7 +11,6 @@ use dps_core::{
     transport::Network,
 };
 use pyo3::prelude::*;
-use tokio::time::timeout;
 
 use crate::{
     bridge::Bridge,
@@ -151,10 +150,7 @@ async fn register(
     let Settings { door, host, id_scope, registration_id, port, api_version, network } = settings;
     let deadline = deadline.unwrap_or(ProvisioningClient::DEFAULT_DEADLINE);
     let start = Instant::now();
-    let identity = timeout(deadline, door.identity(process)).await.unwrap_or_else(|_| {
-        let message = "the signer did not make its test signature in time";
-        Err(Error::new(ErrorKind::DeadlineExceeded, message).during("register"))
-    })?;
+    let identity = door.identity(process, deadline, "register").await?;
     let mut client = ProvisioningClient::new(id_scope, &identity)
         .host(host)
         .network(network)

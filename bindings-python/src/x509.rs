@@ -4,10 +4,14 @@
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
-use dps_core::{CertificateChain, Credential, Identity, doctor::Doctor, key::Passphrase};
+use dps_core::{
+    CertificateChain, Credential, Error, ErrorKind, Identity, doctor::Doctor, key::Passphrase,
+};
 use pyo3::prelude::*;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -173,7 +177,20 @@ impl Door {
         }
     }
 
-    pub(crate) async fn identity(self, process: &'static Process) -> dps_core::Result<Identity> {
+    /// The identity, for what `operation` names; a signer has until the deadline to prove itself.
+    pub(crate) async fn identity(
+        self,
+        process: &'static Process,
+        deadline: Duration,
+        operation: &'static str,
+    ) -> dps_core::Result<Identity> {
+        timeout(deadline, self.open(process)).await.unwrap_or_else(|_| {
+            let message = "the signer did not make its test signature in time";
+            Err(Error::new(ErrorKind::DeadlineExceeded, message).during(operation))
+        })
+    }
+
+    async fn open(self, process: &'static Process) -> dps_core::Result<Identity> {
         match self {
             Self::Open(identity) => Ok(identity),
             Self::Signer(_, later) => match later.0.as_ref() {

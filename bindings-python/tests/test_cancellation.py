@@ -94,8 +94,7 @@ def test_a_registration_is_cancelled_while_its_signer_signs(
 
         async def scenario(identity: X509, asked: threading.Event = asked) -> None:
             task = asyncio.create_task(cloud.registering_async(device, x509=identity).register())
-            while not asked.is_set():
-                await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(asked.wait, PATIENCE)
             await cancel(task)
             assert nobody_waits()
 

@@ -240,16 +240,25 @@ def test_the_payload_of_a_registration_is_anything_that_json_can_write(
 def test_logs_go_to_logging_without_secrets(
     cloud: Cloud, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
+    class Watch(logging.Handler):
+        seen = threading.Event()
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if "reconnecting" in record.getMessage():
+                self.seen.set()
+
     caplog.set_level(logging.DEBUG, "dps_core")
-    cloud.registering(device).register()
-    with cloud.hub(device) as hub:
-        cloud.fault(device, "telemetry", {"cut": "before"})
-        hub.send_message("a message's content")
-    waited = threading.Event()
-    for _ in range(500):
-        if any("reconnecting" in record.message for record in caplog.records):
-            break
-        waited.wait(0.01)
+    watch, root = Watch(), logging.getLogger()
+    # The last of the root's handlers, so that caplog has had the record before it.
+    root.addHandler(watch)
+    try:
+        cloud.registering(device).register()
+        with cloud.hub(device) as hub:
+            cloud.fault(device, "telemetry", {"cut": "before"})
+            hub.send_message("a message's content")
+        assert watch.seen.wait(30)
+    finally:
+        root.removeHandler(watch)
     levels = {(record.name.split(".")[0], record.levelname) for record in caplog.records}
     assert {("dps_core", "DEBUG"), ("dps_core", "WARNING")} <= levels
     key = "".join(device.key.to_pem().splitlines()[1:-1])

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,7 @@ def test_a_slow_signer_stalls_neither_the_event_loop_nor_another_device(
         registering = asyncio.create_task(
             cloud.registering_async(slow, x509=identity).register(deadline=60)
         )
-        while not asked.is_set():
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(asked.wait, 30)
         await cloud.registering_async(quick).register()
         assert not registering.done()
         release.set()
@@ -165,6 +165,63 @@ def test_a_signer_that_never_answers_ends_at_the_deadline(
             cloud.registering(device, x509=identity).register(deadline=0.5)
         assert raised.value.code == 504  # type: ignore[attr-defined]
     release.set()
+
+
+class SilentHsm(Hsm):
+    """Answers nothing before its release."""
+
+    def __init__(self, device: Device, folder: Path) -> None:
+        self.asked, self.release = threading.Semaphore(0), threading.Event()
+        super().__init__(device, folder, self.wait)
+
+    def wait(self, number: int) -> None:
+        self.asked.release()
+        self.release.wait(60)
+
+
+def test_a_hub_client_whose_signer_never_answers_ends_at_the_deadline(
+    cloud: Cloud, device: Device, tmp_path: Path
+) -> None:
+    cloud.registering(device).register()
+    hsm = SilentHsm(device, tmp_path)
+    hub = cloud.hub(device, x509=x509(device, hsm))
+    with pytest.raises(exceptions.DeadlineExceededError, match="test signature"):
+        hub.connect(deadline=0.5)
+    assert hsm.asked.acquire(timeout=30)
+    with ThreadPoolExecutor() as pool:
+        sending = pool.submit(hub.send_message, "connects by itself")
+        assert hsm.asked.acquire(timeout=30), "who comes next gets a turn"
+        with pytest.raises(exceptions.DeadlineExceededError, match="another call"):
+            hub.connect(deadline=0.5)
+        assert not sending.done()
+        hsm.release.set()
+        sending.result(30)
+    hub.shutdown()
+    assert [message["body"] for message in cloud.feed(device)] == ["connects by itself"]
+
+
+def test_an_asyncio_hub_client_whose_signer_never_answers_ends_at_the_deadline(
+    cloud: Cloud, device: Device, tmp_path: Path
+) -> None:
+    cloud.registering(device).register()
+    hsm = SilentHsm(device, tmp_path)
+
+    async def scenario() -> None:
+        hub = cloud.hub_async(device, x509=x509(device, hsm))
+        with pytest.raises(exceptions.DeadlineExceededError, match="test signature"):
+            await hub.connect(deadline=0.5)
+        assert await asyncio.to_thread(hsm.asked.acquire, timeout=30)
+        sending = asyncio.create_task(hub.send_message("connects by itself"))
+        assert await asyncio.to_thread(hsm.asked.acquire, timeout=30), "who comes next gets a turn"
+        with pytest.raises(exceptions.DeadlineExceededError, match="another call"):
+            await hub.connect(deadline=0.5)
+        assert not sending.done()
+        hsm.release.set()
+        await asyncio.wait_for(sending, 30)
+        await hub.shutdown()
+
+    asyncio.run(scenario())
+    assert [message["body"] for message in cloud.feed(device)] == ["connects by itself"]
 
 
 @pytest.mark.parametrize("kind", [Hsm, AsyncHsm])
