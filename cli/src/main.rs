@@ -42,7 +42,13 @@ enum Command {
     /// The tutorial in one command: emulator, chain, enrollment group, two devices, telemetry.
     Quickstart(quickstart::Arguments),
     /// Make, show, check and convert certificates.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example, the tutorial's chain:
+  dps chain root
+  dps chain intermediate
+  dps chain device device-01 device-02"
+    )]
     Chain(chain::Command),
     /// Find what is wrong with a device's credential, clock, network or enrollment.
     Doctor(doctor::Arguments),
@@ -51,16 +57,32 @@ enum Command {
     /// Run a local DPS with linked IoT hubs.
     Emulator(emulator::Arguments),
     /// The CA certificates of a DPS instance.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  dps certificate list --dps-name my-dps-x509 -o table"
+    )]
     Certificate(manage::certificate::Command),
     /// The enrollment groups of a DPS instance.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  dps enrollment-group list --dps-name my-dps-x509 -o table"
+    )]
     EnrollmentGroup(manage::enrollment_group::Command),
     /// The individual enrollments of a DPS instance.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  dps enrollment list --dps-name my-dps-x509 -o table"
+    )]
     Enrollment(manage::enrollment::Command),
     /// The devices of an IoT hub.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  dps hub device list --hub-name contoso-hub-2 -o table"
+    )]
     Hub(manage::hub::Command),
 }
 

@@ -2,8 +2,10 @@
 //! tutorial's own OpenSSL commands make and with the chain that `dps chain` makes.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{BufRead, BufReader},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -302,6 +304,103 @@ fn the_emulator_keeps_what_it_acknowledged_through_kill_9_and_ends_cleanly_on_si
 }
 
 #[test]
+fn the_emulator_tells_people_where_it_is_and_does_as_its_options_say() {
+    const OTHER_HUB: &str = "contoso-hub-3.azure-devices.net";
+    let scratch = tempfile::tempdir().unwrap();
+    let (root, data) = (scratch.path().join("root.pem"), scratch.path().join("emulator.db"));
+    let mut options = vec!["--data", text(&data), "--hub", HUB, "--hub", OTHER_HUB];
+    // The connection strings, which the data file keeps, are for programs.
+    let ready = Emulator::start(&root, &options).ready.clone();
+    fs::remove_file(&root).unwrap();
+
+    options.extend(["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    options.extend(["--polls", "3", "--retry-after", "0", "--retention", "2"]);
+    let mut process = dps(&["emulator", "--root-out", text(&root)])
+        .args(&options)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut emulator = Emulator { process, ready };
+    let (addresses, rest) =
+        line.strip_prefix("Ready on ").and_then(|rest| rest.split_once(": ")).expect(&line);
+    let addresses: Vec<SocketAddr> =
+        addresses.split(", ").map(|address| address.parse().unwrap()).collect();
+    assert!(addresses.len() == 2 && addresses[0] != addresses[1], "{line}");
+    for words in [emulator.text("idScope"), HUB, OTHER_HUB, text(&root)] {
+        assert!(rest.contains(words), "{words} in {line}");
+    }
+
+    // Each address serves; three registrations, three polls and a message each.
+    emulator.ready["connectTo"] = addresses[1].to_string().into();
+    emulator.enroll(tutorial_folder());
+    let mut hub = None;
+    for (address, message) in [(0, "first"), (1, "second"), (0, "third")] {
+        emulator.ready["connectTo"] = addresses[address].to_string().into();
+        let output = emulator.register(tutorial_folder(), "device-01", &["--send", message]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).unwrap();
+        // One after the registration, and one after each poll but that which tells the hub.
+        assert_eq!(said.matches("PROV_DEVICE_REG_STATUS_ASSIGNING").count(), 3, "{said}");
+        let assigned = [HUB, OTHER_HUB].into_iter().find(|hub| said.contains(hub)).expect(&said);
+        assert_eq!(*hub.get_or_insert(assigned), assigned, "a device stays where it is");
+    }
+    let mut feed = emulator.dps(&["hub", "device", "messages", "--device-id", "device-01"]);
+    let login = emulator.ready["hubConnectionStrings"][hub.unwrap()].as_str().unwrap();
+    feed.env("DPS_HUB_LOGIN", login);
+    let feed: Value = serde_json::from_str(&succeed(feed)).unwrap();
+    let bodies = [&feed["messages"][0]["body"], &feed["messages"][1]["body"]];
+    assert_eq!(bodies, ["second", "third"]);
+    assert_eq!((&feed["retained"], &feed["dropped"]), (&2.into(), &1.into()));
+
+    // Ctrl-C is how a person ends it, and no failure.
+    let pid = emulator.process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(emulator.process.wait().unwrap().code(), Some(0));
+    for address in addresses {
+        TcpStream::connect(address).expect_err("nobody listens any more");
+    }
+}
+
+#[test]
+fn quickstart_makes_new_rsa_4096_keys_each_time_and_shows_what_the_service_holds() {
+    let keys = ["azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate"];
+    let devices = ["device-01", "device-02"];
+    let mut public_keys = HashSet::new();
+    for _ in 0..2 {
+        let folder = tempfile::tempdir().unwrap();
+        let printed = succeed(dps(&["quickstart", "--json", "--dir", text(folder.path())]));
+        for name in keys.into_iter().chain(devices) {
+            let file = folder.path().join(format!("private/{name}.key.pem"));
+            let open = ["pkey", "-in", text(&file), "-passin", "pass:1234", "-noout"];
+            let shown = openssl(&[&open[..], &["-text_pub"]].concat());
+            assert!(shown.starts_with("Public-Key: (4096 bit)"), "{name}: {shown}");
+            assert!(shown.contains("Exponent: 65537"), "{name} is no RSA key: {shown}");
+            assert!(public_keys.insert(shown), "{name} has another key's key");
+        }
+        // The hub's record of a device has the thumbprint of the certificate that it came with.
+        let seen: Value = serde_json::from_str(&printed).unwrap();
+        for device in seen["devices"].as_array().unwrap() {
+            let name = device["deviceId"].as_str().unwrap();
+            let file = folder.path().join(format!("certs/{name}.cert.pem"));
+            let told = openssl(&["x509", "-noout", "-fingerprint", "-sha256", "-in", text(&file)]);
+            let thumbprint = told.trim().split_once('=').unwrap().1.replace(':', "");
+            let held = &device["authentication"]["x509Thumbprint"]["primaryThumbprint"];
+            assert_eq!(held, &thumbprint, "{name}");
+        }
+        // What no client knows beforehand.
+        for row in seen["registrations"].as_array().unwrap() {
+            assert!(row["etag"].is_string() && row["createdDateTimeUtc"].is_string(), "{row}");
+        }
+        for row in seen["telemetry"].as_array().unwrap() {
+            assert!(row["sequence"] == 1 && row["enqueuedTimeUtc"].is_string(), "{row}");
+        }
+    }
+    assert_eq!(public_keys.len(), 8);
+}
+
+#[test]
 fn quickstart_ends_with_both_devices_telemetry_records_and_hub_devices() {
     let folder = tempfile::tempdir().unwrap();
     let printed = succeed(dps(&["quickstart", "--json", "--dir", text(folder.path())]));
@@ -324,7 +423,12 @@ fn quickstart_ends_with_both_devices_telemetry_records_and_hub_devices() {
         assert!(folder.path().join(file).exists(), "{file}");
     }
 
-    let text = succeed(dps(&["quickstart"]));
+    // Without a folder, nothing is left.
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = dps(&["quickstart"]);
+    command.env("TMPDIR", temporary.path());
+    let text = succeed(command);
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
     for words in ["contoso-hub-2.azure-devices.net", "device-02", "enabled", "Hello from device-01"]
     {
         assert!(text.contains(words), "{words} in {text}");

@@ -88,3 +88,59 @@ async fn skew_clock(State(shared): State<Arc<Shared>>, body: Bytes) -> Response 
 fn bad_request(reason: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({ "message": reason }))).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use time::{Duration, OffsetDateTime};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::faults::FaultControl;
+    use crate::manage::testing::{peer, settings};
+    use crate::service::Service;
+
+    #[tokio::test]
+    async fn whoever_is_not_on_this_machine_finds_nothing_and_changes_nothing() {
+        for (remote, served) in [
+            ("192.0.2.7", false),
+            ("10.0.0.1", false),
+            ("2001:db8::7", false),
+            ("::ffff:192.0.2.7", false),
+            ("::ffff:127.0.0.1", true),
+            ("127.0.0.2", true),
+            ("::1", true),
+        ] {
+            let service = Service::open(&settings()).expect("service");
+            let shared = Arc::new(Shared::new(service, FaultControl::default()));
+            let router = TowerToHyperService::new(router().with_state(shared.clone()));
+            let ip: IpAddr = remote.parse().expect("address");
+            let connection = Arc::new(Connection {
+                number: 1,
+                remote: (ip, 50_000).into(),
+                peer: Arc::new(peer(Vec::new())),
+                cut: CancellationToken::new(),
+            });
+            let skew = r#"{ "skewSeconds": 86400 }"#;
+            for (method, path, body) in [
+                ("POST", "/emulator/clock", skew),
+                ("POST", "/emulator/faults", "[]"),
+                ("DELETE", "/emulator/faults", ""),
+                ("GET", "/emulator/packets", ""),
+                ("DELETE", "/emulator/packets", ""),
+            ] {
+                let request = Request::builder().method(method).uri(path);
+                let request = request.extension(connection.clone()).body(Body::from(body));
+                let response = router.call(request.expect("request")).await.expect("response");
+                let refused = response.status() == StatusCode::NOT_FOUND;
+                assert!(refused != served, "{remote}: {method} {path}: {}", response.status());
+            }
+            let ahead = shared.service.now() - OffsetDateTime::now_utc();
+            assert_eq!(ahead > Duration::hours(1), served, "{remote}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 mod forms;
 
-use std::{fs, sync::Arc};
+use std::{collections::HashSet, fs, sync::Arc};
 
 use dps_core::{
     CertificateChain, Credential, ErrorKind, RegistrationId,
@@ -10,6 +10,7 @@ use dps_core::{
     key::{KeyType, Passphrase, PrivateKey},
 };
 use dps_tests::{Hierarchy, openssl, text, tutorial_certificate, tutorial_folder, tutorial_key};
+use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const ROOT: &str = "azure-iot-test-only.root.ca";
@@ -153,6 +154,36 @@ fn several_intermediates_and_a_verification_certificate_are_verified_too() {
     assert_eq!(proof.common_name(), Some(code));
     let between = hierarchy.intermediate.certificate().to_pem() + &lower.certificate().to_pem();
     verify_with_openssl(&proof.to_pem(), &between, &hierarchy.root.certificate().to_pem());
+}
+
+#[test]
+fn certificates_begin_minutes_ago_and_share_no_serial_number() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let devices = [(); 2].map(|()| hierarchy.device("device-01").certificate);
+    let [first, second] = &devices;
+    let all = [hierarchy.root.certificate(), hierarchy.intermediate.certificate(), first, second];
+    for certificate in all {
+        let begun = OffsetDateTime::now_utc() - certificate.not_before();
+        assert!(begun > Duration::minutes(1) && begun < Duration::minutes(15), "{begun}");
+    }
+    let serials: HashSet<_> = all.map(Certificate::serial).into();
+    assert_eq!(serials.len(), all.len());
+}
+
+#[test]
+fn a_ca_key_is_encrypted_by_pbes2_with_aes_256_cbc() {
+    let folder = tempfile::tempdir().unwrap();
+    for (key_type, name) in [(KeyType::Rsa(2048), "rsa"), (KeyType::EcP256, "ec")] {
+        let layout = dps_core::chain::Folder::new(folder.path());
+        let file = layout.key(name);
+        let key = PrivateKey::generate(key_type).unwrap();
+        let pem = key.to_encrypted_pem(&Passphrase::new("1234")).unwrap();
+        layout.write_private(&file, pem.as_bytes()).unwrap();
+        let structure = openssl(&["asn1parse", "-in", text(&file)]);
+        for part in [":PBES2", ":PBKDF2", ":aes-256-cbc"] {
+            assert!(structure.contains(part), "{part} in {structure}");
+        }
+    }
 }
 
 #[test]

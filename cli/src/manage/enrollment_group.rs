@@ -146,7 +146,12 @@ Example, with the key that the instance holds:
         common: Box<Common>,
     },
     /// The registration records of an enrollment group.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  dps enrollment-group registration list --dps-name my-dps-x509 \\
+    --enrollment-id my-device-group -o table"
+    )]
     Registration(registration::Command),
 }
 

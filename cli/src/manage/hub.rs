@@ -18,7 +18,11 @@ const MESSAGE_COLUMNS: &str = "messages[].{Sequence:sequence, EnqueuedTimeUtc:en
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// The devices of a hub.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:
+  dps hub device list --hub-name contoso-hub-2 -o table"
+    )]
     Device(Device),
 }
 

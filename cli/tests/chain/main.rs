@@ -2,6 +2,7 @@
 
 mod batch;
 mod forms;
+mod prompt;
 
 use std::{
     path::{Path, PathBuf},

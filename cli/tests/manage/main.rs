@@ -2,6 +2,7 @@
 //! enrollment group article, and the other tutorial's clean-up.
 
 mod article;
+mod register;
 mod symmetric_key;
 mod world;
 

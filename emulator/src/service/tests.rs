@@ -346,6 +346,30 @@ async fn registering_again_follows_the_reprovision_policy() {
 }
 
 #[tokio::test]
+async fn a_group_of_lowest_latency_assigns_as_a_hashed_one() {
+    let hubs = ["hub-a.azure-devices.net", "hub-b.azure-devices.net"].map(str::to_owned).to_vec();
+    let made = family("device-00");
+    let mut told = Vec::new();
+    for policy in ["hashed", "geoLatency", "geolatency"] {
+        let bench = Bench::with(&Settings { hubs: hubs.clone(), polls: 0, ..settings() });
+        bench.tutorial(&made, json!({ "allocationPolicy": policy })).await;
+        let mut assigned = Vec::new();
+        for number in 0..16 {
+            let id = format!("device-{number:02}");
+            let device = leaf(&id).signed_by(&made.intermediate);
+            let chain = vec![device.der, made.intermediate.der.clone(), made.root.der.clone()];
+            let reply = bench.finish(&id, chain).await;
+            let hub = reply.body["registrationState"]["assignedHub"].as_str().map(str::to_owned);
+            assigned.push(hub.expect("a hub"));
+        }
+        told.push(assigned);
+    }
+    let [hashed, others @ ..] = told.as_slice() else { panic!() };
+    assert!(hubs.iter().all(|hub| hashed.contains(hub)), "{hashed:?}");
+    assert!(others.iter().all(|other| other == hashed), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_renewed_leaf_is_known_to_the_hub_after_it_registered() {
     let bench = Bench::new();
     let made = family("device-01");
