@@ -8,8 +8,8 @@
 //! - [`panic`]: no panic leaves this library; every exported body runs in a boundary.
 //! - [`runtime`]: who runs the futures: the process for blocking calls, the caller for polled ones.
 //!
-//! Unsafe code is in `ffi`, `hsm` and `signer` alone; the other files say `unsafe` only to export
-//! a symbol.
+//! Unsafe code is in `ffi`, `hsm`, `runtime` and `signer` alone; the other files say `unsafe` only
+//! to export a symbol.
 #![expect(
     non_camel_case_types,
     reason = "the types are named as the C header shows them, in snake case"

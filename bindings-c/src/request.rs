@@ -37,7 +37,7 @@ pub extern "C" fn dps_key_certificate_request(
 }
 
 /// As dps_key_certificate_request, for a key that signs and stays where it is. public_key is its
-/// public part as DER SubjectPublicKeyInfo; a CA refuses the request if it is another key's.
+/// public part as DER SubjectPublicKeyInfo; one of another key gives DPS_KEY_MISMATCH.
 ///
 /// signer.algorithms must name at least one of ECDSA P-256, ECDSA P-384 and RSA PKCS#1;
 /// signer.certificate_chain is not read, since there is none yet. sign runs on this thread. The

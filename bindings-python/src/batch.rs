@@ -2,8 +2,6 @@
 
 use std::{
     convert::Infallible,
-    fs::File,
-    io::{BufReader, Cursor},
     path::PathBuf,
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
@@ -15,8 +13,8 @@ use std::{
 use dps_core::{
     Error, ErrorKind, RegistrationId,
     chain::{
-        Batch as CoreBatch, Folder as CoreFolder, Outcome, RegistrationIdRange as CoreRange,
-        check_distinct, registration_ids_from_csv as core_registration_ids_from_csv,
+        Batch as CoreBatch, CsvRegistrationIds, Folder as CoreFolder, Outcome,
+        RegistrationIdRange as CoreRange, check_distinct,
     },
 };
 use pyo3::{
@@ -167,27 +165,20 @@ impl RegistrationIds {
 /// Reads the registration IDs of a CSV: its text, or the path object of a file.
 ///
 /// The column is the one headed `registrationId` or `deviceId`; without a header it is the first.
-/// Empty rows and those that begin with `#` are skipped. A bad row raises when it is reached.
+/// Empty rows and those that begin with `#` are skipped. All rows are read before the first is
+/// given, so that a bad one raises here.
 #[pyfunction]
 #[pyo3(signature = (csv: "str | bytes | PathLike[str]"))]
 pub(crate) fn registration_ids_from_csv(
     py: Python<'_>,
     csv: &Bound<'_, PyAny>,
 ) -> PyResult<RegistrationIds> {
-    let ids: Ids = match TextOrFile::extract(csv, "csv")? {
-        TextOrFile::Text(text) => Box::new(core_registration_ids_from_csv(Cursor::new(text))),
-        TextOrFile::File(path) => {
-            let file = File::open(&path)
-                .map_err(|error| {
-                    let message = format!("{}: {error}", path.display());
-                    Error::new(ErrorKind::FileNotReadable, message).with_source(error)
-                })
-                .or_raise(py)?;
-            let ids = core_registration_ids_from_csv(BufReader::new(file));
-            Box::new(ids.map(move |id| id.map_err(|error| error.in_context(path.display()))))
-        }
-    };
-    Ok(RegistrationIds(Mutex::new(ids)))
+    let csv = TextOrFile::extract(csv, "csv")?;
+    let ids = py.detach(|| match csv {
+        TextOrFile::Text(text) => CsvRegistrationIds::new(text),
+        TextOrFile::File(path) => CsvRegistrationIds::file(path),
+    });
+    Ok(RegistrationIds(Mutex::new(Box::new(ids.or_raise(py)?))))
 }
 
 /// Makes devices in a folder, and picks up where an interrupted batch ended: an iterator, each of

@@ -255,10 +255,8 @@ def test_a_bad_batch_is_named(hierarchy: Hierarchy, folder: Folder, tmp_path: Pa
         Batch(folder, issuer, "device-01")
     with pytest.raises(FileNotFoundError, match=r"nope\.csv"):
         registration_ids_from_csv(tmp_path / "nope.csv")
-    rows = registration_ids_from_csv("a\nb c\n")
-    assert next(rows) == "a"
     with pytest.raises(exceptions.DpsError, match="line 2"):
-        next(rows)
+        registration_ids_from_csv("a\nb c\n")
     (tmp_path / "file").write_text("")
     with pytest.raises(exceptions.DpsError, match="file"):
         Batch(Folder(tmp_path / "file"), issuer, ["a"])

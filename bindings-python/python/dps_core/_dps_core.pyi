@@ -849,5 +849,6 @@ def registration_ids_from_csv(csv: "str | bytes | PathLike[str]") -> Registratio
     Reads the registration IDs of a CSV: its text, or the path object of a file.
 
     The column is the one headed `registrationId` or `deviceId`; without a header it is the first.
-    Empty rows and those that begin with `#` are skipped. A bad row raises when it is reached.
+    Empty rows and those that begin with `#` are skipped. All rows are read before the first is
+    given, so that a bad one raises here.
     """

@@ -148,7 +148,7 @@ pub(super) async fn start<O: Open>(
         Ok(connected) => connected?,
         // The last failure says more than that time is up, and is as retryable.
         Err(_) => {
-            let limit = format!("not connected within {} s", deadline.as_secs_f64());
+            let limit = format!("not connected within {:.1} s", deadline.as_secs_f64());
             return Err(match last_error {
                 Some(error) => error.in_context(limit),
                 None => {

@@ -580,7 +580,7 @@ async fn the_first_connection_gives_up_at_its_deadline_and_says_why() {
     let error = client.await.unwrap().unwrap_err();
     assert_eq!(before.elapsed().as_secs(), 60);
     assert_eq!(error.kind(), ErrorKind::HostNotFound);
-    assert!(error.message().contains("within 60 s"), "{error}");
+    assert!(error.message().contains("within 60.0 s"), "{error}");
 
     let (_silent, client) = connecting(Vec::new());
     let error = client.await.unwrap().unwrap_err();
