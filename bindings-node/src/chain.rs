@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use dps_core::{
-    CertificateChain as CoreChain, Error,
+    CertificateChain as CoreChain, Error, ErrorKind,
     chain::{
         self, Certificate as CoreCertificate, CertificateRequest as CoreRequest, Inspection,
         certificates_from_file, certificates_from_pem,
@@ -105,8 +105,13 @@ impl Certificate {
         let mut inspection = Inspection::new(self.certificate.der(), None, SystemTime::now())
             .map_err(|error| thrown(env, &error))?
             .to_json();
-        let certificate = inspection.pointer_mut("/certificates/0").map(serde_json::Value::take);
-        Ok(Late(Json(certificate.unwrap_or_default())))
+        match inspection.pointer_mut("/certificates/0").map(serde_json::Value::take) {
+            Some(certificate) => Ok(Late(Json(certificate))),
+            None => {
+                let message = "a certificate's inspection is empty";
+                Err(thrown(env, &Error::new(ErrorKind::Internal, message)))
+            }
+        }
     }
 }
 

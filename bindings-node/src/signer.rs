@@ -130,11 +130,11 @@ impl Signer for JsSigner {
     }
 }
 
-/// Works out what a key may have to sign for. `waits` are its signer's, where a function of the
-/// user's signs: such work is done on threads that it may hold, not on the few that read files, and
-/// whoever drops the future no longer waits for the function.
+/// Works out what keys may have to sign for. `waits` are those of their signers, where functions of
+/// the user's sign: such work is done on threads that they may hold, not on the few that read files,
+/// and whoever drops the future no longer waits for the functions.
 pub(crate) fn signing<T, F>(
-    waits: Option<Arc<Waits>>,
+    waits: impl IntoIterator<Item = Arc<Waits>>,
     work: F,
 ) -> impl Future<Output = Result<T, Error>> + Send + 'static
 where
@@ -144,15 +144,19 @@ where
     /// Not those that open identities: a CA whose function is silent must not hold up a device.
     static THREADS: OnceLock<SigningThreads> = OnceLock::new();
 
-    let in_use = waits.map(|waits| waits.in_use());
+    let in_use: Vec<InUse> = waits.into_iter().map(|waits| waits.in_use()).collect();
     async move {
-        let Some(_in_use) = in_use else { return offload(work).await };
+        if in_use.is_empty() {
+            return offload(work).await;
+        }
         let (answer, done) = oneshot::channel();
         THREADS.get_or_init(SigningThreads::default).execute(Box::new(move || {
             // Nobody listens where the wait was over first.
             let _ = answer.send(work());
         }));
-        elsewhere(done).await
+        let done = elsewhere(done).await;
+        drop(in_use);
+        done
     }
 }
 

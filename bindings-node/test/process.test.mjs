@@ -74,7 +74,8 @@ test('a client whose hub refuses it for good lets the process end', async () => 
     const refused = hub.sendEvent('x').catch((error) => error);
     console.log((await refused).code ?? 'sent');
   `, { env: { ...emulator.environment, DPS_CLI: process.env.DPS_CLI } });
-  assert.equal(ended.code, 0, ended.stderr);
+  // The hub acknowledges nothing of a device that it does not know, and admits it no more.
+  assert.deepEqual([ended.code, ended.stdout], [0, 'DPS_UNAUTHORIZED\n'], ended.stderr);
 });
 
 test('process.exit in the middle of a handshake, of a signature, of a registration, and of sends', async () => {
@@ -186,18 +187,33 @@ test('a client that nobody holds is collected, and its connection closed', async
   // A device each: two clients of one device would take the connection from each other.
   const devices = ['device-01', 'device-02', 'device-03', 'device-04'].map((name) => [name, chain.files(name)]);
   const ended = await program('device-01', `
-    import { readdirSync } from 'node:fs';
-    const sockets = () => readdirSync('/proc/self/fd').length;
+    import { readdirSync, readlinkSync } from 'node:fs';
+    // The descriptor that lists the folder is gone when it is looked at.
+    const target = (fd) => { try { return readlinkSync('/proc/self/fd/' + fd); } catch { return ''; } };
+    const sockets = () => readdirSync('/proc/self/fd').map(target).filter((name) => name.startsWith('socket:'));
+    const left = async (of) => {
+      const end = Date.now() + 20_000;
+      while (sockets().some(of) && Date.now() < end) { globalThis.gc(); await new Promise((resolve) => setTimeout(resolve, 10)); }
+      return sockets().filter(of);
+    };
+    const atFirst = sockets();
+    const isNew = (name) => !atFirst.includes(name);
     const clients = ${JSON.stringify(devices)}.map(([name, files]) =>
       ProvisioningDeviceClient.create('${HOST}', '${emulator.idScope}', new Mqtt(), new X509Security(name, files)));
     const results = await Promise.all(clients.map((client) => client.register()));
-    const before = sockets();
-    for (const [number, client] of clients.entries()) await client.connect(results[number]);
-    const end = Date.now() + 10000;
-    while (sockets() > before && Date.now() < end) { globalThis.gc(); await new Promise((resolve) => setTimeout(resolve, 10)); }
-    console.log(sockets() <= before);
+    const ofRegistrations = await left(isNew);
+    const hubs = [];
+    for (const [number, client] of clients.entries()) hubs.push(await client.connect(results[number]));
+    const opened = sockets().filter(isNew);
+    hubs.length = 0;
+    const ofHubs = await left((name) => opened.includes(name));
+    console.log(JSON.stringify({ ofRegistrations, opened, ofHubs }));
   `, { flags: ['--expose-gc'] });
-  assert.deepEqual([ended.code, ended.stdout], [0, 'true\n'], ended.stderr);
+  assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+  const { ofRegistrations, opened, ofHubs } = JSON.parse(ended.stdout);
+  assert.deepEqual(ofRegistrations, []);
+  assert.ok(opened.length >= devices.length, `fewer than a connection each: ${opened}`);
+  assert.deepEqual(ofHubs, []);
 });
 
 test('no thread per device', async () => {

@@ -238,18 +238,18 @@ test('a deadline holds for all that open does, and behind another open', async (
   const { assignedHub } = await emulator.deviceOf(chain, 'device-02').register();
   const connection = `HostName=${assignedHub};DeviceId=device-02;x509=true`;
   const key = createPrivateKey(readFileSync(chain.keyFile('device-02')));
-  // The test signature takes most of the deadline, and the hub never answers.
+  // The test signature and the hub each take most of the deadline: one for each would do.
+  let calls = 0;
   const slow = async ({ message }) => {
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (calls++ === 0) await new Promise((resolve) => setTimeout(resolve, 1000));
     return sign('sha256', message, key);
   };
-  await emulator.fault({ device: 'device-02', step: 'hub-connect', times: 0, action: { delay: { ms: 60_000 } } });
+  await emulator.fault({ device: 'device-02', step: 'hub-connect', times: 0, action: { delay: { ms: 1000 } } });
   const hub = Client.fromConnectionString(connection, emulator.transport);
   hub.setOptions({ certFile: chain.certFile('device-02'), signer: slow });
-  const started = performance.now();
-  await assert.rejects(hub.open({ deadline: 1500 }));
-  const took = performance.now() - started;
-  assert.ok(took < 2400, `not a deadline for each part, but ${took} ms`);
+  await rejects(hub.open({ deadline: 1500 }), 'DPS_DEADLINE_EXCEEDED');
+  await emulator.clearFaults();
+  await emulator.fault({ device: 'device-02', step: 'hub-connect', times: 0, action: { delay: { ms: 60_000 } } });
 
   const silent = Client.fromConnectionString(connection, emulator.transport);
   let asked;
@@ -263,9 +263,8 @@ test('a deadline holds for all that open does, and behind another open', async (
   await first;
 
   const device = emulator.deviceOf(chain, 'device-02');
-  const before = performance.now();
-  await rejects(device.connect({ assignedHub, deviceId: 'device-02' }, { deadline: 500 }), 'DPS_DEADLINE_EXCEEDED');
-  assert.ok(performance.now() - before < 3000);
+  const connecting = device.connect({ assignedHub, deviceId: 'device-02' }, { deadline: 900 });
+  await rejects(connecting, 'DPS_DEADLINE_EXCEEDED', 'not connected within 0.');
   await emulator.clearFaults();
 });
 

@@ -165,16 +165,16 @@ test('a slow signer stalls neither another device nor the event loop', async () 
 });
 
 test('a signer that throws does not kill the process, and a silent one does not keep it alive', async () => {
-  const program = (signer) => `
+  const program = (signer, deadline) => `
     import { createPrivateKey, sign } from 'node:crypto';
     import { readFileSync } from 'node:fs';
     import { Mqtt, ProvisioningDeviceClient, X509Security } from 'dps-core';
     const security = new X509Security('device-01', { certFile: ${JSON.stringify(chain.certFile('device-01'))}, signer: ${signer} });
     const client = ProvisioningDeviceClient.create('${'global.azure-devices-provisioning.net'}', '${emulator.idScope}', new Mqtt(), security);
-    client.register({ deadline: 500 }).catch((error) => console.log(error.code));
+    client.register({ deadline: ${deadline} }).catch((error) => console.log(error.code));
   `;
-  const throwing = await node(undefined, { env: emulator.environment, input: program(`() => { throw new Error('no') }`) });
+  const throwing = await node(undefined, { env: emulator.environment, input: program(`() => { throw new Error('no') }`, 60_000) });
   assert.deepEqual([throwing.code, throwing.stdout], [0, 'DPS_SIGNER\n'], throwing.stderr);
-  const silent = await node(undefined, { env: emulator.environment, input: program('() => new Promise(() => {})') });
+  const silent = await node(undefined, { env: emulator.environment, input: program('() => new Promise(() => {})', 500) });
   assert.deepEqual([silent.code, silent.stdout], [0, 'DPS_DEADLINE_EXCEEDED\n'], silent.stderr);
 });
