@@ -20,9 +20,14 @@ pub mod tally;
 /// How long an answer is on its way, in milliseconds.
 pub const ANSWER: u64 = 50;
 
-/// From an accepted registration to its end: one poll after the 3 s of the recorded service, in
-/// milliseconds.
-pub const ASSIGNMENT: u64 = ANSWER + 3000 + ANSWER;
+/// How long the service works on an accepted registration, in milliseconds.
+pub const ASSIGNING: u64 = 10_000;
+
+/// Between two polls, as the recorded service asks for, in milliseconds.
+pub const POLL: u64 = 3000;
+
+/// From an accepted registration to its end: as many polls as it takes, in milliseconds.
+pub const ASSIGNMENT: u64 = ANSWER + ASSIGNING.div_ceil(POLL + ANSWER) * (POLL + ANSWER);
 
 /// How long a program waits before it calls again after a failed call, in milliseconds; the same
 /// for every SDK.

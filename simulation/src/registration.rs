@@ -11,8 +11,8 @@ use dps_core::{
 };
 
 use crate::{
-    ANSWER, PROGRAM_PAUSE, latency,
-    service::{Refusal, Service},
+    ANSWER, ASSIGNING, POLL, PROGRAM_PAUSE, latency,
+    service::{Polls, Refusal, Service},
     tally::Tally,
 };
 
@@ -34,8 +34,17 @@ enum Device {
         machine: Box<Machine>,
         started: u64,
         connecting: bool,
+        assigning: Option<Assigning>,
     },
     Done,
+}
+
+/// What the service knows of a registration that it has accepted.
+#[derive(Clone, Copy)]
+struct Assigning {
+    /// When a hub will be assigned.
+    until: u64,
+    polls: Polls,
 }
 
 struct Fleet {
@@ -72,12 +81,12 @@ impl Fleet {
                     None => Machine::new(deadline, Backoff::new(Some(self.random.u64(..)))),
                 });
                 let step = machine.start();
-                self.drive(number, machine, now, now, step);
+                self.drive(number, machine, None, now, now, step);
             }
-            Device::Calling { mut machine, started, connecting } => {
+            Device::Calling { mut machine, started, connecting, assigning } => {
                 let event = if connecting { Event::Connected } else { Event::TimeOver };
                 let step = machine.handle(event, millis(now - started));
-                self.drive(number, machine, started, now, step);
+                self.drive(number, machine, assigning, started, now, step);
             }
             Device::Done => {}
         }
@@ -88,6 +97,7 @@ impl Fleet {
         &mut self,
         number: u32,
         mut machine: Box<Machine>,
+        mut assigning: Option<Assigning>,
         started: u64,
         mut now: u64,
         mut step: Step,
@@ -103,8 +113,8 @@ impl Fleet {
                 Action::Send(request) => {
                     let rid = request.rid.to_string();
                     let answer = match request.operation {
-                        Operation::Register => self.register(now, rid),
-                        Operation::Poll { .. } => answer(rid, 200, None, ASSIGNED),
+                        Operation::Register => self.register(now, &mut assigning, rid),
+                        Operation::Poll { .. } => self.poll(now, &mut assigning, rid),
                     };
                     now += ANSWER;
                     step = machine.handle(Event::Answer(answer), millis(now - started));
@@ -116,17 +126,19 @@ impl Fleet {
                 }
                 Action::Finish(Err(_)) => return self.call_again(number, &machine, started, now),
             };
-            self.devices[number as usize].0 = Device::Calling { machine, started, connecting };
+            self.devices[number as usize].0 =
+                Device::Calling { machine, started, connecting, assigning };
             self.due.push(Reverse((at, number)));
             return;
         }
     }
 
-    fn register(&mut self, now: u64, rid: String) -> Answer {
+    fn register(&mut self, now: u64, assigning: &mut Option<Assigning>, rid: String) -> Answer {
         let served = self.service.ask(now, 1);
         self.tally.arrived(now, 1, served);
         if served == 1 {
-            return answer(rid, 202, Some(3), ASSIGNING);
+            *assigning = Some(Assigning { until: now + ASSIGNING, polls: Polls::default() });
+            return answer(rid, 202, Some(POLL_SECONDS), ASSIGNING_BODY);
         }
         let mut retry_after = None;
         self.service.refuse(now, 1, |_, refusal| {
@@ -135,6 +147,19 @@ impl Fleet {
             }
         });
         answer(rid, 429, retry_after, THROTTLED)
+    }
+
+    fn poll(&mut self, now: u64, assigning: &mut Option<Assigning>, rid: String) -> Answer {
+        self.tally.polls += 1;
+        let Some(assigning) = assigning else { return answer(rid, 404, None, UNKNOWN) };
+        if !assigning.polls.ask(now) {
+            self.tally.polls_refused += 1;
+            return answer(rid, 429, None, THROTTLED);
+        }
+        match now < assigning.until {
+            true => answer(rid, 202, Some(POLL_SECONDS), ASSIGNING_BODY),
+            false => answer(rid, 200, None, ASSIGNED),
+        }
     }
 
     /// The call has failed. Calls that fail at once because the next attempt is due after their
@@ -156,10 +181,13 @@ impl Fleet {
     }
 }
 
-const ASSIGNING: &str = r#"{"operationId":"5.506603669bd3e2bf.0","status":"assigning"}"#;
+const POLL_SECONDS: u32 = (POLL / 1000) as u32;
+const ASSIGNING_BODY: &str = r#"{"operationId":"5.506603669bd3e2bf.0","status":"assigning"}"#;
 const ASSIGNED: &str = r#"{"operationId":"5.506603669bd3e2bf.0","status":"assigned","registrationState":{"assignedHub":"hub.example.net","deviceId":"device"}}"#;
 const THROTTLED: &str =
     r#"{"errorCode":429001,"message":"Operations are being throttled for this tenant."}"#;
+
+const UNKNOWN: &str = r#"{"errorCode":404002,"message":"Operation not found."}"#;
 
 fn answer(rid: String, status: u16, retry_after: Option<u32>, body: &str) -> Answer {
     let retry_after = retry_after.map(|seconds| Duration::from_secs(seconds.into()));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    rival,
+    ASSIGNMENT, rival,
     scenario::{AWAY, Question},
     service::RetryAfter,
     single::{self, Delay},
@@ -78,11 +78,19 @@ pub fn write(answers: &[Vec<Tally>], fleet: u32, seed: u64) -> String {
             grouped(chapter.question.fleet(fleet).into()),
             span(floor)
         );
-        text.push_str("| | 99 % served | all served | of the limit | requests | refused | each device | connections each | peak after the first minute |\n|---|---|---|---|---|---|---|---|---|\n");
+        if let Some(ours) = tallies.first().filter(|ours| ours.polls > 0) {
+            let _ = write!(
+                text,
+                "Of dps-core's {} polls {} were beyond a device's quota.\n\n",
+                grouped(ours.polls),
+                grouped(ours.polls_refused),
+            );
+        }
+        text.push_str("| | 99 % served | all served | of the limit | requests | refused | each device | connections each | peak in the first minute | later |\n|---|---|---|---|---|---|---|---|---|---|\n");
         for tally in tallies {
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {:.2} | {} | {} | {:.1} | {:.1} | {}/s |",
+                "| {} | {} | {} | {:.2} | {} | {} | {:.1} | {:.1} | {}/s | {}/s |",
                 tally.name,
                 span(tally.milestones[2]),
                 span(tally.milestones[3]),
@@ -91,6 +99,7 @@ pub fn write(answers: &[Vec<Tally>], fleet: u32, seed: u64) -> String {
                 grouped(tally.refused),
                 tally.requests_each(),
                 tally.connections as f64 / tally.fleet as f64,
+                grouped(tally.first_peak),
                 grouped(tally.peak),
             );
         }
@@ -110,15 +119,16 @@ fn introduction(fleet: u32, seed: u64) -> String {
          nor what the service's quota is. dps-core's devices are the state machines that ship \
          (`core/src/provisioning/machine.rs`, `core/src/hub/machine.rs`, `core/src/backoff.rs`), one \
          for each device with its own jitter, in virtual time. The devices of Microsoft's C, Python \
-         and Node SDKs wait as those SDKs were seen to; where these waits are not random, devices in \
-         step are counted together. \"Full jitter to 60 s\" is what textbooks recommend: each wait \
+         and Node SDKs wait as those SDKs do; where these waits are not random, devices in step are \
+         counted together. \"Full jitter to 60 s\" is what textbooks recommend: each wait \
          uniform between nothing and a ceiling that doubles from 1 s to 60 s, without end.\n\n\
          The model of DPS is its published quota: 1,000 registrations in each minute, the others are \
          refused with 429. How it tells devices to come back is not published, so three rules are \
          assumed. The model of a hub is its published rate of new connections; it is away for {}, \
          where nobody answers, and then refuses with CONNACK 3 whoever is beyond the rate. A \
-         connection takes 0.1 to 0.55 s, an answer 50 ms, an assignment one poll after 3 s. Around \
-         each SDK stands the same program: when a call fails, it waits 10 s and calls again.\n\n\
+         connection takes 0.1 to 0.55 s, an answer 50 ms, an assignment 10 s, in which a device polls \
+         every 3 s, as the recorded service asks for; of more than 5 polls in 10 s, the published \
+         quota of a device, the others are refused with 429. Around each SDK stands the same program: when a call fails, it waits 10 s and calls again.\n\n\
          dps-core's rule: where nobody answers, full jitter to a minute, the first retry within \
          0.2 s. Where the service answers that it throttles or fails, the first retry comes within a \
          second, the ceiling doubles to a minute and then rises by an eighth each time, to half an \
@@ -132,11 +142,13 @@ fn introduction(fleet: u32, seed: u64) -> String {
 
 /// What a single device pays for the politeness.
 fn alone(seed: u64) -> String {
-    let mut text = "\n## One device alone\n\n\
+    let mut text = format!(
+        "\n## One device alone\n\n\
         DPS refuses it for a while with 429 that names no time, then takes it. How much later than \
-        that it is assigned: the median of 501 runs, and the worst. 3.1 s of each are the \
-        assignment itself.\n\n| throttled for | dps-core |"
-        .to_owned();
+        that it is assigned: the median of 501 runs, and the worst. {} of each are the \
+        assignment itself.\n\n| throttled for | dps-core |",
+        span(ASSIGNMENT)
+    );
     for rival in &rival::REGISTRATION {
         let _ = write!(text, " {} |", rival.name);
     }

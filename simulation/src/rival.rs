@@ -31,8 +31,8 @@ type Next = fn(&mut Group, u64, Refusal, &mut fastrand::Rng) -> (u64, bool);
 /// Registrations with DPS.
 pub const REGISTRATION: [Rival; 4] = [
     in_step("C SDK", c_registration),
-    in_step("Python SDK", python_registration),
-    in_step("Node SDK", node_registration),
+    in_step("Python SDK", patient_registration),
+    in_step("Node SDK", patient_registration),
     drawing("full jitter to 60 s", textbook),
 ];
 
@@ -72,8 +72,9 @@ fn c_registration(
     if at < timeout { (at, false) } else { call_again(group, timeout) }
 }
 
-/// The same request after `retry-after`, else after 2 s, for ever.
-fn python_registration(
+/// The same request after `retry-after`, else after 2 s, for ever: the Python SDK, and the Node SDK,
+/// which takes every status from 429 on as "registering" (`mqtt.js` of its MQTT transport).
+fn patient_registration(
     _: &mut Group,
     now: u64,
     refusal: Refusal,
@@ -81,16 +82,6 @@ fn python_registration(
 ) -> (u64, bool) {
     let wait = seconds(refusal).unwrap_or(2);
     (now + ANSWER + wait * 1000, false)
-}
-
-/// A refusal is an error to the program.
-fn node_registration(
-    group: &mut Group,
-    now: u64,
-    _: Refusal,
-    _: &mut fastrand::Rng,
-) -> (u64, bool) {
-    call_again(group, now + ANSWER)
 }
 
 /// What textbooks recommend: uniform between nothing and a ceiling that doubles from 1 s to 60 s,

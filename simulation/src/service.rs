@@ -41,6 +41,28 @@ pub struct Service {
 
 const MINUTE: u64 = 60_000;
 
+/// The polls of one device: 5 in any 10 s (Microsoft, "Azure IoT Hub Device Provisioning Service
+/// limits").
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Polls {
+    /// When the last five were answered with more than a refusal.
+    last: [Option<u64>; 5],
+}
+
+impl Polls {
+    const WINDOW: u64 = 10_000;
+
+    /// Whether a poll that arrives at `now` is answered, or refused. Time must not run backwards.
+    pub fn ask(&mut self, now: u64) -> bool {
+        if self.last[0].is_some_and(|first| now < first + Self::WINDOW) {
+            return false;
+        }
+        self.last.rotate_left(1);
+        self.last[4] = Some(now);
+        true
+    }
+}
+
 impl Service {
     /// DPS: 1,000 registrations in each minute (Microsoft, "Azure IoT Hub Device Provisioning
     /// Service limits").

@@ -17,8 +17,15 @@ pub struct Tally {
     pub unanswered: u64,
     /// How many connections were opened for it, with a TLS handshake each.
     pub connections: u64,
-    /// The most requests in one second, the first minute aside.
+    /// The most requests in one second of the first minute.
+    pub first_peak: u64,
+    /// The most requests in one second after it.
     pub peak: u64,
+    /// How often devices asked for the state of their registration, where they are counted one by
+    /// one.
+    pub polls: u64,
+    /// How many of these were refused.
+    pub polls_refused: u64,
     /// The most that were served in one window of the quota.
     pub fullest_window: u64,
     /// When half, nine tenths, 99 hundredths and all were served.
@@ -43,7 +50,10 @@ impl Tally {
             refused: 0,
             unanswered: 0,
             connections: 0,
+            first_peak: 0,
             peak: 0,
+            polls: 0,
+            polls_refused: 0,
             fullest_window: 0,
             milestones: [0; 4],
             bins: Vec::new(),
@@ -63,9 +73,8 @@ impl Tally {
             self.second = (second, 0);
         }
         self.second.1 += count;
-        if second >= 60 {
-            self.peak = self.peak.max(self.second.1);
-        }
+        let peak = if second < 60 { &mut self.first_peak } else { &mut self.peak };
+        *peak = (*peak).max(self.second.1);
         let window = now / self.window;
         if window != self.filling.0 {
             self.filling = (window, 0);

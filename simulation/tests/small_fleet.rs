@@ -6,7 +6,7 @@ use dps_simulation::{
     report::{self, CHAPTERS},
     rival::{HUB, REGISTRATION},
     scenario::{self, AWAY, Question},
-    service::{Refusal, RetryAfter, Service},
+    service::{Polls, Refusal, RetryAfter, Service},
     tally::Tally,
 };
 
@@ -97,8 +97,20 @@ fn an_unthrottled_device_takes_one_request_of_any_sdk() {
     let theirs = REGISTRATION.map(|rival| group::run(&rival, 1, dps(), one(), ASSIGNMENT, 1));
     for tally in theirs.iter().chain([&ours]) {
         assert_eq!((tally.requests, tally.refused, tally.connections), (1, 0, 1));
-        assert!(tally.milestones[3] < 4000, "{:?}", tally.milestones);
+        assert!(tally.milestones[3] < ASSIGNMENT + 1000, "{:?}", tally.milestones);
     }
+}
+
+#[test]
+fn a_device_is_refused_its_sixth_poll_in_ten_seconds_and_ours_never_asks_for_it() {
+    let mut polls = Polls::default();
+    let answered = [0, 100, 200, 300, 400, 9_999, 10_000, 10_050].map(|now| polls.ask(now));
+    assert_eq!(answered, [true, true, true, true, true, false, true, false]);
+
+    let service = Service::dps(RetryAfter::Absent);
+    let tally = registration::run(FLEET, Program::Stays, service, tally(), 3);
+    assert!(tally.polls >= 2 * tally.served, "{} polls", tally.polls);
+    assert_eq!(tally.polls_refused, 0);
 }
 
 #[test]
