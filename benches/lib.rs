@@ -104,6 +104,11 @@ pub enum Task {
         /// How many times.
         times: usize,
     },
+    /// The TLS handshake with DPS alone. Bare only.
+    Handshake {
+        /// How many times.
+        times: usize,
+    },
     /// What a registration begins with: TLS handshake, CONNECT and SUBSCRIBE. Bare only.
     Greet {
         /// How many times.

@@ -44,6 +44,13 @@ echo '{ "private": true }' >"$bench/node/package.json"
     --loglevel=error "$bench"/tarballs/*.tgz)
 
 sh "$root/bindings-c/packaging/dist.sh" "$bench/c"
-cc -std=c99 -D_DEFAULT_SOURCE -O2 -I"$bench/c/include" "$root/bindings-c/figures/device.c" \
-    -o "$bench/device-c" -Wl,--gc-sections -s "$bench/c/lib/libdps_core.a" \
-    -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+mkdir -p "$bench/c-programs"
+for program in device fleet reconnect telemetry; do
+    cc -std=c99 -D_DEFAULT_SOURCE -O2 -I"$bench/c/include" "$root/benches/c/$program.c" \
+        -o "$bench/c-programs/$program" -Wl,--gc-sections -s "$bench/c/lib/libdps_core.a" \
+        -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
+done
+
+# The command as `make demo` builds it.
+(cd "$root" && "${CARGO:-cargo}" build --quiet --package dps-cli)
+cp "${CARGO_TARGET_DIR:-$root/target}/debug/dps" "$bench/dps"

@@ -39,8 +39,9 @@ const BATCH: usize = 64 * 1024;
 
 pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
     match task {
-        Task::Register { times } => register(site, times, true).await,
-        Task::Greet { times } => register(site, times, false).await,
+        Task::Handshake { times } => visit(site, times, Visit::Handshake).await,
+        Task::Greet { times } => visit(site, times, Visit::Greeting).await,
+        Task::Register { times } => visit(site, times, Visit::Registration).await,
         Task::Device { messages } => device(site, messages).await,
         Task::Telemetry { messages, at_once } => telemetry(site, messages, at_once).await,
         Task::Fleet { devices } => fleet(site, devices).await,
@@ -49,15 +50,22 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
     }
 }
 
-/// Connects to DPS and leaves; in between, where `request` says so, registers.
-async fn register(site: &Site, times: usize, request: bool) -> Outcome<Reading> {
+/// How far a visit to DPS goes before it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visit {
+    Handshake,
+    Greeting,
+    Registration,
+}
+
+async fn visit(site: &Site, times: usize, visit: Visit) -> Outcome<Reading> {
     let device = Bare::new(site)?.device(0)?;
     for _ in 0..WARM_UP {
-        device.dps(request).await?;
+        device.dps(visit).await?;
     }
     let meter = Meter::start()?;
     for _ in 0..times {
-        device.dps(request).await?;
+        device.dps(visit).await?;
     }
     meter.stop()
 }
@@ -65,7 +73,7 @@ async fn register(site: &Site, times: usize, request: bool) -> Outcome<Reading> 
 async fn device(site: &Site, messages: usize) -> Outcome<Reading> {
     let meter = Meter::start()?;
     let device = Bare::new(site)?.device(0)?;
-    device.dps(true).await?;
+    device.dps(Visit::Registration).await?;
     let mut hub = device.hub().await?;
     hub.send(messages, 1).await?;
     hub.leave().await?;
@@ -148,7 +156,7 @@ impl<'a> Bare<'a> {
     /// A device with an idle connection to its hub.
     async fn connected(&self, number: usize) -> Outcome<Line> {
         let device = self.device(number)?;
-        device.dps(true).await?;
+        device.dps(Visit::Registration).await?;
         device.hub().await
     }
 }
@@ -160,7 +168,10 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    async fn dps(&self, request: bool) -> Outcome<()> {
+    async fn dps(&self, visit: Visit) -> Outcome<()> {
+        if visit == Visit::Handshake {
+            return Ok(self.shake_hands(GLOBAL_HOST).await?.shutdown().await?);
+        }
         let user_name = format!(
             "{}/registrations/{}/api-version=2021-06-01&ClientVersion={}",
             self.site.id_scope,
@@ -172,7 +183,7 @@ impl Device<'_> {
         subscribe.pkid = 1;
         line.put(&Packet::Subscribe(subscribe)).await?;
         let Packet::SubAck(_) = line.next().await? else { return Err("no SUBACK".into()) };
-        if request {
+        if visit == Visit::Registration {
             let body = format!("{{\"registrationId\":\"{}\"}}", self.id);
             let topic = "$dps/registrations/PUT/iotdps-register/?$rid=1";
             let mut publish = Publish::new(topic, QoS::AtLeastOnce, body);
@@ -202,10 +213,14 @@ impl Device<'_> {
         self.open(&self.site.hub, user_name, false).await
     }
 
-    async fn open(&self, host: &str, user_name: String, clean_session: bool) -> Outcome<Line> {
+    async fn shake_hands(&self, host: &str) -> Outcome<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(&self.site.connect_to).await?;
         stream.set_nodelay(true)?;
-        let stream = self.connector.connect(ServerName::try_from(host.to_owned())?, stream).await?;
+        Ok(self.connector.connect(ServerName::try_from(host.to_owned())?, stream).await?)
+    }
+
+    async fn open(&self, host: &str, user_name: String, clean_session: bool) -> Outcome<Line> {
+        let stream = self.shake_hands(host).await?;
         let mut line = Line { stream, incoming: BytesMut::new() };
         let mut connect = Connect::new(&self.id);
         connect.clean_session = clean_session;

@@ -34,7 +34,9 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
         Task::Mint { devices, folder } => chains::mint(devices, &folder),
         Task::Inspect { keys, times } => chains::inspect(keys, times),
         Task::Verify { keys, times } => chains::verify(keys, times),
-        Task::Greet { .. } => Err("dps-core does not connect without registering".into()),
+        Task::Greet { .. } | Task::Handshake { .. } => {
+            Err("dps-core does not connect without registering".into())
+        }
     }
 }
 

@@ -28,7 +28,8 @@ use crate::{bench::Bench, table::Table};
 
 type Section = fn(&Bench) -> Outcome<Vec<Table>>;
 
-const SECTIONS: [(&str, Section); 9] = [
+const SECTIONS: [(&str, Section); 10] = [
+    ("tutorial", startup::tutorial),
     ("import", startup::import),
     ("process", startup::device),
     ("telemetry", telemetry::tables),

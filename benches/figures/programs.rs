@@ -17,7 +17,7 @@ pub(crate) struct Programs {
 impl Programs {
     pub(crate) fn find() -> Outcome<Self> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../bench");
-        for name in ["python", "microsoft-python", "node", "microsoft-node", "device-c"] {
+        for name in ["python", "microsoft-python", "node", "microsoft-node", "c-programs", "dps"] {
             if !folder.join(name).exists() {
                 return Err(format!("{name} is not installed; `make bench` installs it").into());
             }
@@ -59,11 +59,14 @@ impl Programs {
         told(command, site)
     }
 
-    /// bindings-c/figures/device.c.
-    pub(crate) fn c_device(&self, site: &Site) -> Command {
-        let mut command = Command::new(self.folder.join("device-c"));
-        command.arg(&site.id_scope).arg(site.chain(0)).arg(site.key(0));
-        told(command, site)
+    /// A program of benches/c.
+    pub(crate) fn c(&self, name: &str, site: &Site) -> Command {
+        told(Command::new(self.folder.join("c-programs").join(name)), site)
+    }
+
+    /// The command as `make demo` builds it.
+    pub(crate) fn dps(&self) -> Command {
+        Command::new(self.folder.join("dps"))
     }
 }
 

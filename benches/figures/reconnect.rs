@@ -14,7 +14,7 @@ use crate::{
 
 const RUNS: usize = 15;
 /// Each is cut once.
-const DEVICES: usize = 5 * RUNS;
+const DEVICES: usize = 6 * RUNS;
 
 pub(crate) fn tables(bench: &Bench) -> Outcome<Vec<Table>> {
     // The first message of each device goes through.
@@ -40,6 +40,9 @@ pub(crate) fn tables(bench: &Bench) -> Outcome<Vec<Table>> {
         }),
         Contender::new(Who::Theirs, "Node: azure-iot-device-mqtt", |run| {
             script(bench.programs.node_script(Who::Theirs, "reconnect.js", site), 4 * RUNS + run)
+        }),
+        Contender::new(Who::Ours, "C: dps-core", |run| {
+            script(bench.programs.c("reconnect", site), 5 * RUNS + run)
         }),
     ];
     let readings = take_turns(bench.runs(RUNS), &contenders)?;

@@ -20,6 +20,8 @@ const SCRIPT_MESSAGES: usize = 5000;
 
 /// Of these many sends at once, in Rust.
 const AT_ONCE: [(usize, usize); 3] = [(1000, 1_000_000), (100, 300_000), (1, 20_000)];
+/// And in C.
+const C_AT_ONCE: usize = 1000;
 
 pub(crate) fn tables(bench: &Bench) -> Outcome<Vec<Table>> {
     let emulator = bench.emulator(1)?;
@@ -53,20 +55,45 @@ fn in_rust(bench: &Bench, sink: &Site, emulator: &Site) -> Outcome<Table> {
         }
     }
     rows[0].at_most(0, 2.0, " µs").at_least(1, 250_000.0, "/s");
+    let in_c = |form: &'static str, site, messages: usize| {
+        let mut command = bench.programs.c("telemetry", site);
+        command.args([form, &site.hub, &Site::device_id(0)]).args([site.chain(0), site.key(0)]);
+        reading(command.args([messages, C_AT_ONCE].map(|number| number.to_string())))
+    };
+    let messages = 200_000;
+    let contenders =
+        [("C, blocking calls", "blocking"), ("C, polling", "polling")].map(|(name, form)| {
+            let label = format!("{} at once: {name}", grouped(C_AT_ONCE as f64, 0));
+            Contender::new(Who::Ours, label, move |_| in_c(form, sink, messages))
+        });
+    let readings = take_turns(bench.runs(RUNS), &contenders)?;
+    for (contender, readings) in contenders.iter().zip(&readings) {
+        let [cpu, rate] = each(readings, messages);
+        let mut row = Row::new(contender.who, contender.label.clone(), [Some(cpu), Some(rate)]);
+        row.at_most(0, 2.0, " µs").at_least(1, 250_000.0, "/s");
+        rows.push(row);
+    }
     let (at_once, messages) = (1000, 100_000);
     let task = Task::Telemetry { messages, at_once };
-    let label = format!(
-        "{} at once: dps-core, to the emulator, which stores each",
-        grouped(at_once as f64, 0)
-    );
-    let stored = [Contender::new(Who::Ours, label, |_| client(By::Core, &task, emulator))];
+    let label = |name| {
+        format!(
+            "{} at once: {name}, to the emulator, which stores each",
+            grouped(at_once as f64, 0)
+        )
+    };
+    let stored = [
+        Contender::new(Who::Ours, label("dps-core"), |_| client(By::Core, &task, emulator)),
+        Contender::new(Who::Ours, label("C, blocking calls"), |_| {
+            in_c("blocking", emulator, messages)
+        }),
+    ];
     for (contender, readings) in stored.iter().zip(take_turns(bench.runs(RUNS), &stored)?) {
         let [cpu, rate] = each(&readings, messages);
         rows.push(Row::new(contender.who, contender.label.clone(), [Some(cpu), Some(rate)]));
     }
     Ok(Table {
         slug: "telemetry-rust",
-        title: "Telemetry in Rust",
+        title: "Telemetry in Rust and C",
         text: format!(
             "One device sends messages of {MESSAGE_SIZE} bytes at QoS 1 to a hub that acknowledges \
              each and keeps none. So many `send`s wait for their acknowledgements at the same time, \

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = ROOT / "bindings-c" / "figures"
+PROGRAMS = ROOT / "benches" / "c"
 PREFIX = ROOT / "dist" / "c"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 HUB = "contoso-hub-2.azure-devices.net"
@@ -130,8 +130,8 @@ def main():
         owners = sorted(shares(raw).items(), key=lambda item: -item[1])
         owners = "\n".join(f"| {name} | {size / 1e3:,.0f} KB |" for name, size in owners)
 
-        device = link(folder / "device", HERE / "device.c")
-        telemetry = link(folder / "telemetry", HERE / "telemetry.c")
+        device = link(folder / "device", PROGRAMS / "device.c")
+        telemetry = link(folder / "telemetry", PROGRAMS / "telemetry.c")
         emulator = Server({"Emulator": {"folder": str(folder), "devices": 1}})
         devices = Path(emulator.site["devices"])
         chain, key = devices / "device-00000-full-chain.cert.pem", devices / "device-00000.key.pem"

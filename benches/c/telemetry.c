@@ -4,24 +4,9 @@
  *
  *     telemetry blocking|polling HUB DEVICE_ID CHAIN KEY MESSAGES AT_ONCE
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
-
-#include "dps_core.h"
+#include "meter.h"
 
 static long confirmed;
-
-static void check(dps_status status, dps_error *error)
-{
-    if (status != DPS_OK)
-    {
-        (void)fprintf(stderr, "%s\n", dps_error_text(error));
-        exit(1);
-    }
-}
 
 static void confirm(void *userdata, dps_status status, const dps_error *error)
 {
@@ -32,21 +17,6 @@ static void confirm(void *userdata, dps_status status, const dps_error *error)
         exit(1);
     }
     confirmed += 1;
-}
-
-static double cpu(void)
-{
-    struct rusage used;
-    (void)getrusage(RUSAGE_SELF, &used);
-    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec)
-        + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
-
-static double wall(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static void send_all(dps_hub *hub, const dps_message *message, long messages, long at_once)
@@ -73,7 +43,7 @@ int main(int argc, char **argv)
     dps_message *message = NULL;
     dps_hub *hub = NULL;
     long messages, at_once;
-    double cpu_before, wall_before;
+    double cpu, wall;
 
     if (argc != 8)
     {
@@ -87,11 +57,13 @@ int main(int argc, char **argv)
               argv[2], argv[3], identity, NULL, &hub, &error), error);
     send_all(hub, message, at_once, at_once);
     confirmed = 0;
-    cpu_before = cpu();
-    wall_before = wall();
+    cpu = meter_cpu();
+    wall = meter_wall();
     send_all(hub, message, messages, at_once);
-    (void)printf("{\"cpu_us\": %.4f, \"per_s\": %.0f}\n", (cpu() - cpu_before) * 1e6 / (double)confirmed,
-                 (double)confirmed / (wall() - wall_before));
+    cpu = meter_cpu() - cpu;
+    wall = meter_wall() - wall;
+    (void)printf("{\"cpu\": %.0f, \"wall\": %.0f, \"cpu_us\": %.4f, \"per_s\": %.0f}\n", cpu, wall,
+                 cpu / (double)confirmed, (double)confirmed * 1e6 / wall);
     check(dps_hub_close(hub, 20000, &error), error);
     dps_message_free(message);
     dps_hub_free(hub);

@@ -5,39 +5,8 @@
  *     device ID_SCOPE CHAIN KEY
  */
 #include <malloc.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "dps_core.h"
-
-static void check(dps_status status, dps_error *error)
-{
-    if (status != DPS_OK)
-    {
-        (void)fprintf(stderr, "%s\n", dps_error_text(error));
-        exit(1);
-    }
-}
-
-static long from_status(const char *name)
-{
-    char line[256];
-    long value = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-    {
-        if (strncmp(line, name, strlen(name)) == 0)
-        {
-            value = strtol(line + strlen(name), NULL, 10);
-        }
-    }
-    if (file != NULL)
-    {
-        (void)fclose(file);
-    }
-    return value;
-}
+#include "meter.h"
 
 int main(int argc, char **argv)
 {
@@ -65,7 +34,7 @@ int main(int argc, char **argv)
     }
     heap = mallinfo2();
     (void)printf("{\"peak_kb\": %ld, \"rss_kb\": %ld, \"threads\": %ld, \"heap_bytes\": %zu}\n",
-                 from_status("VmHWM:"), from_status("VmRSS:"), from_status("Threads:"), heap.uordblks);
+                 meter_status("VmHWM:"), meter_status("VmRSS:"), meter_status("Threads:"), heap.uordblks);
     check(dps_hub_close(hub, 20000, &error), error);
     dps_message_free(message);
     dps_hub_free(hub);
