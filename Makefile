@@ -4,7 +4,7 @@
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: demo test soak test-rust test-python test-node test-conformance lint bench fuzz dist-c dist-node dist-python stubs-python simulate
+.PHONY: demo test soak test-rust test-threads test-sanitizers test-python test-node test-conformance lint bench fuzz dist-c dist-c-small test-dist-c dist-node dist-python stubs-python simulate
 
 ## The tutorial for two devices, against the emulator.
 demo:
@@ -13,6 +13,7 @@ demo:
 ## Everything, one after the other: two builds at once would only wait for each other.
 test: lint
 	$(MAKE) test-rust
+	$(MAKE) test-threads
 	$(MAKE) test-python
 	$(MAKE) test-node
 	$(MAKE) test-conformance
@@ -25,6 +26,7 @@ test-rust:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --package dps-c --no-default-features --features small -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --no-deps
 	@if $(CARGO) tree --workspace --edges normal,build --prefix none | grep '^ring '; then \
 		echo 'ring is compiled beside aws-lc-rs: turn the default features of what pulls it in off' >&2; \
@@ -40,6 +42,15 @@ bench:
 	CARGO="$(CARGO)" sh benches/prepare.sh
 	$(CARGO) bench --package dps-benches
 
+## The threads of core, in every order of events that loom finds; with a lock file of their own.
+test-threads:
+	$(CARGO) test --quiet --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
+## The address and leak sanitizers over the Rust code itself, where a nightly toolchain is present;
+## `make test` has the C compiler's over the C library's programs and the Python extension.
+test-sanitizers:
+	./tests/robustness/sanitizers.sh
+
 ## The fuzz targets, driven by cargo-fuzz where it and a nightly toolchain are present.
 fuzz:
 	./fuzz/run.sh
@@ -48,6 +59,16 @@ fuzz:
 C_PROFILE ?= c-dist
 dist-c:
 	CARGO="$(CARGO)" bindings-c/packaging/dist.sh dist/c $(C_PROFILE)
+
+## The C library's tests on that tree, as users get it: link-time optimisation and its own flags make
+## it another library than the one that `make test` builds, in minutes more.
+test-dist-c: dist-c
+	DPS_C_PREFIX="$(CURDIR)/dist/c" $(CARGO) test --package dps-tests --test bindings_c
+
+## The C library for firmware, in dist/c-small: the same header and symbols, less in them.
+C_SMALL_PROFILE ?= c-dist-small
+dist-c-small:
+	CARGO="$(CARGO)" bindings-c/packaging/dist.sh dist/c-small $(C_SMALL_PROFILE) small
 
 ## The npm packages, in dist/node; PROFILE=dev for a quick build.
 dist-node:

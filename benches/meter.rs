@@ -15,6 +15,8 @@ pub struct Reading {
     pub cpu: f64,
     /// Time on the wall, in microseconds.
     pub wall: f64,
+    /// CPU time of the server meanwhile, in microseconds.
+    pub server: f64,
     /// Resident memory at the start, in KiB.
     pub rss_before: f64,
     /// Resident memory at the end, in KiB.
@@ -75,7 +77,7 @@ impl Meter {
             rss: status("VmRSS:")?,
             peak: status("VmHWM:")?,
             threads: status("Threads:")?,
-            latency: Latency::default(),
+            ..Reading::default()
         })
     }
 }

@@ -303,6 +303,8 @@ export declare class PrivateKey {
   static fromPem(options: PrivateKeyOptions): Promise<PrivateKey>
   /** The key as PEM (PKCS#8), encrypted where there is a passphrase. */
   toPem(passphrase?: string, options?: WaitOptions): Promise<string>
+  /** The key as DER (PKCS#8), unencrypted. Whoever is given it wipes it: `der.fill(0)`. */
+  toDer(): Buffer
   /** A certificate request (PKCS#10) in PEM with this common name. */
   certificateRequest(commonName: string, options?: WaitOptions): Promise<string>
   /** The public key as DER SubjectPublicKeyInfo. */
@@ -773,13 +775,13 @@ export interface WaitOptions {
  * `signer`; or both in one, as `pkcs12` or `pkcs12File`.
  */
 export interface X509 {
-  /** The full chain as PEM. */
+  /** The full chain as PEM; or as PKCS#12, or, where it is one certificate, as DER. */
   cert?: string | Uint8Array
-  /** The path of a PEM file with the full chain; errors then name the file. */
+  /** The path of a file with the full chain; errors then name the file. */
   certFile?: string
-  /** The leaf's private key as PEM. */
+  /** The leaf's private key as PEM, DER or PKCS#12. */
   key?: string | Uint8Array
-  /** The path of a PEM file with the leaf's private key. */
+  /** The path of a file with the leaf's private key. */
   keyFile?: string
   /** A PKCS#12 (PFX) file's content: the full chain and the leaf's private key. */
   pkcs12?: Uint8Array

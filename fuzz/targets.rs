@@ -5,6 +5,7 @@
 //! the committed corpus and over mutations of it, `fuzz/run.sh` under cargo-fuzz.
 
 pub(crate) mod machines;
+pub(crate) mod wire;
 
 use std::{
     collections::HashSet,
@@ -24,7 +25,7 @@ use dps_core::{
 pub(crate) type Target = fn(&[u8]);
 
 /// Each target by the name of its corpus.
-pub(crate) const TARGETS: [(&str, Target); 11] = [
+pub(crate) const TARGETS: [(&str, Target); 12] = [
     ("pem", pem),
     ("chain", chain),
     ("key", key),
@@ -36,6 +37,7 @@ pub(crate) const TARGETS: [(&str, Target); 11] = [
     ("answer", machines::answer),
     ("hub", machines::hub),
     ("packet", machines::packet),
+    ("wire", wire::wire),
 ];
 
 fn now() -> SystemTime {

@@ -49,7 +49,7 @@ pub(crate) struct Row {
     /// One for each column.
     pub(crate) cells: Vec<Option<Spread>>,
     budgets: Vec<Budget>,
-    limit: Option<&'static str>,
+    limit: Option<String>,
 }
 
 struct Budget {
@@ -109,8 +109,8 @@ impl Row {
     }
 
     /// What keeps it from meeting its budgets, said where one is missed.
-    pub(crate) fn limited_by(&mut self, reason: &'static str) -> &mut Self {
-        self.limit = Some(reason);
+    pub(crate) fn limited_by(&mut self, reason: impl Into<String>) -> &mut Self {
+        self.limit = Some(reason.into());
         self
     }
 
@@ -149,7 +149,7 @@ impl fmt::Display for Table {
         }
         writeln!(f, "\n![{}]({})\n", self.title, self.plot_name())?;
         for row in self.rows.iter().filter(|row| row.misses()) {
-            if let Some(reason) = row.limit {
+            if let Some(reason) = &row.limit {
                 writeln!(f, "What limits \"{}\": {reason}\n", row.label)?;
             }
         }

@@ -576,7 +576,8 @@ dps_status dps_key_public_key(const dps_key *key,
 void dps_key_free(dps_key *key);
 
 // A CA that exists already: its certificate as PEM text, and its key. Fails unless they belong
-// together and the certificate is a CA's.
+// together and the certificate is a CA's. Of several certificates the first is taken, and the log
+// mentions the others.
 dps_status dps_authority_new(const uint8_t *certificate_pem,
                              size_t certificate_pem_len,
                              const dps_key *key,

@@ -2,13 +2,23 @@
 # Builds the C library and lays it out as a prefix tree: include/, lib/, lib/pkgconfig/,
 # lib/cmake/dps_core/, share/dps_core/.
 #
-#   dist.sh PREFIX [CARGO_PROFILE]
+#   dist.sh PREFIX [CARGO_PROFILE [small]]
+#
+# The small build has the same header and symbols; docs/figures-c.md says what it leaves out.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 root=$(cd "$here/.." && pwd)
 prefix=$1
 profile=${2:-c-dist}
+case ${3:-full} in
+full) features='--features full' ;;
+small) features='--no-default-features --features small' ;;
+*)
+    echo "$0: $3 is no build of the library: small is" >&2
+    exit 2
+    ;;
+esac
 cargo=${CARGO:-cargo}
 version=$(sed -n 's/^#define DPS_VERSION "\(.*\)"$/\1/p' "$here/include/dps_core.h")
 major=${version%%.*}
@@ -36,10 +46,22 @@ c-dist)
     export RUSTFLAGS="--cfg aes_backend=\"soft\" --cfg aes_backend_soft=\"compact\" \
 --cfg sha2_backend=\"soft\" --cfg sha2_backend_soft=\"compact\""
     ;;
+c-dist-small)
+    export CFLAGS="${CFLAGS-} -fno-asynchronous-unwind-tables -fno-unwind-tables"
+    # With a frame pointer a function's unwind table need not follow each push: 50 KB. The messages
+    # of panics name source files, which need not say where cargo kept them: 14 KB.
+    separator=$(printf '\037')
+    flags=-Cforce-frame-pointers=yes
+    for sources in "${CARGO_HOME:-${HOME-}/.cargo}"/registry/src/*/; do
+        flags="$flags$separator--remap-path-prefix=$sources="
+    done
+    export CARGO_ENCODED_RUSTFLAGS="$flags"
+    ;;
 esac
 
 # The linker is told the soname here, since a build script could not tell it for this kind alone.
-(cd "$root" && "$cargo" rustc --quiet --package dps-c --lib --profile "$profile" -- \
+# shellcheck disable=SC2086 # one argument for each word is what is wanted
+(cd "$root" && "$cargo" rustc --quiet --package dps-c --lib --profile "$profile" $features -- \
     -C "link-arg=-Wl,-soname,$soname")
 
 # In the archive everything but dps_* becomes local, so that it can stand beside another copy of

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dps_core::{
-    CertificateChain, Error, ErrorKind, RegistrationId, Result,
+    CertificateChain, RegistrationId, Result,
     chain::{Authority, Certificate, Validity, certificates_from_pem},
     key::{KeyType, Passphrase, PrivateKey},
 };
@@ -180,7 +180,8 @@ pub extern "C" fn dps_key_free(key: *mut dps_key) {
 }
 
 /// A CA that exists already: its certificate as PEM text, and its key. Fails unless they belong
-/// together and the certificate is a CA's.
+/// together and the certificate is a CA's. Of several certificates the first is taken, and the log
+/// mentions the others.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_authority_new(
     certificate_pem: *const u8,
@@ -193,9 +194,7 @@ pub extern "C" fn dps_authority_new(
         let place = Out::new(authority, "authority")?;
         let pem = ffi::bytes(certificate_pem, certificate_pem_len, "certificate_pem")?;
         let key = ffi::hold(key, "key")?;
-        let certificate = certificates_from_pem(pem)?.into_iter().next().ok_or_else(|| {
-            Error::new(ErrorKind::WrongFileContent, "a PEM certificate was expected")
-        })?;
+        let certificate = Certificate::from_pem(pem)?;
         let key: Arc<PrivateKey> = Arc::clone(&key);
         place.set(ffi::give(Authority::new(certificate, key)?));
         Ok(())
@@ -577,9 +576,5 @@ pub(crate) fn type_of_key(number: dps_key_type) -> Result<KeyType> {
 }
 
 pub(crate) fn validity(days: u32) -> Result<Validity> {
-    // A hundred years; RFC 5280 dates end in 9999.
-    match days {
-        1..=36_500 => Ok(Validity::days(days)),
-        _ => Err(ffi::invalid(format!("a certificate cannot be valid for {days} days"))),
-    }
+    Validity::parse(Some(days.into()), None, None)
 }

@@ -8,9 +8,7 @@ use std::{
 };
 
 use dps_core::{
-    Credential, Identity, RegistrationId, Result,
-    key::Passphrase,
-    symmetric_key::{SymmetricKey, derive_device_key},
+    Credential, Identity, Result, key::Passphrase, symmetric_key::derive_device_key_base64,
 };
 
 use crate::{
@@ -173,9 +171,9 @@ pub extern "C" fn dps_derive_device_key(
 ) -> dps_status {
     call(error, || {
         let place = Out::new(device_key, "device_key")?;
-        let group_key = SymmetricKey::from_base64(ffi::text(group_key, "group_key")?)?;
-        let id = RegistrationId::parse(ffi::text(registration_id, "registration_id")?)?;
-        place.set(ffi::give_text(&derive_device_key(&group_key, &id).to_base64()));
+        let group_key = ffi::text(group_key, "group_key")?;
+        let id = ffi::text(registration_id, "registration_id")?;
+        place.set(ffi::give_text(&derive_device_key_base64(group_key, id)?));
         Ok(())
     })
 }

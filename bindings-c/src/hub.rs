@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dps_core::{Error, ErrorKind, HubClient, Result, hub::ConnectionState};
+use dps_core::{Error, ErrorKind, HubClient, Message, Result, hub::ConnectionState};
 use tokio::sync::mpsc;
 
 use crate::{
     credential::dps_identity,
     error::{DPS_OK, Failure, KnownError, dps_error, dps_status},
     ffi::{self, Handle, Out, UserData},
-    message::{Draft, dps_message},
+    message::{self, dps_message},
     options::{Settings, dps_options},
     panic::{call, guard},
     pump::{Addressee, Letter, Mailbox, Order, Receipt, State, pump},
@@ -135,7 +135,7 @@ pub extern "C" fn dps_hub_send(
     call(error, || {
         let hub = held(hub)?;
         let slot = Arc::new(OnceLock::new());
-        hub.admit(Draft::of(message)?, Addressee::Call(Arc::clone(&slot)))?;
+        hub.admit(message::copy(message)?, Addressee::Call(Arc::clone(&slot)))?;
         let done = |mailbox: &Mailbox| slot.get().is_some() || mailbox.state().closed.is_some();
         let in_time = hub.work_until(deadline(deadline_ms), done)?;
         match slot.get() {
@@ -165,7 +165,7 @@ pub extern "C" fn dps_hub_submit(
             Some(callback) => Addressee::Callback(callback, UserData(userdata)),
             None => Addressee::Nobody,
         };
-        held(hub)?.admit(Draft::of(message)?, addressee)?;
+        held(hub)?.admit(message::copy(message)?, addressee)?;
         Ok(())
     })
 }
@@ -307,8 +307,8 @@ impl Hub {
         Ok(Self { birthplace: Birthplace::here(), orders, mailbox, runtime })
     }
 
-    fn admit(&self, draft: Draft, addressee: Addressee) -> Result<()> {
-        let room = 1 + draft.size() / 1024;
+    fn admit(&self, message: Message, addressee: Addressee) -> Result<()> {
+        let room = 1 + message.queued_size() / 1024;
         let mut state = self.mailbox.state();
         if state.closing {
             return Err(is_closed());
@@ -328,7 +328,7 @@ impl Hub {
         state.pending += 1;
         state.room += room;
         // With the lock held, so that two threads' messages keep the order of their admission.
-        let order = Order::Send(Box::new(draft.message), Receipt { addressee, room });
+        let order = Order::Send(Box::new(message), Receipt { addressee, room });
         if self.orders.send(order).is_err() {
             state.pending -= 1;
             state.room -= room;

@@ -3,16 +3,10 @@
 
 use std::{
     ffi::{c_char, c_void},
-    fmt::{self, Write as _},
     sync::{Once, PoisonError, RwLock},
 };
 
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::{Interest, set_global_default},
-};
+use dps_core::log::{self, Level, Line};
 
 use crate::{
     error::{dps_error, dps_status},
@@ -70,7 +64,7 @@ pub extern "C" fn dps_log_set(
         }
         INSTALLED.call_once(|| {
             // Fails only if this copy of the core has a subscriber already, and there is no other.
-            let _ = set_global_default(Logger);
+            let _ = log::install(Logger);
         });
         let sink = callback.map(|callback| Sink { level, callback, userdata: UserData(userdata) });
         *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
@@ -78,72 +72,31 @@ pub extern "C" fn dps_log_set(
     })
 }
 
-/// Hands events on; spans are not used by the core.
 struct Logger;
 
-impl Subscriber for Logger {
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // The sink may change: nothing is to be remembered.
-        Interest::sometimes()
+impl log::Sink for Logger {
+    fn wants(&self, level: Level) -> bool {
+        SINK.read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|sink| number(level) <= sink.level)
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The libraries below speak of bytes and handshakes, for their own authors.
-        metadata.target().starts_with("dps_core")
-            && SINK
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .as_ref()
-                .is_some_and(|sink| number(*metadata.level()) <= sink.level)
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let message = ffi::c_string(&(line.message + &line.fields));
-        let target = ffi::c_string(event.metadata().target());
+    fn take(&self, line: Line) {
+        let (target, message) = (ffi::c_string(line.target), ffi::c_string(&line.message));
         if let Some(sink) = &*SINK.read().unwrap_or_else(PoisonError::into_inner) {
-            let level = number(*event.metadata().level());
+            let level = number(line.level);
             (sink.callback)(sink.userdata.0, level, target.as_ptr(), message.as_ptr());
         }
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-/// The words of an event, then its fields as ` name=value`.
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a string does not fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
     }
 }
 
 fn number(level: Level) -> dps_log_level {
     match level {
-        Level::ERROR => DPS_LOG_ERROR,
-        Level::WARN => DPS_LOG_WARN,
-        Level::INFO => DPS_LOG_INFO,
-        Level::DEBUG => DPS_LOG_DEBUG,
-        _ => DPS_LOG_TRACE,
+        Level::Error => DPS_LOG_ERROR,
+        Level::Warn => DPS_LOG_WARN,
+        Level::Info => DPS_LOG_INFO,
+        Level::Debug => DPS_LOG_DEBUG,
+        Level::Trace => DPS_LOG_TRACE,
     }
 }

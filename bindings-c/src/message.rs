@@ -20,32 +20,13 @@ pub struct dps_message {
 }
 
 impl Handle for dps_message {
-    type Target = Mutex<Draft>;
+    type Target = Mutex<Message>;
 }
 
-/// A message and how many bytes its payload has.
-#[derive(Clone)]
-pub(crate) struct Draft {
-    pub(crate) message: Message,
-    payload: usize,
-}
-
-impl Draft {
-    pub(crate) fn of(message: *const dps_message) -> dps_core::Result<Self> {
-        let message = ffi::hold(message, "message")?;
-        Ok(message.lock().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    /// An upper bound of what the message takes in the core's queue, in bytes: the payload and the
-    /// topic, where properties are percent-encoded.
-    pub(crate) fn size(&self) -> usize {
-        // The longest device ID, encoded, with the names of all system properties.
-        const TOPIC: usize = 512;
-        // Three bytes for each byte, and two separators for each name, which has a byte at least.
-        const ENCODED: usize = 3 + 2;
-
-        TOPIC + self.payload + ENCODED * (self.message.size() - self.payload)
-    }
+/// A copy of the message that the user holds.
+pub(crate) fn copy(message: *const dps_message) -> dps_core::Result<Message> {
+    let message = ffi::hold(message, "message")?;
+    Ok(message.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 /// A new message; the payload is copied. NULL is a payload of no bytes if payload_len is 0.
@@ -59,8 +40,7 @@ pub extern "C" fn dps_message_new(
     call(error, || {
         let place = Out::new(message, "message")?;
         let payload = ffi::bytes(payload, payload_len, "payload")?;
-        let draft = Draft { message: Message::new(payload.to_vec()), payload: payload.len() };
-        place.set(ffi::give(Mutex::new(draft)));
+        place.set(ffi::give(Mutex::new(Message::new(payload.to_vec()))));
         Ok(())
     })
 }
@@ -156,9 +136,9 @@ fn change(
     change: impl FnOnce(Message) -> dps_core::Result<Message>,
 ) -> dps_status {
     call(error, || {
-        let draft = ffi::hold(message, "message")?;
-        let mut draft = draft.lock().unwrap_or_else(PoisonError::into_inner);
-        draft.message = change(draft.message.clone())?;
+        let message = ffi::hold(message, "message")?;
+        let mut message = message.lock().unwrap_or_else(PoisonError::into_inner);
+        *message = change(message.clone())?;
         Ok(())
     })
 }

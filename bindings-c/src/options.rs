@@ -15,6 +15,7 @@ use std::{
 use dps_core::{
     Result,
     doctor::Doctor,
+    provisioning::payload_from_json,
     tls::Roots,
     transport::{Host, Network, Resolver},
 };
@@ -284,10 +285,7 @@ pub extern "C" fn dps_options_set_payload(
     set(options, error, |settings| {
         settings.payload = match ffi::optional_text(json, "json")? {
             None => None,
-            Some(text) => Some(
-                serde_json::from_str(text)
-                    .map_err(|error| ffi::invalid(format!("the payload is not JSON: {error}")))?,
-            ),
+            Some(text) => Some(payload_from_json(text)?),
         };
         Ok(())
     })

@@ -6,11 +6,7 @@ use std::{
     slice,
 };
 
-use dps_core::{
-    Error, ErrorKind, Result, SignRequest, SignatureAlgorithm, Signer, SignerError,
-    chain::{PublicKeyType, certificates_from_pem},
-    key::KeyType,
-};
+use dps_core::{Result, SignRequest, SignatureAlgorithm, Signer, SignerError};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::ffi::{self, UserData};
@@ -123,10 +119,9 @@ impl ForeignSigner {
     pub(crate) fn new(signer: *const dps_signer) -> Result<(Vec<u8>, Self)> {
         let (signer, mut foreign) = Self::taken(signer)?;
         let chain = ffi::text(signer.certificate_chain, "dps_signer.certificate_chain")?;
-        foreign.algorithms = match signer.algorithms_len {
-            0 => of_leaf(chain)?.to_vec(),
-            _ => named(signer.algorithms, signer.algorithms_len)?,
-        };
+        if signer.algorithms_len != 0 {
+            foreign.algorithms = named(signer.algorithms, signer.algorithms_len)?;
+        }
         Ok((chain.as_bytes().to_vec(), foreign))
     }
 
@@ -218,30 +213,6 @@ impl Drop for ForeignSigner {
         if let Some(drop) = self.drop {
             drop(self.userdata.0);
         }
-    }
-}
-
-/// Everything that the leaf's type of key can do.
-fn of_leaf(chain: &str) -> Result<&'static [SignatureAlgorithm]> {
-    let certificates = certificates_from_pem(chain.as_bytes())?;
-    // The order of the text may be any: the leaf is the one that is no CA's.
-    let leaf = certificates
-        .iter()
-        .find(|certificate| !certificate.is_ca())
-        .or(certificates.first())
-        .map(|certificate| certificate.public_key_type());
-    match leaf {
-        Some(PublicKeyType::Supported(KeyType::EcP256)) => {
-            Ok(&[SignatureAlgorithm::EcdsaP256Sha256])
-        }
-        Some(PublicKeyType::Supported(KeyType::EcP384)) => {
-            Ok(&[SignatureAlgorithm::EcdsaP384Sha384])
-        }
-        Some(PublicKeyType::Supported(KeyType::Rsa(_))) => Ok(SignatureAlgorithm::RSA),
-        _ => Err(Error::new(
-            ErrorKind::KeyUnsupported,
-            "the key of the leaf certificate is not of a supported type",
-        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
+    Error, RegistrationId,
     chain::{Authority as CoreAuthority, Certificate as CoreCertificate, Validity},
 };
 use napi::{Env, Unknown, bindgen_prelude::PromiseRaw};
@@ -102,8 +102,7 @@ impl Authority {
             let announced = signer::algorithms(&algorithms.unwrap_or_default())?;
             let thread = Environment::current().map_err(|error| internal(&error))?.thread();
             let waits = Arc::<Waits>::default();
-            let signer =
-                JsSigner::of(&certificate, thread, function, announced, Arc::clone(&waits));
+            let signer = JsSigner::new(thread, function, announced, Arc::clone(&waits));
             Ok((
                 start,
                 signing(Some(Arc::clone(&waits)), move || {
@@ -316,29 +315,20 @@ fn options<'env>(env: &'env Env, options: Unknown<'env>) -> Result<(Start<'env>,
     Ok((options::wait(env, options)?, validity(env, options)?))
 }
 
-/// A certificate says no year beyond 9999 (RFC 5280, section 4.1.2.5): as many days as stay before
-/// it for the next centuries.
-const MOST_DAYS: u32 = 2_800_000;
-
-/// Days from now, or two moments; the tutorial's validity where neither is given.
+/// Days from now, or two moments.
 pub(crate) fn validity(env: &Env, options: Unknown<'_>) -> Result<Validity, Error> {
     let IssueOptions { days, not_before, not_after } = js::options(env, options, "options")?;
-    match (days, not_before, not_after) {
-        (None, None, None) => Ok(Validity::days(Validity::TUTORIAL_DAYS)),
-        (Some(days), None, None) => Ok(Validity::days(whole(days, "days", MOST_DAYS)?)),
-        (None, Some(not_before), Some(not_after)) => {
-            Validity::between(moment(not_before, "notBefore")?, moment(not_after, "notAfter")?)
-        }
-        _ => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "a validity is given by days, or by notBefore and notAfter together",
-        )),
-    }
+    Validity::parse(
+        days.map(|days| whole(days, "days")).transpose()?,
+        not_before.map(|not_before| moment(not_before, "notBefore")).transpose()?,
+        not_after.map(|not_after| moment(not_after, "notAfter")).transpose()?,
+    )
 }
 
 fn path_length(env: &Env, options: Unknown<'_>) -> Result<Option<u8>, Error> {
     let AuthorityOptions { path_length } = js::options(env, options, "options")?;
     let Some(value) = path_length else { return Ok(None) };
-    let length = whole(value, "pathLength", u32::from(u8::MAX))?;
-    Ok(u8::try_from(length).ok())
+    let length = whole(value, "pathLength")?;
+    let too_long = |_| invalid("pathLength", &format!("{length} is not 0 to {}", u8::MAX));
+    u8::try_from(length).map(Some).map_err(too_long)
 }

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::SystemTime};
 
 use dps_core::{
-    CertificateChain as CoreChain, Error, ErrorKind,
+    CertificateChain as CoreChain, Error, ErrorKind, Source,
     chain::{
         self, Certificate as CoreCertificate, CertificateRequest as CoreRequest, Inspection,
-        certificates_from_file, certificates_from_pem,
+        certificates_from_pem,
     },
     key::Passphrase,
 };
@@ -24,7 +24,7 @@ use crate::{
     key::{PrivateKey, passphrase},
     options::{self, text},
     runtime::offload,
-    security::{Source, source},
+    security::source,
 };
 
 /// Where certificates are; beside these, `WaitOptions`.
@@ -76,10 +76,7 @@ impl Certificate {
             Ok((
                 start,
                 offload(move || {
-                    let certificates = match certificates {
-                        Source::File(path) => certificates_from_file(path, None),
-                        Source::Memory(bytes) => certificates_from_pem(&bytes),
-                    }?;
+                    let certificates = certificates.parse(certificates_from_pem)?;
                     Ok(certificates.into_iter().map(Self::from).collect::<Vec<_>>())
                 }),
             ))
@@ -164,7 +161,7 @@ impl CertificateChain {
         let started = || {
             let start = options::wait(env, options)?;
             let certificates = given(env, options)?;
-            Ok((start, offload(move || certificates.parse().map(Self::from))))
+            Ok((start, offload(move || certificates.parse(CoreChain::from_pem).map(Self::from))))
         };
         promise(env, started())
     }
@@ -188,15 +185,9 @@ impl CertificateChain {
             let passphrase = self::passphrase(passphrase)?;
             Ok((
                 start,
-                offload(move || match file {
-                    Source::Memory(bytes) => {
-                        CoreChain::from_pkcs12(&bytes, passphrase.as_ref()).map(Self::from)
-                    }
-                    Source::File(path) => {
-                        let all = certificates_from_file(path, passphrase.as_ref())?;
-                        let der = all.iter().map(|certificate| certificate.der().to_vec());
-                        CoreChain::from_der(der).map(Self::from)
-                    }
+                offload(move || {
+                    let read = |bytes: &[u8]| CoreChain::from_pkcs12(bytes, passphrase.as_ref());
+                    file.parse(read).map(Self::from)
                 }),
             ))
         };

@@ -13,7 +13,7 @@ use std::{
 };
 
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
+    Error, ErrorKind, RegistrationId, Source,
     chain::{
         Batch, CsvRegistrationIds, Folder, Outcome, RegistrationIdRange, Validity, check_distinct,
     },
@@ -33,7 +33,7 @@ use crate::{
     js::{self, IntoJs, Late, Next, invalid},
     key::key_type,
     options::{self, text},
-    security::{Source, elsewhere, internal, source},
+    security::{elsewhere, internal, source},
     signer::Waits,
 };
 

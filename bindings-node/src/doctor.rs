@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::Future, mem, sync::Arc, thread, time::SystemTime};
 
 use dps_core::{
-    Error, ErrorKind, SignatureAlgorithm,
+    Error, ErrorKind, SignatureAlgorithm, Source,
     chain::Inspection,
     doctor::{self, Doctor, Report},
     key::Passphrase,
@@ -18,7 +18,7 @@ use crate::{
     js::{self, Json, Late, invalid},
     options::{self, optional_text, text},
     runtime::offload,
-    security::{Key, Reference, Source, X509Parts, elsewhere, internal, source},
+    security::{Key, Reference, X509Parts, elsewhere, internal, source},
     signer::{JsSigner, Waits},
 };
 
@@ -116,11 +116,7 @@ pub fn verify_chain<'env>(
         let start = options::wait(env, options)?;
         let mut case = Case::given(X509Parts::read(env, options, "options")?)?;
         let VerifyOptions { authorities, authorities_file } = js::options(env, options, "options")?;
-        case.give(
-            source("authorities", authorities, authorities_file)?,
-            Doctor::authorities_file,
-            Doctor::authorities,
-        );
+        case.give(source("authorities", authorities, authorities_file)?, Doctor::authorities);
         Ok((start, case.examine()))
     };
     promise(env, start())
@@ -172,11 +168,7 @@ pub fn inspect_chain<'env>(
 }
 
 fn inspect(certificates: &Source, passphrase: Option<&Passphrase>) -> Result<Late<Json>, Error> {
-    let now = SystemTime::now();
-    let inspection = match certificates {
-        Source::File(path) => Inspection::file(path, passphrase, now),
-        Source::Memory(bytes) => Inspection::new(bytes, passphrase, now),
-    }?;
+    let inspection = Inspection::read(certificates, passphrase, SystemTime::now())?;
     Ok(Late(Json(inspection.to_json())))
 }
 
@@ -197,9 +189,8 @@ struct Case {
     signer: Option<ByFunction>,
 }
 
-/// A function of the user's that signs for the leaf of this chain.
+/// A function of the user's that signs for the leaf.
 struct ByFunction {
-    chain: Source,
     function: Reference,
     algorithms: Vec<SignatureAlgorithm>,
     thread: JsThread,
@@ -232,12 +223,12 @@ impl Case {
             }
         };
         let authorities = source("authorities", authorities, authorities_file)?;
-        case.give(authorities, Doctor::authorities_file, Doctor::authorities);
+        case.give(authorities, Doctor::authorities);
         let group = source("groupCertificate", group, group_file)?;
-        case.give(group, Doctor::group_certificate_file, Doctor::group_certificate);
+        case.give(group, Doctor::group_certificate);
         let individual = source("individualCertificate", individual, individual_file)?;
-        case.give(individual, Doctor::individual_certificate_file, Doctor::individual_certificate);
-        case.give(source("ca", ca, None)?, Doctor::roots_file, Doctor::roots);
+        case.give(individual, Doctor::individual_certificate);
+        case.give(source("ca", ca, None)?, Doctor::roots);
         let texts: [(_, &str, Give<String>); 4] = [
             (registration_id, "registrationId", Doctor::registration_id),
             (id_scope, "idScope", Doctor::id_scope),
@@ -257,30 +248,28 @@ impl Case {
         let X509Parts { chain, key, passphrase } = parts;
         let mut case = Self { doctor: Doctor::new(), reach: Reach::Files, signer: None };
         match key {
-            Some(Key::Private(key)) => case.give(key, Doctor::key_file, Doctor::key),
+            Some(Key::Private(key)) => case.give(key, Doctor::key),
             Some(Key::Signer(function, algorithms)) => {
-                let chain = chain.clone().ok_or_else(|| {
-                    invalid("options", "it has a signer and no certificate to sign for")
-                })?;
+                if chain.is_none() {
+                    let found = "it has a signer and no certificate to sign for";
+                    return Err(invalid("options", found));
+                }
                 let thread = Environment::current().map_err(|error| internal(&error))?.thread();
-                case.signer = Some(ByFunction { chain, function, algorithms, thread });
+                case.signer = Some(ByFunction { function, algorithms, thread });
             }
             None => {}
         }
-        case.give(chain, Doctor::certificate_file, Doctor::certificate);
+        case.give(chain, Doctor::certificate);
         if let Some(passphrase) = passphrase {
             case.doctor = case.doctor.passphrase(passphrase);
         }
         Ok(case)
     }
 
-    fn give(&mut self, input: Option<Source>, file: Give<String>, memory: Give<Vec<u8>>) {
-        let doctor = mem::take(&mut self.doctor);
-        self.doctor = match input {
-            Some(Source::File(path)) => file(doctor, path),
-            Some(Source::Memory(bytes)) => memory(doctor, bytes.to_vec()),
-            None => doctor,
-        };
+    fn give(&mut self, input: Option<Source>, give: Give<Source>) {
+        if let Some(input) = input {
+            self.doctor = give(mem::take(&mut self.doctor), input);
+        }
     }
 
     /// The report; whoever drops the future ends the examination.
@@ -302,16 +291,11 @@ impl Case {
 
     fn doctor(self, waits: Arc<Waits>) -> Doctor {
         let Self { doctor, signer, .. } = self;
-        let Some(ByFunction { chain, function, algorithms, thread }) = signer else {
-            return doctor;
-        };
-        match chain.parse() {
-            Ok(chain) => {
-                let signer = JsSigner::of(chain.leaf(), thread, function, algorithms, waits);
-                doctor.signer(Arc::new(signer))
+        match signer {
+            Some(ByFunction { function, algorithms, thread }) => {
+                doctor.signer(Arc::new(JsSigner::new(thread, function, algorithms, waits)))
             }
-            // The report says what is wrong with the chain.
-            Err(_) => doctor,
+            None => doctor,
         }
     }
 }

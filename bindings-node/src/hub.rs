@@ -23,7 +23,7 @@ use crate::{
     js::{self, IntoJs, Late},
     message::Message,
     options::{self, seconds, text},
-    security::{InUse, Security, X509Material},
+    security::{InUse, Security, X509_OPTIONS, X509Material},
     transport::{self, Mqtt},
 };
 
@@ -279,6 +279,8 @@ impl Drop for Connection {
 
 impl Device {
     fn set_options(&self, env: &Env, options: Unknown<'_>) -> Result<(), Error> {
+        let known = [&X509_OPTIONS[..], &["ca", "keepalive", "tokenRenewal"]].concat();
+        options::only(env, options, "options", &known)?;
         let ClientOptions { ca, keepalive, token_renewal } = js::options(env, options, "options")?;
         let x509 = X509Material::read_if_any(env, options)?;
         let roots = ca.map(transport::roots).transpose()?;

@@ -15,10 +15,11 @@ use napi_derive::napi;
 
 use crate::{
     environment::promise,
+    error::thrown,
     js::{self, invalid},
     options::{self, optional_text, text},
     runtime::offload,
-    security::{Source, source},
+    security::source,
 };
 
 /// Where a private key is; beside these, `WaitOptions`.
@@ -82,11 +83,7 @@ impl PrivateKey {
             Ok((
                 start,
                 offload(move || {
-                    match key {
-                        Source::File(path) => CoreKey::from_file(path, passphrase.as_ref()),
-                        Source::Memory(bytes) => CoreKey::from_pem(&bytes, passphrase.as_ref()),
-                    }
-                    .map(Self::from)
+                    key.parse(|bytes| CoreKey::from_pem(bytes, passphrase.as_ref())).map(Self::from)
                 }),
             ))
         };
@@ -120,6 +117,13 @@ impl PrivateKey {
             ))
         };
         promise(env, started())
+    }
+
+    /// The key as DER (PKCS#8), unencrypted. Whoever is given it wipes it: `der.fill(0)`.
+    #[napi(catch_unwind)]
+    pub fn to_der(&self, env: &Env) -> napi::Result<Buffer> {
+        let der = self.key.to_der().map_err(|error| thrown(env, &error))?;
+        Ok(der.to_vec().into())
     }
 
     /// A certificate request (PKCS#10) in PEM with this common name.

@@ -1,19 +1,13 @@
 //! What dps-core logs, to a function of the user's; nothing unless there is one.
 
-use std::{
-    fmt::{self, Write as _},
-    sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use dps_core::Error;
+use dps_core::{
+    Error,
+    log::{self, Level, Line},
+};
 use napi::{Env, Unknown, ValueType, bindgen_prelude::FunctionRef};
 use napi_derive::napi;
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::{Interest, set_global_default},
-};
 
 use crate::{
     environment::{Environment, JsThread},
@@ -35,11 +29,11 @@ pub struct LogRecord {
 }
 
 const LEVELS: [(Level, &str); 5] = [
-    (Level::ERROR, "error"),
-    (Level::WARN, "warn"),
-    (Level::INFO, "info"),
-    (Level::DEBUG, "debug"),
-    (Level::TRACE, "trace"),
+    (Level::Error, "error"),
+    (Level::Warn, "warn"),
+    (Level::Info, "info"),
+    (Level::Debug, "debug"),
+    (Level::Trace, "trace"),
 ];
 
 /// Hands what the SDK logs, down to this level, `info` unless told, to the function; `null` ends
@@ -53,7 +47,7 @@ pub fn set_logger(env: &Env, logger: Unknown<'_>, level: Unknown<'_>) -> napi::R
     let thread = Environment::current()?.thread();
     let read = || -> Result<Option<Logger>, Error> {
         let level = match level.get_type() {
-            Ok(ValueType::Undefined) => Level::INFO,
+            Ok(ValueType::Undefined) => Level::Info,
             _ => level_of(&text(level, "level")?)?,
         };
         if let Ok(ValueType::Undefined | ValueType::Null) = logger.get_type() {
@@ -69,7 +63,9 @@ pub fn set_logger(env: &Env, logger: Unknown<'_>, level: Unknown<'_>) -> napi::R
     if let Some(logger) = logger {
         static FORWARDER: Once = Once::new();
         // Fails where something else in the process listens already; it then sees our log.
-        FORWARDER.call_once(|| drop(set_global_default(Forwarder)));
+        FORWARDER.call_once(|| {
+            let _ = log::install(Forwarder);
+        });
         loggers_mut().push(logger);
     }
     Ok(())
@@ -90,62 +86,23 @@ struct Logger {
 
 static LOGGERS: RwLock<Vec<Logger>> = RwLock::new(Vec::new());
 
-/// Passes events on; spans are of no use to a list of lines.
+/// Passes lines on.
 struct Forwarder;
 
-impl Subscriber for Forwarder {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match is_ours(metadata) {
-            true => Interest::sometimes(),
-            false => Interest::never(),
-        }
+impl log::Sink for Forwarder {
+    fn wants(&self, level: Level) -> bool {
+        loggers().iter().any(|logger| level <= logger.level)
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_ours(metadata) && loggers().iter().any(|logger| *metadata.level() <= logger.level)
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        let level = *event.metadata().level();
-        let target = event.metadata().target();
-        for logger in loggers().iter().filter(|logger| level <= logger.level) {
-            let (function, message) = (Arc::clone(&logger.function), line.0.clone());
+    fn take(&self, line: Line) {
+        for logger in loggers().iter().filter(|logger| line.level <= logger.level) {
+            let (function, line) = (Arc::clone(&logger.function), line.clone());
             logger.thread.run(move |env| {
+                let Line { level, target, message } = line;
                 let record = LogRecord { level: name_of(level), target: target.into(), message };
                 function.borrow_back(env)?.call(record).map(drop)
             });
         }
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-fn is_ours(metadata: &Metadata<'_>) -> bool {
-    metadata.target().starts_with("dps_core")
-}
-
-/// The fields of an event as one line.
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a string cannot fail.
-        let _ = match field.name() {
-            "message" => write!(self.0, "{value:?}"),
-            name => write!(self.0, " {name}={value:?}"),
-        };
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use dps_core::Error;
-use napi::{Env, Unknown};
+use dps_core::{Error, ErrorKind};
+use napi::{
+    Env, Unknown, ValueType,
+    bindgen_prelude::{JsObjectValue, Object},
+};
 use napi_derive::napi;
 
 use crate::{
@@ -28,6 +31,34 @@ pub struct DeadlineOptions<'env> {
     /// The longest that the call may take, retries included, in milliseconds.
     #[napi(ts_type = "number")]
     pub deadline: Option<Unknown<'env>>,
+}
+
+/// Refuses an option that is none of these: one that is misspelt, or another SDK's, would be left
+/// out without a word.
+pub(crate) fn only(
+    env: &Env,
+    options: Unknown<'_>,
+    name: &str,
+    known: &[&str],
+) -> Result<(), Error> {
+    let Some(object) = js::object(options) else { return Ok(()) };
+    // An option may be the user's code, which throws.
+    let unreadable = |error| {
+        let error = js::caught(env, error);
+        invalid(name, &format!("it could not be read: {}", error.reason)).with_source(error)
+    };
+    for option in Object::keys(&object).map_err(unreadable)? {
+        if known.contains(&option.as_str()) {
+            continue;
+        }
+        let value: Unknown<'_> = object.get_named_property(&option).map_err(unreadable)?;
+        if value.get_type().map_err(unreadable)? != ValueType::Undefined {
+            let message = format!("{name}: there is no option {option:?}");
+            let hint = format!("There are {}.", known.join(", "));
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// Reads the options of a call that only waits.
@@ -97,31 +128,25 @@ pub(crate) fn port(value: Unknown<'_>) -> Result<u16, Error> {
     Err(invalid("port", &format!("{value} is not a port, which is 1 to 65535")))
 }
 
-/// A whole number from 0 to `most`.
-pub(crate) fn whole(value: Unknown<'_>, name: &str, most: u32) -> Result<u32, Error> {
+/// A whole number.
+pub(crate) fn whole(value: Unknown<'_>, name: &str) -> Result<i64, Error> {
     let value = number(value, name)?;
-    // Exact for every whole number in range, and for nothing else.
-    let whole = value as u32;
-    if f64::from(whole) == value && whole <= most {
-        return Ok(whole);
+    // Exact for every whole number that is safe in JavaScript.
+    match value.fract() == 0.0 {
+        true => Ok(value as i64),
+        false => Err(invalid(name, &format!("{value} is no whole number"))),
     }
-    Err(invalid(name, &format!("{value} is no whole number from 0 to {most}")))
 }
 
-/// The moment that a Date is, in the years that a certificate can say.
+/// The moment that a Date is.
 pub(crate) fn moment(value: Unknown<'_>, name: &str) -> Result<SystemTime, Error> {
-    /// Dates have four digits of year (RFC 5280, section 4.1.2.5): 0000-01-01 to 9999-12-31.
-    const YEARS: std::ops::Range<f64> = -62_167_219_200_000.0..253_402_300_800_000.0;
-
     let milliseconds = js::date(value).ok_or_else(|| invalid(name, "it is not a Date"))?;
-    if !YEARS.contains(&milliseconds) {
-        return Err(invalid(name, "it is an invalid Date, or beyond the year 9999"));
-    }
-    let away = Duration::try_from_secs_f64(milliseconds.abs() / 1000.0).ok();
-    away.and_then(|away| match milliseconds < 0.0 {
+    let away = Duration::try_from_secs_f64(milliseconds.abs() / 1000.0)
+        .map_err(|_| invalid(name, "it is an invalid Date"))?;
+    match milliseconds < 0.0 {
         true => SystemTime::UNIX_EPOCH.checked_sub(away),
         false => SystemTime::UNIX_EPOCH.checked_add(away),
-    })
+    }
     .ok_or_else(|| invalid(name, "the clock cannot count to it"))
 }
 

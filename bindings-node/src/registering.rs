@@ -85,7 +85,8 @@ impl Registering {
                         }
                         (Err(_), Some(outcome)) => {
                             let result = Some(outcome?.into());
-                            let step = RegistrationStep { stage: "assigned", result };
+                            let step =
+                                RegistrationStep { stage: Progress::Assigned.name(), result };
                             return Ok(Late(Next(Some(step))));
                         }
                         (Err(_), None) => select! {
@@ -98,11 +99,9 @@ impl Registering {
                         },
                     };
                     match progress {
-                        Progress::Connected => break "connected",
-                        Progress::Registering => break "registering",
-                        Progress::Assigning => break "assigning",
                         // The end is told together with the result.
-                        _ => {}
+                        Progress::Assigned => {}
+                        progress => break progress.name(),
                     }
                 };
                 *running = Some(now);

@@ -13,8 +13,9 @@ use tokio::{
 
 use crate::security::elsewhere;
 
-/// A gateway's thousand devices share these.
-const WORKERS: usize = 2;
+/// A gateway's thousand devices share it, beside the JavaScript thread, which has as much to do. A
+/// second one would cost a stack and a heap, and each message wake-ups between the two.
+const WORKERS: usize = 1;
 
 /// For what blocks: reading files and name lookup. As many as Node itself has for that; each costs
 /// a stack and a heap of its own.

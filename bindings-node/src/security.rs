@@ -7,10 +7,9 @@ use std::{
 };
 
 use dps_core::{
-    CertificateChain, Credential, Error, ErrorKind, Identity, RegistrationId, SignatureAlgorithm,
-    SymmetricKey,
+    Credential, Error, ErrorKind, Identity, SignatureAlgorithm, Source,
     key::Passphrase,
-    symmetric_key,
+    symmetric_key::derive_device_key_base64,
     tls::{SigningExecutor, SigningThreads},
 };
 use napi::{
@@ -33,16 +32,16 @@ use crate::{
 /// `signer`; or both in one, as `pkcs12` or `pkcs12File`.
 #[napi(object, object_to_js = false)]
 pub struct X509<'env> {
-    /// The full chain as PEM.
+    /// The full chain as PEM; or as PKCS#12, or, where it is one certificate, as DER.
     #[napi(ts_type = "string | Uint8Array")]
     pub cert: Option<Unknown<'env>>,
-    /// The path of a PEM file with the full chain; errors then name the file.
+    /// The path of a file with the full chain; errors then name the file.
     #[napi(ts_type = "string")]
     pub cert_file: Option<Unknown<'env>>,
-    /// The leaf's private key as PEM.
+    /// The leaf's private key as PEM, DER or PKCS#12.
     #[napi(ts_type = "string | Uint8Array")]
     pub key: Option<Unknown<'env>>,
-    /// The path of a PEM file with the leaf's private key.
+    /// The path of a file with the leaf's private key.
     #[napi(ts_type = "string")]
     pub key_file: Option<Unknown<'env>>,
     /// A PKCS#12 (PFX) file's content: the full chain and the leaf's private key.
@@ -62,6 +61,19 @@ pub struct X509<'env> {
     #[napi(ts_type = "SignatureAlgorithm[]")]
     pub algorithms: Option<Vec<String>>,
 }
+
+/// The names in [`X509`].
+pub(crate) const X509_OPTIONS: [&str; 9] = [
+    "cert",
+    "certFile",
+    "key",
+    "keyFile",
+    "pkcs12",
+    "pkcs12File",
+    "passphrase",
+    "signer",
+    "algorithms",
+];
 
 /// A device that proves itself by an X.509 certificate.
 #[napi]
@@ -87,7 +99,10 @@ impl X509Security {
             };
             let material = match js::function(x509) {
                 Some(function) => Material::Later(reference(function)?),
-                None => Material::X509(X509Material::read(env, x509)?),
+                None => {
+                    options::only(env, x509, "x509", &X509_OPTIONS)?;
+                    Material::X509(X509Material::read(env, x509)?)
+                }
             };
             Ok(Self { security: Security::new(registration_id, material)? })
         };
@@ -145,9 +160,9 @@ pub fn derive_device_key(
     registration_id: Unknown<'_>,
 ) -> napi::Result<String> {
     let derive = || -> Result<String, Error> {
-        let group_key = SymmetricKey::from_base64(&Zeroizing::new(text(group_key, "groupKey")?))?;
-        let id = RegistrationId::parse(&text(registration_id, "registrationId")?)?;
-        Ok(symmetric_key::derive_device_key(&group_key, &id).to_base64().to_string())
+        let group_key = Zeroizing::new(text(group_key, "groupKey")?);
+        let id = text(registration_id, "registrationId")?;
+        derive_device_key_base64(&group_key, &id).map(|key| key.to_string())
     };
     derive().map_err(|error| thrown(env, &error))
 }
@@ -155,9 +170,9 @@ pub fn derive_device_key(
 /// Who a device is, opened when it is first needed.
 pub(crate) struct Security {
     pub(crate) registration_id: Option<String>,
-    material: Material,
+    /// What it is opened from goes once it is: a gateway holds a thousand of these.
+    material: tokio::sync::Mutex<Material>,
     thread: JsThread,
-    identity: tokio::sync::Mutex<Option<Identity>>,
     waits: Arc<Waits>,
 }
 
@@ -186,12 +201,6 @@ pub(crate) struct X509Parts {
 }
 
 #[derive(Clone)]
-pub(crate) enum Source {
-    File(String),
-    Memory(Zeroizing<Vec<u8>>),
-}
-
-#[derive(Clone)]
 pub(crate) enum Key {
     /// `None`: in the PKCS#12 file that holds the chain.
     Private(Option<Source>),
@@ -203,9 +212,8 @@ impl Security {
         let environment = Environment::current().map_err(|error| internal(&error))?;
         Ok(Arc::new(Self {
             registration_id,
-            material,
+            material: tokio::sync::Mutex::new(material),
             thread: environment.thread(),
-            identity: tokio::sync::Mutex::default(),
             waits: Arc::default(),
         }))
     }
@@ -280,17 +288,16 @@ impl Security {
 
     /// The identity, opened now if it is not yet; one call opens it for all.
     async fn opened(&self) -> Result<Identity, Error> {
-        let mut opened = self.identity.lock().await;
-        if let Some(identity) = &*opened {
-            return Ok(identity.clone());
+        let mut material = self.material.lock().await;
+        let identity = self.open(&material).await?;
+        if !matches!(*material, Material::Opened(_)) {
+            *material = Material::Opened(identity.clone());
         }
-        let identity = self.open().await?;
-        *opened = Some(identity.clone());
         Ok(identity)
     }
 
-    async fn open(&self) -> Result<Identity, Error> {
-        let material = match &self.material {
+    async fn open(&self, material: &Material) -> Result<Identity, Error> {
+        let material = match material {
             Material::SymmetricKey(key) => {
                 let id = self.registration_id.as_deref().unwrap_or_default();
                 return Credential::symmetric_key(id, key.as_str()).open();
@@ -304,13 +311,9 @@ impl Security {
             Key::Private(key) => {
                 // Files are read, and a passphrase takes its time.
                 elsewhere(spawn_blocking(move || {
-                    let mut credential = match (chain, key) {
-                        (Source::File(path), None) => Credential::pkcs12_file(path),
-                        (Source::Memory(bytes), None) => Credential::pkcs12(bytes.to_vec()),
-                        (Source::File(chain), Some(Source::File(key))) => {
-                            Credential::pem_files(chain, key)
-                        }
-                        (chain, Some(key)) => Credential::pem(chain.read()?, key.read()?),
+                    let mut credential = match key {
+                        None => Credential::pkcs12(chain),
+                        Some(key) => Credential::pem(chain, key),
                     };
                     if let Some(passphrase) = passphrase {
                         credential = credential.passphrase(passphrase);
@@ -324,20 +327,9 @@ impl Security {
                 // The test signature waits for the JavaScript thread.
                 let (answer, opened) = oneshot::channel();
                 openers().execute(Box::new(move || {
-                    let open = || {
-                        let parsed =
-                            chain.parse().map_err(|error| error.during("open credential"))?;
-                        let signer =
-                            JsSigner::of(parsed.leaf(), thread, function, announced, waits);
-                        let signer = Arc::new(signer);
-                        match chain {
-                            Source::File(path) => Credential::signer_with_chain_file(path, signer),
-                            Source::Memory(pem) => Credential::signer(pem.to_vec(), signer),
-                        }
-                        .open()
-                    };
+                    let signer = JsSigner::new(thread, function, announced, waits);
                     // Nobody listens where the wait was over first.
-                    let _ = answer.send(open());
+                    let _ = answer.send(Credential::signer(chain, Arc::new(signer)).open());
                 }));
                 elsewhere(opened).await
             }
@@ -449,27 +441,6 @@ impl X509Parts {
     }
 }
 
-impl Source {
-    /// The chain that it is.
-    pub(crate) fn parse(&self) -> Result<CertificateChain, Error> {
-        match self {
-            Self::File(path) => CertificateChain::from_pem_file(path),
-            Self::Memory(pem) => CertificateChain::from_pem(pem)
-                .map_err(|error| error.in_context("the certificate chain")),
-        }
-    }
-
-    fn read(self) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.to_vec()),
-            Self::File(path) => std::fs::read(&path).map_err(|error| {
-                Error::new(ErrorKind::FileNotReadable, format!("{path}: {error}"))
-                    .during("open credential")
-            }),
-        }
-    }
-}
-
 /// Reads what is given as `name`, or by its path as `nameFile`.
 pub(crate) fn source(
     name: &str,
@@ -479,9 +450,9 @@ pub(crate) fn source(
     let file_name = format!("{name}File");
     match (content, options::optional_text(file, &file_name)?) {
         (Some(_), Some(_)) => Err(invalid(name, &format!("it is there twice, as {file_name} too"))),
-        (None, file) => Ok(file.map(Source::File)),
+        (None, file) => Ok(file.map(Source::file)),
         (Some(content), None) => match js::text_or_bytes(content) {
-            Ok(Some(bytes)) => Ok(Some(Source::Memory(Zeroizing::new(bytes)))),
+            Ok(Some(bytes)) => Ok(Some(bytes.into())),
             _ => Err(invalid(name, "it is neither a string nor a Uint8Array")),
         },
     }

@@ -8,8 +8,6 @@ use std::{
 
 use dps_core::{
     Error, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
-    chain::{Certificate, PublicKeyType},
-    key::KeyType,
     tls::{SigningExecutor, SigningThreads},
 };
 use napi::{
@@ -70,7 +68,7 @@ pub(crate) struct JsSigner {
 }
 
 impl JsSigner {
-    /// A signer that can do this.
+    /// A signer that can do this; nothing stands for all that its certificate's key can.
     pub(crate) fn new(
         thread: JsThread,
         function: Reference,
@@ -78,25 +76,6 @@ impl JsSigner {
         waits: Arc<Waits>,
     ) -> Self {
         Self { thread, function, algorithms, waits }
-    }
-
-    /// A signer for this certificate. Unless `announced` says otherwise, the function is expected
-    /// to do all that a key of the certificate's type can.
-    pub(crate) fn of(
-        certificate: &Certificate,
-        thread: JsThread,
-        function: Reference,
-        announced: Vec<SignatureAlgorithm>,
-        waits: Arc<Waits>,
-    ) -> Self {
-        let algorithms = match certificate.public_key_type() {
-            _ if !announced.is_empty() => announced,
-            PublicKeyType::Supported(KeyType::EcP256) => vec![SignatureAlgorithm::EcdsaP256Sha256],
-            PublicKeyType::Supported(KeyType::EcP384) => vec![SignatureAlgorithm::EcdsaP384Sha384],
-            // Another type of key is refused by dps-core before anything is signed.
-            _ => SignatureAlgorithm::RSA.to_vec(),
-        };
-        Self::new(thread, function, algorithms, waits)
     }
 }
 

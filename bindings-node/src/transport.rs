@@ -47,6 +47,7 @@ impl Mqtt {
     }
 
     fn read(env: &Env, options: Unknown<'_>) -> Result<Self, Error> {
+        options::only(env, options, "options", &["connectTo", "ca", "port", "apiVersion"])?;
         let MqttOptions { connect_to, ca, port, api_version } =
             js::options(env, options, "options")?;
         let mut network = Network::default();

@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 
-import { Mqtt, X509Security } from 'dps-core';
+import { Client, Mqtt, X509Security } from 'dps-core';
 
 import { Chain, Emulator, HOST, node, rejects, until } from './support.mjs';
 
@@ -204,6 +204,31 @@ test('while it connects to the hub, sends, closes, or watches the connection', a
   await aborted((signal) => hub.close({ signal }), () => {});
   await rejects(hub.close({ deadline: 50 }), 'DPS_NOT_DELIVERED');
   assert.equal((await lost).code, 'DPS_NOT_DELIVERED');
+});
+
+test('while a client opens, and while a message waits for the connection to come back', async () => {
+  const x509 = chain.pem('device-10');
+  const { assignedHub, deviceId } = await emulator.deviceOf(chain, 'device-10').register();
+  const hub = Client.fromConnectionString(`HostName=${assignedHub};DeviceId=${deviceId};x509=true`, emulator.transport);
+  hub.setOptions(x509);
+  await forEver('device-10', 'hub-connect', { delay: { ms: 60_000 } });
+  await aborted((signal) => hub.open({ signal }), () => emulator.packet('device-10', 'hub', 'CONNECT'));
+  await emulator.clearFaults();
+  await hub.open();
+  await hub.sendEvent('before');
+
+  // Cut off with a message under way, and not let in again.
+  await forEver('device-10', 'hub-connect', { refuse: 3 });
+  await emulator.fault({ device: 'device-10', step: 'telemetry', action: { cut: 'before' } });
+  const cut = hub.sendEvent('cut off');
+  for await (const { state } of hub.connectionStates()) if (state === 'reconnecting') break;
+  await aborted((signal) => hub.sendEvent('given up', { signal }), () => {});
+  await emulator.clearFaults();
+  await cut;
+  await hub.sendEvent('after');
+  await hub.close();
+  const bodies = (await emulator.messages('device-10')).map(({ body }) => body);
+  assert.deepEqual(bodies, ['before', 'cut off', 'after'], 'nothing was written of the one that was given up');
 });
 
 test('one signal for a thousand calls aborts them all, and leaves the user\'s own handlers alone', async () => {

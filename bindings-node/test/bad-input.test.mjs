@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 
-import { Client, Message, Mqtt, SymmetricKeySecurityClient, X509Security, deriveDeviceKey, doctor, errorCatalogue, explainError } from 'dps-core';
+import { Authority, Client, Message, Mqtt, PrivateKey, SymmetricKeySecurityClient, X509Security, deriveDeviceKey, doctor, errorCatalogue, explainError } from 'dps-core';
 
 import { Chain, Emulator, pfx, rejects } from './support.mjs';
 
@@ -35,6 +35,20 @@ test('a file that is not there', async () => {
     assert.equal(error.operation, 'open credential');
     assert.equal(error.retryable, false);
     assert.equal(error.number, 101);
+  }
+});
+
+test('a folder in place of a file', async () => {
+  const { certFile, keyFile } = chain.files('device-01');
+  await rejects(registering({ certFile: chain.folder, keyFile }), 'DPS_FILE_NOT_READABLE', chain.folder, 'directory');
+  await rejects(registering({ certFile, keyFile: chain.folder }), 'DPS_FILE_NOT_READABLE', chain.folder, 'directory');
+});
+
+test('a file without an end is refused by its size, beside what is in memory too', async () => {
+  const { cert, key } = chain.pem('device-01');
+  const keyFile = '/dev/zero';
+  for (const x509 of [{ cert, keyFile }, { certFile: '/dev/zero', key }, { pkcs12File: '/dev/zero' }]) {
+    await rejects(registering(x509), 'DPS_FILE_NOT_READABLE', '/dev/zero');
   }
 });
 
@@ -72,6 +86,41 @@ test('an expired certificate, named with its dates', async () => {
   const extensions = write('old.ext', 'basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth\n');
   execFileSync('openssl', ['x509', '-req', '-in', csr, '-signkey', key, '-days', '-1', '-extfile', extensions, '-out', cert], { stdio: 'ignore' });
   await rejects(registering({ certFile: cert, keyFile: key }), 'DPS_CERTIFICATE_EXPIRED', 'CN=device-01', 'has expired');
+});
+
+test('a certificate that is not valid yet, named with its dates', async () => {
+  const key = await PrivateKey.generate('ec-p256');
+  const root = await Authority.createRoot('Root of tomorrow', key);
+  const [notBefore, notAfter] = [1, 2].map((days) => new Date(Date.now() + days * 86_400_000));
+  const leaf = await root.issueDevice('device-01', key, { notBefore, notAfter });
+  await rejects(registering({ cert: leaf.toPem(), key: await key.toPem() }), 'DPS_CERTIFICATE_NOT_YET_VALID', 'CN=device-01', 'not valid yet');
+});
+
+test('a symmetric key that is none', async () => {
+  const registering = (key) => emulator.device(new SymmetricKeySecurityClient('device-01', key)).register();
+  const error = await rejects(registering('my key'), 'DPS_KEY_MALFORMED', 'base64');
+  assert.ok(!error.stack.includes('my key'));
+  await rejects(registering(''), 'DPS_KEY_MALFORMED');
+});
+
+test('an option that is not here: misspelt, or the incumbent\'s alone', () => {
+  const { certFile, keyFile } = chain.files('device-01');
+  const client = Client.fromConnectionString('HostName=h.example;DeviceId=d;x509=true');
+  for (const [call, name] of [
+    [() => new X509Security('x', { certFile, keyFile, passPhrase: 'geheim' }), 'passPhrase'],
+    [() => client.setOptions({ certFile, keyFile, mqtt: { webSocketAgent: {} } }), 'mqtt'],
+    [() => client.setOptions({ keepAlive: 30 }), 'keepAlive'],
+    [() => new Mqtt({ connectto: 'localhost:8883' }), 'connectto'],
+  ]) {
+    assert.throws(call, (error) => {
+      assert.equal(error.code, 'DPS_UNSUPPORTED', String(call));
+      assert.ok(error.message.includes(`"${name}"`), error.message);
+      assert.ok(!error.message.includes('geheim'));
+      return true;
+    });
+  }
+  // One that is there and says nothing is none.
+  client.setOptions({ certFile, keyFile, mqtt: undefined });
 });
 
 test('a registration ID that is not the common name, and one that cannot be', async () => {

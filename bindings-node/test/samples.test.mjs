@@ -1,6 +1,11 @@
 // The samples print the tutorial's lines.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import { after, before, test } from 'node:test';
 
 import { deriveDeviceKey } from 'dps-core';
@@ -100,4 +105,23 @@ test('gateway.mjs: a thousand devices from one process', { timeout: 120_000 }, a
   for (const name of ['unit-001', 'unit-998', 'device-01']) {
     assert.equal((await emulator.messages(name)).at(-1).body, `Hello from ${name}`);
   }
+});
+
+test('gateway.mjs on a terminal: a bar grows with the devices', async () => {
+  // A terminal of its own, by script(1), which is told what the program ended with.
+  const folder = mkdtempSync(join(tmpdir(), 'dps-node-gateway-'));
+  for (const inner of ['certs', 'private']) mkdirSync(join(folder, inner));
+  for (const name of ['device-01', 'device-02']) {
+    copyFileSync(chain.certFile(name), join(folder, 'certs', basename(chain.certFile(name))));
+    copyFileSync(chain.keyFile(name), join(folder, 'private', basename(chain.keyFile(name))));
+  }
+  const env = { ...emulator.environment, PROVISIONING_HOST: HOST, PROVISIONING_IDSCOPE: emulator.idScope, CHAIN_FOLDER: folder };
+  const typed = `'${process.execPath}' samples/gateway.mjs`;
+  const { stdout } = await promisify(execFile)('script', ['-qec', typed, '/dev/null'], { env });
+  rmSync(folder, { recursive: true });
+  const bars = [...stdout.matchAll(/\r\[(#*)(\.*)\] (\d)\/2/g)].map(([, full, empty, done]) => [full.length, empty.length, Number(done)]);
+  // Two devices may be done at once.
+  for (const [full, empty, done] of bars) assert.deepEqual([full, empty], [20 * done, 40 - 20 * done], stdout);
+  assert.equal(bars.at(-1)?.[2], 2, stdout);
+  assert.match(stdout, /\n2 of 2 devices registered, connected and heard in [\d.]+ s\r\n$/);
 });

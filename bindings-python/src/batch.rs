@@ -11,7 +11,7 @@ use std::{
 };
 
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
+    Error, ErrorKind, RegistrationId, Source,
     chain::{
         Batch as CoreBatch, CsvRegistrationIds, Folder as CoreFolder, Outcome,
         RegistrationIdRange as CoreRange, check_distinct,
@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use crate::{
     chain::{Authority, key_type, validity},
     errors::OrRaise as _,
-    options::{TextOrFile, text},
+    options::{source, text},
     process::{self, AtHome},
     work::SIGNAL_INTERVAL,
 };
@@ -173,10 +173,10 @@ pub(crate) fn registration_ids_from_csv(
     py: Python<'_>,
     csv: &Bound<'_, PyAny>,
 ) -> PyResult<RegistrationIds> {
-    let csv = TextOrFile::extract(csv, "csv")?;
+    let csv = source(csv, "csv")?;
     let ids = py.detach(|| match csv {
-        TextOrFile::Text(text) => CsvRegistrationIds::new(text),
-        TextOrFile::File(path) => CsvRegistrationIds::file(path),
+        Source::Memory(text) => CsvRegistrationIds::new(text.to_vec()),
+        Source::File(path) => CsvRegistrationIds::file(path),
     });
     Ok(RegistrationIds(Mutex::new(Box::new(ids.or_raise(py)?))))
 }
@@ -211,7 +211,7 @@ impl Batch {
         issuer: &Authority,
         registration_ids: Iterable<'_>,
         key_type: Option<&str>,
-        days: Option<u32>,
+        days: Option<i64>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {

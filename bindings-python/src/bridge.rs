@@ -10,16 +10,17 @@ use std::{
         fd::{AsRawFd as _, RawFd},
         unix::net::UnixStream,
     },
+    ptr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dps_core::Error;
+use dps_core::{Error, ErrorKind};
 use futures_util::future::AbortHandle;
 use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
 
 use crate::{
-    errors, process,
-    registration::progress_name,
+    errors,
+    process::{self, Process},
     work::{Asker, Event, Outcome},
 };
 
@@ -51,6 +52,7 @@ impl Inbox {
 /// What one event loop waits for. Made once for each loop, and kept by it.
 #[pyclass(frozen, module = "dps_core._dps_core")]
 pub(crate) struct Bridge {
+    process: &'static Process,
     inbox: Arc<Inbox>,
     ear: UnixStream,
     waiting: Mutex<Waiting>,
@@ -77,7 +79,7 @@ impl Bridge {
         bell.set_nonblocking(true)?;
         ear.set_nonblocking(true)?;
         let inbox = Arc::new(Inbox { events: Mutex::default(), bell });
-        Ok(Self { inbox, ear, waiting: Mutex::default() })
+        Ok(Self { process: process::current(), inbox, ear, waiting: Mutex::default() })
     }
 
     /// What the event loop is to watch for reading.
@@ -93,7 +95,11 @@ impl Bridge {
 
     /// Resolves the futures whose work is done; called by the event loop.
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        let _visit = process::current().enter(py);
+        if self.is_inherited() {
+            // What comes is the parent's, and so is the ring.
+            return Ok(());
+        }
+        let _visit = self.process.enter(py);
         // First the bell, then the events: what comes between rings again.
         match (&self.ear).read(&mut [0; 64]) {
             Ok(_) => {}
@@ -104,7 +110,7 @@ impl Bridge {
         let mut failure = Ok(());
         for (ticket, event) in self.inbox.take() {
             let told = match event {
-                Event::Progress(progress) => self.report(py, ticket, progress_name(progress)),
+                Event::Progress(progress) => self.report(py, ticket, progress.name()),
                 Event::Done(result) => self.settle(py, ticket, result),
             };
             failure = failure.and(told);
@@ -116,7 +122,7 @@ impl Bridge {
     fn cancel(&self, ticket: u64) {
         let waiter = self.waiting().waiters.remove(&ticket);
         if let Some(waiter) = waiter {
-            waiter.abort.abort();
+            self.end(&waiter);
         }
     }
 
@@ -134,12 +140,24 @@ impl Bridge {
     fn __clear__(&self) {
         let waiters = std::mem::take(&mut self.waiting().waiters);
         for waiter in waiters.values() {
-            waiter.abort.abort();
+            self.end(waiter);
         }
     }
 }
 
 impl Bridge {
+    /// Whether this is a forked child's copy: the socket is still the parent's.
+    fn is_inherited(&self) -> bool {
+        !ptr::eq(self.process, process::current())
+    }
+
+    fn end(&self, waiter: &Waiter) {
+        // In a child the work is not there, and what would wake it may be locked for ever.
+        if !self.is_inherited() {
+            waiter.abort.abort();
+        }
+    }
+
     /// Starts work that ends in `future`; the answer is the ticket by which it is cancelled.
     pub(crate) fn start(
         &self,
@@ -148,6 +166,12 @@ impl Bridge {
         on_progress: Option<Py<PyAny>>,
         start: impl FnOnce(Asker) -> Result<AbortHandle, Error>,
     ) -> PyResult<u64> {
+        if self.is_inherited() {
+            let message = "this event loop was made before the process was forked";
+            let error = Error::new(ErrorKind::Forked, message)
+                .with_hint("Run a new one in the child, as asyncio.run does.");
+            return Err(errors::raise(py, &error));
+        }
         let ticket = {
             let mut waiting = self.waiting();
             waiting.last += 1;
@@ -186,7 +210,7 @@ impl Bridge {
             Err(error) => {
                 let waiter = self.waiting().waiters.remove(&ticket);
                 let Some(waiter) = waiter else { return Ok(()) };
-                waiter.abort.abort();
+                self.end(&waiter);
                 waiter.settle(py, Err(error))
             }
         }

@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use dps_core::{
-    CertificateChain as CoreChain, Error, ErrorKind, RegistrationId,
+    CertificateChain as CoreChain, RegistrationId,
     chain::{
         Authority as CoreAuthority, Certificate as CoreCertificate,
         CertificateRequest as CoreCertificateRequest, SubjectKey as CoreSubjectKey, Validity,
-        c_string as core_c_string, certificates_from_file,
-        certificates_from_pem as core_certificates_from_pem, java_string as core_java_string,
+        c_string as core_c_string, certificates_from_pem as core_certificates_from_pem,
+        java_string as core_java_string,
     },
     key::{KeyType, Passphrase, PrivateKey as CoreKey},
 };
 use pyo3::{exceptions::PyTypeError, prelude::*, types::PyBytes};
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 use crate::{
     errors::OrRaise as _,
-    options::{PassPhrase, TextOrFile, bytes_or_file, text},
+    options::{PassPhrase, bytes_or_file, source, text},
     process,
-    signer::{PySigner, interruptible},
+    signer::{Announced, PySigner, interruptible},
 };
 
 /// A private key in this process's memory.
@@ -49,15 +48,9 @@ impl PrivateKey {
     ) -> PyResult<Self> {
         let passphrase = pass_phrase.map(Passphrase::from);
         let passphrase = passphrase.as_ref();
-        let key = match TextOrFile::extract(pem, "pem")? {
-            TextOrFile::Text(text) => {
-                let text = Zeroizing::new(text);
-                process::current().detach(py, || CoreKey::from_pem(&text, passphrase))
-            }
-            TextOrFile::File(path) => {
-                process::current().detach(py, || CoreKey::from_file(&path, passphrase))
-            }
-        };
+        let source = source(pem, "pem")?;
+        let read = || source.parse(|bytes| CoreKey::from_pem(bytes, passphrase));
+        let key = process::current().detach(py, read);
         key.map(|key| Self(Arc::new(key))).or_raise(py)
     }
 
@@ -72,6 +65,11 @@ impl PrivateKey {
         }
         .map(|pem| pem.to_string())
         .or_raise(py)
+    }
+
+    /// The key as DER (PKCS#8), in the clear.
+    fn to_der<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.0.to_der().map(|der| PyBytes::new(py, &der)).or_raise(py)
     }
 
     /// A certificate request in PEM with this common name.
@@ -111,7 +109,7 @@ pub(crate) struct SubjectKey {
 impl SubjectKey {
     #[new]
     fn new(signer: &Bound<'_, PyAny>, public_key_info: &[u8]) -> PyResult<Self> {
-        let signer = Arc::new(PySigner::new(signer, None)?);
+        let signer = Arc::new(PySigner::new(signer, Announced::Always)?);
         let public_key_info = public_key_info.to_vec();
         Ok(Self { key: CoreSubjectKey::signer(signer, public_key_info.clone()), public_key_info })
     }
@@ -224,10 +222,7 @@ pub(crate) fn certificates_from_pem(
     py: Python<'_>,
     pem: &Bound<'_, PyAny>,
 ) -> PyResult<Vec<Certificate>> {
-    let certificates = match TextOrFile::extract(pem, "pem")? {
-        TextOrFile::Text(text) => core_certificates_from_pem(&text),
-        TextOrFile::File(path) => certificates_from_file(path, None),
-    };
+    let certificates = source(pem, "pem")?.parse(core_certificates_from_pem);
     Ok(certificates.or_raise(py)?.into_iter().map(Certificate).collect())
 }
 
@@ -235,7 +230,7 @@ pub(crate) fn certificates_from_pem(
 #[pyfunction]
 #[pyo3(signature = (pem: "str | bytes"))]
 pub(crate) fn c_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<String> {
-    let pem = Zeroizing::new(text(pem, "pem")?);
+    let pem = text(pem, "pem")?;
     core_c_string(&pem).map(|constant| constant.to_string()).or_raise(py)
 }
 
@@ -243,7 +238,7 @@ pub(crate) fn c_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<Strin
 #[pyfunction]
 #[pyo3(signature = (pem: "str | bytes"))]
 pub(crate) fn java_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<String> {
-    let pem = Zeroizing::new(text(pem, "pem")?);
+    let pem = text(pem, "pem")?;
     core_java_string(&pem).map(|constant| constant.to_string()).or_raise(py)
 }
 
@@ -257,12 +252,7 @@ impl CertificateChain {
     #[staticmethod]
     #[pyo3(signature = (pem: "str | bytes | PathLike[str]"))]
     fn from_pem(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match TextOrFile::extract(pem, "pem")? {
-            TextOrFile::Text(text) => CoreChain::from_pem(&text),
-            TextOrFile::File(path) => CoreChain::from_pem_file(path),
-        }
-        .map(Self)
-        .or_raise(py)
+        source(pem, "pem")?.parse(CoreChain::from_pem).map(Self).or_raise(py)
     }
 
     /// Takes the certificates of PKCS#12 (PFX) bytes or of such a file.
@@ -277,16 +267,7 @@ impl CertificateChain {
         let passphrase = passphrase.as_ref();
         let source = bytes_or_file(source, "PKCS#12")?;
         process::current()
-            .detach(py, || match source {
-                TextOrFile::Text(bytes) => CoreChain::from_pkcs12(&bytes, passphrase),
-                TextOrFile::File(path) => {
-                    certificates_from_file(path, passphrase).and_then(|all| {
-                        CoreChain::from_der(
-                            all.iter().map(|certificate| certificate.der().to_vec()),
-                        )
-                    })
-                }
-            })
+            .detach(py, || source.parse(|bytes| CoreChain::from_pkcs12(bytes, passphrase)))
             .map(Self)
             .or_raise(py)
     }
@@ -391,7 +372,7 @@ impl Authority {
         signer: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let certificate = certificate.0.clone();
-        let signer = Arc::new(PySigner::new(signer, Some(&certificate))?);
+        let signer = Arc::new(PySigner::new(signer, Announced::ByCertificate)?);
         interruptible(py, move || CoreAuthority::new(certificate, signer)).map(Self)
     }
 
@@ -403,7 +384,7 @@ impl Authority {
         common_name: String,
         key: &Bound<'_, PyAny>,
         path_length: Option<u8>,
-        days: Option<u32>,
+        days: Option<i64>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {
@@ -427,7 +408,7 @@ impl Authority {
         common_name: String,
         key: &Bound<'_, PyAny>,
         path_length: Option<u8>,
-        days: Option<u32>,
+        days: Option<i64>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Self> {
@@ -451,7 +432,7 @@ impl Authority {
         py: Python<'_>,
         registration_id: &str,
         key: &Bound<'_, PyAny>,
-        days: Option<u32>,
+        days: Option<i64>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Certificate> {
@@ -468,7 +449,7 @@ impl Authority {
         &self,
         py: Python<'_>,
         request: &CertificateRequest,
-        days: Option<u32>,
+        days: Option<i64>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Certificate> {
@@ -484,7 +465,7 @@ impl Authority {
         py: Python<'_>,
         old: &Certificate,
         key: Option<&Bound<'_, PyAny>>,
-        days: Option<u32>,
+        days: Option<i64>,
         not_before: Option<OffsetDateTime>,
         not_after: Option<OffsetDateTime>,
     ) -> PyResult<Certificate> {
@@ -503,7 +484,7 @@ impl Authority {
         py: Python<'_>,
         verification_code: String,
         key: &Bound<'_, PyAny>,
-        days: Option<u32>,
+        days: Option<i64>,
     ) -> PyResult<Certificate> {
         let validity = validity(days, None, None).or_raise(py)?;
         let (ca, key) = (self.0.clone(), public_key(key)?);
@@ -548,20 +529,11 @@ pub(crate) fn key_type(name: Option<&str>) -> dps_core::Result<KeyType> {
     name.map_or(Ok(KeyType::TUTORIAL), str::parse)
 }
 
-/// Days from now, or two moments; the tutorial's validity where neither is given.
+/// Days from now, or two moments.
 pub(crate) fn validity(
-    days: Option<u32>,
+    days: Option<i64>,
     not_before: Option<OffsetDateTime>,
     not_after: Option<OffsetDateTime>,
 ) -> dps_core::Result<Validity> {
-    match (days, not_before, not_after) {
-        (days, None, None) => Ok(Validity::days(days.unwrap_or(Validity::TUTORIAL_DAYS))),
-        (None, Some(not_before), Some(not_after)) => {
-            Validity::between(not_before.into(), not_after.into())
-        }
-        _ => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "a validity is given by days, or by not_before and not_after together",
-        )),
-    }
+    Validity::parse(days, not_before.map(Into::into), not_after.map(Into::into))
 }

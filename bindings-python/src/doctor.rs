@@ -2,12 +2,11 @@
 
 use std::{
     future::{Future, poll_fn},
-    path::PathBuf,
     sync::Arc,
 };
 
 use dps_core::{
-    Error, ErrorKind,
+    Error, ErrorKind, Source,
     doctor::{self, Doctor, Finding as CoreFinding, Report as CoreReport},
 };
 use pyo3::prelude::*;
@@ -17,7 +16,7 @@ use tokio::task::block_in_place;
 use crate::{
     bridge::Bridge,
     errors::OrRaise as _,
-    options::{PassPhrase, TextOrFile, optional_duration},
+    options::{PassPhrase, optional_duration, source},
     process::{self, Process},
     signer::PySigner,
     work::{self, Asker, Outcome},
@@ -83,9 +82,6 @@ impl Examination {
         wire: bool,
         register: bool,
     ) -> PyResult<Self> {
-        type File = fn(Doctor, PathBuf) -> Doctor;
-        type Memory = fn(Doctor, Vec<u8>) -> Doctor;
-        type Input<'a, 'py> = (Option<&'a Bound<'py, PyAny>>, &'static str, File, Memory);
         type Give<T> = fn(Doctor, T) -> Doctor;
 
         let (mut doctor, signer) = match x509 {
@@ -96,30 +92,17 @@ impl Examination {
             Some(x509) => (x509.get().give(Doctor::new()), x509.get().signer()),
             None => (Doctor::new(), None),
         };
-        let inputs: [Input<'_, '_>; 6] = [
-            (certificate, "certificate", Doctor::certificate_file, Doctor::certificate),
-            (key, "key", Doctor::key_file, Doctor::key),
-            (authorities, "authorities", Doctor::authorities_file, Doctor::authorities),
-            (
-                group_certificate,
-                "group_certificate",
-                Doctor::group_certificate_file,
-                Doctor::group_certificate,
-            ),
-            (
-                individual_certificate,
-                "individual_certificate",
-                Doctor::individual_certificate_file,
-                Doctor::individual_certificate,
-            ),
-            (roots, "roots", Doctor::roots_file, Doctor::roots),
+        let inputs: [(_, &str, Give<Source>); 6] = [
+            (certificate, "certificate", Doctor::certificate),
+            (key, "key", Doctor::key),
+            (authorities, "authorities", Doctor::authorities),
+            (group_certificate, "group_certificate", Doctor::group_certificate),
+            (individual_certificate, "individual_certificate", Doctor::individual_certificate),
+            (roots, "roots", Doctor::roots),
         ];
-        for (value, name, file, memory) in inputs {
+        for (value, name, give) in inputs {
             if let Some(value) = value {
-                doctor = match TextOrFile::extract(value, name)? {
-                    TextOrFile::File(path) => file(doctor, path),
-                    TextOrFile::Text(text) => memory(doctor, text),
-                };
+                doctor = give(doctor, source(value, name)?);
             }
         }
         let texts: [(_, Give<String>); 4] = [

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::{
     chain::Certificate,
     errors::OrRaise as _,
-    options::{PassPhrase, TextOrFile},
+    options::{self, PassPhrase},
     process,
 };
 
@@ -59,12 +59,9 @@ pub(crate) fn inspect(
     let passphrase = pass_phrase.map(Passphrase::from);
     let now = at.map_or_else(SystemTime::now, SystemTime::from);
     let read = |source: &Bound<'_, PyAny>| {
-        let source = TextOrFile::extract(source, "a source")?;
+        let source = options::source(source, "a source")?;
         process::current()
-            .detach(py, || match source {
-                TextOrFile::File(path) => CoreInspection::file(path, passphrase.as_ref(), now),
-                TextOrFile::Text(text) => CoreInspection::new(&text, passphrase.as_ref(), now),
-            })
+            .detach(py, || CoreInspection::read(&source, passphrase.as_ref(), now))
             .or_raise(py)
     };
     let first = read(source)?;

@@ -5,7 +5,6 @@
 
 use std::{
     collections::VecDeque,
-    fmt::{self, Write as _},
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -13,13 +12,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use dps_core::log::{self, Level, Line};
 use pyo3::{intern, prelude::*, types::PyList, wrap_pyfunction};
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-    subscriber::Interest,
-};
 
 use crate::process::{self, Process, start_thread};
 
@@ -65,15 +59,12 @@ impl Queue {
 /// Lets core's diagnostics arrive here.
 pub(crate) fn install() {
     // This library's own copy of tracing has no other subscriber.
-    let _ = tracing::subscriber::set_global_default(Collector);
+    let _ = log::install(Collector);
 }
 
 /// Looks up what `logging` wants to know, and sees to it that somebody hands the records on.
 pub(crate) fn refresh(py: Python<'_>, process: &'static Process) {
-    let level = level(py).unwrap_or(WARNING);
-    if LEVEL.swap(level, Ordering::Relaxed) != level {
-        tracing::callsite::rebuild_interest_cache();
-    }
+    LEVEL.store(level(py).unwrap_or(WARNING), Ordering::Relaxed);
     let first = !std::mem::replace(&mut process.log.state().served, true);
     if first {
         let next = wrap_pyfunction!(next_log_records, py);
@@ -138,27 +129,16 @@ fn list(py: Python<'_>, records: VecDeque<Record>) -> PyResult<Bound<'_, PyList>
 
 struct Collector;
 
-impl Subscriber for Collector {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match self.enabled(metadata) {
-            true => Interest::always(),
-            false => Interest::never(),
-        }
+impl log::Sink for Collector {
+    fn wants(&self, level: Level) -> bool {
+        number(level) >= LEVEL.load(Ordering::Relaxed)
     }
 
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Other crates' diagnostics may name what core takes care not to.
-        metadata.target().starts_with("dps_core")
-            && number(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text::default();
-        event.record(&mut text);
+    fn take(&self, line: Line) {
         let record = Record {
-            level: number(*event.metadata().level()),
-            logger: event.metadata().target().replace("::", "."),
-            message: text.message + &text.fields,
+            level: number(line.level),
+            logger: line.target.replace("::", "."),
+            message: line.message,
             seconds: SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64()),
         };
         let queue = &process::current().log;
@@ -168,39 +148,14 @@ impl Subscriber for Collector {
             queue.more.notify_one();
         }
     }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
 }
 
 fn number(level: Level) -> u8 {
     match level {
-        Level::ERROR => 40,
-        Level::WARN => 30,
-        Level::INFO => 20,
-        Level::DEBUG => 10,
-        Level::TRACE => 5,
-    }
-}
-
-#[derive(Default)]
-struct Text {
-    message: String,
-    fields: String,
-}
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String does not fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        Level::Error => 40,
+        Level::Warn => 30,
+        Level::Info => 20,
+        Level::Debug => 10,
+        Level::Trace => 5,
     }
 }

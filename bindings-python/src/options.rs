@@ -1,13 +1,12 @@
 //! What the clients' keyword arguments mean to core.
 
 use std::{
-    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use dps_core::{
-    Error, ErrorKind, RegistrationId, SymmetricKey, key::Passphrase, symmetric_key, tls::Roots,
+    Error, ErrorKind, Source, key::Passphrase, symmetric_key::derive_device_key_base64, tls::Roots,
     transport::Network,
 };
 use pyo3::{
@@ -18,44 +17,39 @@ use pyo3::{
     type_hint_union,
     types::{PyBytes, PyString},
 };
+use zeroize::Zeroizing;
 
 use crate::{errors::OrRaise as _, process};
 
-/// PEM text as `str` or `bytes`, or a file as a path object.
-pub(crate) enum TextOrFile {
-    Text(Vec<u8>),
-    File(PathBuf),
-}
-
-impl TextOrFile {
-    pub(crate) fn extract(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Self> {
-        if let Ok(text) = value.cast::<PyString>() {
-            return Ok(Self::Text(text.to_cow()?.into_owned().into_bytes()));
-        }
-        if let Ok(bytes) = value.cast::<PyBytes>() {
-            return Ok(Self::Text(bytes.as_bytes().to_vec()));
-        }
-        value.extract().map(Self::File).map_err(|_| {
-            PyTypeError::new_err(format!("{what} must be str, bytes or a path object"))
-        })
+/// Text as `str` or `bytes`, or a file as a path object.
+pub(crate) fn source(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Source> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return Ok(text.to_cow()?.into_owned().into());
     }
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(bytes.as_bytes().into());
+    }
+    value
+        .extract()
+        .map(Source::File)
+        .map_err(|_| PyTypeError::new_err(format!("{what} must be str, bytes or a path object")))
 }
 
 /// PEM text as `str` or `bytes`.
-pub(crate) fn text(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Vec<u8>> {
-    match TextOrFile::extract(value, what) {
-        Ok(TextOrFile::Text(text)) => Ok(text),
+pub(crate) fn text(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Zeroizing<Vec<u8>>> {
+    match source(value, what) {
+        Ok(Source::Memory(text)) => Ok(text),
         _ => Err(PyTypeError::new_err(format!("{what} must be PEM as str or bytes"))),
     }
 }
 
 /// What is not text: bytes, or a file as a path object.
-pub(crate) fn bytes_or_file(value: &Bound<'_, PyAny>, what: &str) -> PyResult<TextOrFile> {
+pub(crate) fn bytes_or_file(value: &Bound<'_, PyAny>, what: &str) -> PyResult<Source> {
     match value.is_instance_of::<PyString>() {
         true => {
             Err(PyTypeError::new_err(format!("{what} must be bytes or a path object, not str")))
         }
-        false => TextOrFile::extract(value, what),
+        false => source(value, what),
     }
 }
 
@@ -117,9 +111,9 @@ pub(crate) fn network(
 ) -> PyResult<Network> {
     let mut network = Network::default();
     if let Some(roots) = roots {
-        network = network.roots(match TextOrFile::extract(roots, "roots")? {
-            TextOrFile::Text(text) => process::current().roots.get(text),
-            TextOrFile::File(path) => Roots::pem_file(path),
+        network = network.roots(match source(roots, "roots")? {
+            Source::Memory(text) => process::current().roots.get(text.to_vec()),
+            Source::File(path) => Roots::pem_file(path),
         });
     }
     if let Some(connect_to) = connect_to {
@@ -153,11 +147,5 @@ pub(crate) fn derive_device_key(
     group_key: &str,
     registration_id: &str,
 ) -> PyResult<String> {
-    let derive = || -> dps_core::Result<String> {
-        let group_key = SymmetricKey::from_base64(group_key)?;
-        let registration_id = RegistrationId::parse(registration_id)?;
-        let key = symmetric_key::derive_device_key(&group_key, &registration_id);
-        Ok(key.to_base64().to_string())
-    };
-    derive().or_raise(py)
+    derive_device_key_base64(group_key, registration_id).map(|key| key.to_string()).or_raise(py)
 }

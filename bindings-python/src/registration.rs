@@ -7,7 +7,7 @@ use std::{
 
 use dps_core::{
     Assignment, Error, ErrorKind, ProvisioningClient,
-    provisioning::{GLOBAL_HOST, Progress},
+    provisioning::{GLOBAL_HOST, payload_from_json},
     transport::Network,
 };
 use pyo3::prelude::*;
@@ -120,15 +120,7 @@ impl Registration {
         payload: Option<&str>,
         deadline: Option<f64>,
     ) -> PyResult<impl FnOnce(Asker) -> BoxedWork + use<>> {
-        let payload = payload
-            .map(|payload| {
-                serde_json::from_str(payload).map_err(|error| {
-                    let message = format!("the provisioning payload is not JSON: {error}");
-                    Error::new(ErrorKind::InvalidArgument, message)
-                })
-            })
-            .transpose()
-            .or_raise(py)?;
+        let payload = payload.map(payload_from_json).transpose().or_raise(py)?;
         let deadline = optional_duration(py, "deadline", deadline)?;
         let settings = self.settings.clone();
         let process = self.process;
@@ -169,18 +161,6 @@ async fn register(
         client = client.payload(payload);
     }
     client.register().await.map(|assignment| Outcome::Assigned(Box::new(assignment)))
-}
-
-/// How far a registration has come, as a progress callback is told.
-pub(crate) fn progress_name(progress: Progress) -> &'static str {
-    match progress {
-        Progress::Connected => "connected",
-        Progress::Registering => "registering",
-        Progress::Assigning => "assigning",
-        Progress::Assigned => "assigned",
-        // A stage that a later version of core adds.
-        _ => "working",
-    }
 }
 
 /// The end of a registration.

@@ -14,8 +14,6 @@ use std::{
 
 use dps_core::{
     Error, ErrorKind, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
-    chain::{Certificate, PublicKeyType},
-    key::KeyType,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -55,25 +53,28 @@ pub(crate) struct PySigner {
     event_loop: Mutex<Option<Arc<Py<PyAny>>>>,
 }
 
+/// Whether a signer has to name its algorithms.
+pub(crate) enum Announced {
+    Always,
+    /// Without a name it can do all that its certificate's key can.
+    ByCertificate,
+}
+
 impl PySigner {
-    /// Takes the object; `algorithms` is its attribute of that name, or what the key of the
-    /// certificate can do, where there is one.
-    pub(crate) fn new(
-        signer: &Bound<'_, PyAny>,
-        certificate: Option<&Certificate>,
-    ) -> PyResult<Self> {
+    /// Takes the object, with its attribute `algorithms`.
+    pub(crate) fn new(signer: &Bound<'_, PyAny>, announced: Announced) -> PyResult<Self> {
         if !signer.getattr(intern!(signer.py(), "sign"))?.is_callable() {
             return Err(PyTypeError::new_err("a signer's sign must be callable"));
         }
         let named = signer.getattr_opt(intern!(signer.py(), "algorithms"))?;
-        let algorithms = match (named.filter(|named| !named.is_none()), certificate) {
+        let algorithms = match (named.filter(|named| !named.is_none()), announced) {
             (Some(named), _) => named
                 .extract::<Vec<String>>()?
                 .iter()
                 .map(|name| algorithm(name))
                 .collect::<PyResult<_>>()?,
-            (None, Some(certificate)) => of_key(certificate),
-            (None, None) => {
+            (None, Announced::ByCertificate) => Vec::new(),
+            (None, Announced::Always) => {
                 return Err(PyTypeError::new_err(
                     "a signer without a certificate must name its algorithms",
                 ));
@@ -323,13 +324,4 @@ fn names(algorithm: SignatureAlgorithm) -> (SignatureAlgorithm, &'static str, &'
         .into_iter()
         .find(|(known, _, _)| *known == algorithm)
         .unwrap_or((algorithm, "unknown", "unknown"))
-}
-
-fn of_key(certificate: &Certificate) -> Vec<SignatureAlgorithm> {
-    match certificate.public_key_type() {
-        PublicKeyType::Supported(KeyType::EcP256) => vec![SignatureAlgorithm::EcdsaP256Sha256],
-        PublicKeyType::Supported(KeyType::EcP384) => vec![SignatureAlgorithm::EcdsaP384Sha384],
-        // Of any other type core says that it is not supported.
-        _ => SignatureAlgorithm::RSA.to_vec(),
-    }
 }

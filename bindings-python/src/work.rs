@@ -11,7 +11,7 @@ use futures_util::future::{AbortHandle, abortable};
 use pyo3::prelude::*;
 use tokio::runtime::Handle;
 
-use crate::{bridge::Inbox, doctor, errors, process::Visit, registration::progress_name};
+use crate::{bridge::Inbox, doctor, errors, process::Visit};
 
 /// How long Ctrl-C may go unnoticed.
 pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -127,7 +127,7 @@ pub(crate) fn wait(
             Ok(Event::Done(Err(error))) => return Err(errors::raise(py, &error)),
             Ok(Event::Progress(progress)) => {
                 if let Some(on_progress) = on_progress {
-                    on_progress.call1((progress_name(progress),))?;
+                    on_progress.call1((progress.name(),))?;
                 }
             }
             Err(mpsc::RecvTimeoutError::Timeout) => py.check_signals()?,

@@ -8,31 +8,30 @@ use std::{
 };
 
 use dps_core::{
-    CertificateChain, Credential, Error, ErrorKind, Identity, doctor::Doctor, key::Passphrase,
+    CertificateChain, Credential, Error, ErrorKind, Identity, Source, doctor::Doctor,
+    key::Passphrase,
 };
 use pyo3::prelude::*;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use crate::{
     errors::OrRaise as _,
-    options::{PassPhrase, TextOrFile, bytes_or_file, text},
+    options::{PassPhrase, bytes_or_file, source, text},
     process::{self, Process},
-    signer::{self, PySigner},
+    signer::{self, Announced, PySigner},
 };
 
 /// A device's certificate chain and its private key.
 ///
-/// X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made.
+/// X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made:
+/// PEM, DER or PKCS#12 (PFX), which may be one and the same.
 #[pyclass(frozen, module = "dps_core")]
-pub(crate) struct X509(Arc<Source>);
+pub(crate) struct X509(Arc<Material>);
 
-enum Source {
-    Files { chain: PathBuf, key: PathBuf, passphrase: Option<Passphrase> },
-    Pem { chain: Vec<u8>, key: Zeroizing<Vec<u8>>, passphrase: Option<Passphrase> },
-    Pkcs12File { path: PathBuf, passphrase: Option<Passphrase> },
-    Pkcs12 { bytes: Zeroizing<Vec<u8>>, passphrase: Option<Passphrase> },
-    Signer { chain: String, signer: Arc<PySigner>, opened: OnceLock<Identity> },
+enum Material {
+    Pem { chain: Source, key: Source, passphrase: Option<Passphrase> },
+    Pkcs12 { file: Source, passphrase: Option<Passphrase> },
+    Signer { chain: Source, signer: Arc<PySigner>, opened: OnceLock<Identity> },
 }
 
 #[pymethods]
@@ -41,10 +40,11 @@ impl X509 {
     #[pyo3(signature = (cert_file, key_file, pass_phrase=None))]
     fn new(cert_file: PathBuf, key_file: PathBuf, pass_phrase: Option<PassPhrase>) -> Self {
         let passphrase = pass_phrase.map(Passphrase::from);
-        Self(Arc::new(Source::Files { chain: cert_file, key: key_file, passphrase }))
+        let (chain, key) = (Source::File(cert_file), Source::File(key_file));
+        Self(Arc::new(Material::Pem { chain, key, passphrase }))
     }
 
-    /// The full chain and the leaf's private key as PEM.
+    /// The full chain and the leaf's private key as PEM; bytes may be DER or PKCS#12 too.
     #[staticmethod]
     #[pyo3(signature = (chain: "str | bytes", key: "str | bytes", pass_phrase=None))]
     fn from_pem(
@@ -52,9 +52,9 @@ impl X509 {
         key: &Bound<'_, PyAny>,
         pass_phrase: Option<PassPhrase>,
     ) -> PyResult<Self> {
-        let (chain, key) = (text(chain, "chain")?, Zeroizing::new(text(key, "key")?));
+        let [chain, key] = [text(chain, "chain")?, text(key, "key")?].map(Source::Memory);
         let passphrase = pass_phrase.map(Passphrase::from);
-        Ok(Self(Arc::new(Source::Pem { chain, key, passphrase })))
+        Ok(Self(Arc::new(Material::Pem { chain, key, passphrase })))
     }
 
     /// The full chain and the leaf's private key as PKCS#12 (PFX): bytes, or the path object of a
@@ -63,11 +63,8 @@ impl X509 {
     #[pyo3(signature = (source: "bytes | PathLike[str]", pass_phrase=None))]
     fn from_pkcs12(source: &Bound<'_, PyAny>, pass_phrase: Option<PassPhrase>) -> PyResult<Self> {
         let passphrase = pass_phrase.map(Passphrase::from);
-        let source = match bytes_or_file(source, "PKCS#12")? {
-            TextOrFile::File(path) => Source::Pkcs12File { path, passphrase },
-            TextOrFile::Text(bytes) => Source::Pkcs12 { bytes: bytes.into(), passphrase },
-        };
-        Ok(Self(Arc::new(source)))
+        let file = bytes_or_file(source, "PKCS#12")?;
+        Ok(Self(Arc::new(Material::Pkcs12 { file, passphrase })))
     }
 
     /// The full chain, as PEM or as the path object of a file, with a key that stays where it is:
@@ -82,21 +79,17 @@ impl X509 {
         chain: &Bound<'_, PyAny>,
         signer: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
-        let chain = match TextOrFile::extract(chain, "chain")? {
-            TextOrFile::Text(text) => CertificateChain::from_pem(&text),
-            TextOrFile::File(path) => CertificateChain::from_pem_file(path),
-        }
-        .or_raise(py)?;
-        let signer = Arc::new(PySigner::new(signer, Some(chain.leaf()))?);
-        let chain = chain.to_pem();
-        Ok(Self(Arc::new(Source::Signer { chain, signer, opened: OnceLock::new() })))
+        let chain = source(chain, "chain")?.parse(CertificateChain::from_pem).or_raise(py)?;
+        let signer = Arc::new(PySigner::new(signer, Announced::ByCertificate)?);
+        let chain = chain.to_pem().into();
+        Ok(Self(Arc::new(Material::Signer { chain, signer, opened: OnceLock::new() })))
     }
 
     /// The file with the chain, where there is one.
     #[getter]
     fn certificate_file(&self) -> Option<PathBuf> {
         match self.0.as_ref() {
-            Source::Files { chain, .. } => Some(chain.clone()),
+            Material::Pem { chain: Source::File(path), .. } => Some(path.clone()),
             _ => None,
         }
     }
@@ -105,7 +98,7 @@ impl X509 {
     #[getter]
     fn key_file(&self) -> Option<PathBuf> {
         match self.0.as_ref() {
-            Source::Files { key, .. } => Some(key.clone()),
+            Material::Pem { key: Source::File(path), .. } => Some(path.clone()),
             _ => None,
         }
     }
@@ -115,19 +108,13 @@ impl X509 {
     /// Gives the doctor what this is made of.
     pub(crate) fn give(&self, doctor: Doctor) -> Doctor {
         let (doctor, passphrase) = match self.0.as_ref() {
-            Source::Files { chain, key, passphrase } => {
-                (doctor.certificate_file(chain).key_file(key), passphrase)
+            Material::Pem { chain, key, passphrase } => {
+                (doctor.certificate(chain.clone()).key(key.clone()), passphrase)
             }
-            Source::Pem { chain, key, passphrase } => {
-                (doctor.certificate(chain.clone()).key(key.to_vec()), passphrase)
+            Material::Pkcs12 { file, passphrase } => {
+                (doctor.certificate(file.clone()).key(file.clone()), passphrase)
             }
-            Source::Pkcs12File { path, passphrase } => {
-                (doctor.certificate_file(path).key_file(path), passphrase)
-            }
-            Source::Pkcs12 { bytes, passphrase } => {
-                (doctor.certificate(bytes.to_vec()).key(bytes.to_vec()), passphrase)
-            }
-            Source::Signer { chain, signer, .. } => {
+            Material::Signer { chain, signer, .. } => {
                 (doctor.certificate(chain.clone()).signer(Arc::clone(signer) as _), &None)
             }
         };
@@ -139,7 +126,7 @@ impl X509 {
 
     pub(crate) fn signer(&self) -> Option<Arc<PySigner>> {
         match self.0.as_ref() {
-            Source::Signer { signer, .. } => Some(Arc::clone(signer)),
+            Material::Signer { signer, .. } => Some(Arc::clone(signer)),
             _ => None,
         }
     }
@@ -153,12 +140,12 @@ pub(crate) enum Door {
 }
 
 #[derive(Clone)]
-pub(crate) struct OpenLater(Arc<Source>);
+pub(crate) struct OpenLater(Arc<Material>);
 
 impl Door {
     /// Opens what is read from files or memory. A signer is asked later, since it may take long.
     pub(crate) fn x509(py: Python<'_>, x509: &X509) -> PyResult<Self> {
-        if let Source::Signer { signer, .. } = x509.0.as_ref() {
+        if let Material::Signer { signer, .. } = x509.0.as_ref() {
             return Ok(Self::Signer(Arc::clone(signer), OpenLater(Arc::clone(&x509.0))));
         }
         let source = &x509.0;
@@ -194,24 +181,20 @@ impl Door {
         match self {
             Self::Open(identity) => Ok(identity),
             Self::Signer(_, later) => match later.0.as_ref() {
-                Source::Signer { opened, .. } if opened.get().is_some() => later.0.open(),
+                Material::Signer { opened, .. } if opened.get().is_some() => later.0.open(),
                 _ => signer::elsewhere(process, move || later.0.open()).await,
             },
         }
     }
 }
 
-impl Source {
+impl Material {
     fn open(&self) -> dps_core::Result<Identity> {
         let (credential, passphrase) = match self {
-            Self::Files { chain, key, passphrase } => {
-                (Credential::pem_files(chain, key), passphrase)
-            }
             Self::Pem { chain, key, passphrase } => {
-                (Credential::pem(chain.clone(), key.to_vec()), passphrase)
+                (Credential::pem(chain.clone(), key.clone()), passphrase)
             }
-            Self::Pkcs12File { path, passphrase } => (Credential::pkcs12_file(path), passphrase),
-            Self::Pkcs12 { bytes, passphrase } => (Credential::pkcs12(bytes.to_vec()), passphrase),
+            Self::Pkcs12 { file, passphrase } => (Credential::pkcs12(file.clone()), passphrase),
             Self::Signer { chain, signer, opened } => {
                 if let Some(identity) = opened.get() {
                     return Ok(identity.clone());

@@ -7,6 +7,7 @@ import http.client
 import itertools
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -205,17 +206,54 @@ def device(hierarchy: Hierarchy) -> Device:
     return hierarchy.device()
 
 
+def interpreters() -> list[str]:
+    """This interpreter's version, and whichever others are installed; the oldest first."""
+    versions = [f"3.{minor}" for minor in range(9, 15)]
+    return [version for version in versions if _interpreter(version) is not None]
+
+
+def _interpreter(version: str) -> str | None:
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        return sys.executable
+    found: list[str | Path] = [f"python{version}"]
+    found += Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
+    for candidate in found:
+        path = shutil.which(candidate)
+        works = path and subprocess.run([path, "-c", ""], capture_output=True, check=False)
+        if path and works and works.returncode == 0:
+            return path
+    return None
+
+
+def _environment(interpreter: str, folder: Path) -> Path:
+    """A fresh environment with the wheel and nothing else."""
+    subprocess.run([interpreter, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / "bin" / "python"
+    install = ["install", "-q", "--disable-pip-version-check", "--no-index", str(wheel())]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+    return python
+
+
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh interpreter with the wheel and nothing else."""
-    folder = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin" / "python"
-    install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-index"]
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", python, *install[2:], wheel()], check=True
-    )
-    return python
+    return _environment(sys.executable, tmp_path_factory.mktemp("bare"))
+
+
+@pytest.fixture(scope="session", params=interpreters())
+def any_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``bare_python``, of each version in turn."""
+    interpreter = _interpreter(request.param)
+    assert interpreter
+    return _environment(interpreter, tmp_path_factory.mktemp(f"python{request.param}"))
+
+
+@pytest.fixture(scope="session", params=dict.fromkeys([interpreters()[0], interpreters()[-1]]))
+def edge_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As ``bare_python``, of the oldest and of the newest version."""
+    interpreter = _interpreter(request.param)
+    assert interpreter
+    return _environment(interpreter, tmp_path_factory.mktemp(f"python{request.param}"))
 
 
 def wheel() -> Path:

@@ -205,7 +205,7 @@ def test_bad_arguments_are_named(hierarchy: Hierarchy) -> None:
         PrivateKey.generate("ed25519")
     with pytest.raises(ValueError, match="' '"):
         hierarchy.intermediate.issue_device("my device", key)
-    with pytest.raises(ValueError, match="days, or by not_before and not_after"):
+    with pytest.raises(ValueError, match="days, or by notBefore and notAfter"):
         hierarchy.intermediate.issue_device("device", key, not_before=NOW)
     with pytest.raises(ValueError, match="before it begins"):
         hierarchy.intermediate.issue_device("device", key, not_before=NOW, not_after=NOW - DAY)

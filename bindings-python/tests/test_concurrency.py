@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from conftest import Cloud, Device, Hierarchy
-from dps_core import exceptions
+from dps_core import aio, exceptions
 
 
 def test_500_devices_in_one_event_loop(cloud: Cloud, hierarchy: Hierarchy) -> None:
@@ -82,6 +85,63 @@ def test_messages_of_one_event_loop_arrive_in_the_order_of_their_sends(
     asyncio.run(send())
     bodies = [message["body"] for message in cloud.feed(device)]
     assert bodies == [str(number) for number in range(500)]
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts how often something outside of it gives it something to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wakeups = 0
+
+    # How the arguments fit the callback is not said in the types of these two.
+    def call_soon_threadsafe(  # type: ignore[override]
+        self,
+        callback: Callable[..., object],
+        *arguments: Any,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        self.wakeups += 1
+        return super().call_soon_threadsafe(callback, *arguments, context=context)
+
+    def add_reader(  # type: ignore[override]
+        self, fd: Any, callback: Callable[..., object], *arguments: Any
+    ) -> None:
+        def counted(*arguments: Any) -> None:
+            self.wakeups += 1
+            callback(*arguments)
+
+        super().add_reader(fd, counted, *arguments)
+
+
+def test_many_acknowledgements_wake_the_event_loop_once(cloud: Cloud, device: Device) -> None:
+    cloud.registering(device).register()
+    messages = 2000
+
+    async def send(hub: aio.IoTHubDeviceClient) -> None:
+        await asyncio.gather(*(hub.send_message(str(number)) for number in range(messages)))
+
+    async def scenario(loop: CountingLoop) -> None:
+        async with cloud.hub_async(device) as hub:
+            loop.wakeups = 0
+            await send(hub)
+            assert loop.wakeups < messages / 10
+
+            sending = [asyncio.ensure_future(hub.send_message("late")) for _ in range(messages)]
+            await asyncio.sleep(0)
+            loop.wakeups = 0
+            # The event loop does something else meanwhile.
+            deadline = time.monotonic() + 60
+            while len(cloud.feed(device)) < 2 * messages:
+                assert time.monotonic() < deadline
+            await asyncio.gather(*sending)
+            assert loop.wakeups <= 3
+
+    loop = CountingLoop()
+    try:
+        loop.run_until_complete(scenario(loop))
+    finally:
+        loop.close()
 
 
 def test_a_thousand_registrations_leave_nothing_behind(cloud: Cloud, hierarchy: Hierarchy) -> None:

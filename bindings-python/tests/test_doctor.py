@@ -105,6 +105,48 @@ def test_the_enrollments_certificate_is_compared(device: Device, hierarchy: Hier
     assert ids(report) == ["DPS-C026"]
 
 
+def test_the_certificates_to_compare_with_come_in_every_form(
+    device: Device, hierarchy: Hierarchy, tmp_path: Path
+) -> None:
+    group, leaf = hierarchy.intermediate.certificate, device.x509
+    own = chain.certificates_from_pem(device.chain)[0]
+    others = Hierarchy().intermediate.certificate, hierarchy.device()
+    for number, (certificate, expected) in enumerate([(group, []), (others[0], ["DPS-S003"])]):
+        for source in forms(certificate, tmp_path / f"group-{number}"):
+            assert ids(dps_core.doctor(leaf, group_certificate=source)) == expected
+            assert ids(asyncio.run(aio.doctor(leaf, group_certificate=source))) == expected
+    other = chain.certificates_from_pem(others[1].chain)[0]
+    for number, (certificate, expected) in enumerate([(own, []), (other, ["DPS-C026"])]):
+        for source in forms(certificate, tmp_path / f"individual-{number}"):
+            assert ids(dps_core.doctor(leaf, individual_certificate=source)) == expected
+            assert ids(asyncio.run(aio.doctor(leaf, individual_certificate=source))) == expected
+
+
+def forms(certificate: chain.Certificate, file: Path) -> list[str | bytes | Path]:
+    file.write_bytes(certificate.der)
+    return [certificate.to_pem(), certificate.to_pem().encode(), certificate.der, file]
+
+
+def test_the_network_is_examined_without_registering(
+    cloud: Cloud, device: Device, hierarchy: Hierarchy
+) -> None:
+    reach: dict[str, Any] = {"connect_to": cloud.connect_to, "provisioning_host": HOST}
+    for report in (
+        dps_core.doctor(device.x509, wire=True, roots=cloud.roots, **reach),
+        asyncio.run(aio.doctor(device.x509, wire=True, roots=cloud.roots, **reach)),
+    ):
+        assert report.exit_code < 2, str(report)
+        seen = "\n".join(report.seen)
+        for word in ("TLS", "the server's certificates", device.name, "WebSocket", "clock"):
+            assert word in seen, str(report)
+    assert "PUBLISH" not in cloud.heard(device, "dps"), "nothing is registered"
+    # Its roots are others than the server's.
+    wrong = hierarchy.root.certificate.to_pem()
+    report = dps_core.doctor(device.x509, wire=True, roots=wrong, **reach)
+    assert report.exit_code == 2
+    assert any(finding.id.startswith("DPS-N") for finding in report.findings), str(report)
+
+
 def test_the_network_and_the_service_are_examined(cloud: Cloud, device: Device) -> None:
     roots = cloud.roots.read_text()
     for given in (cloud.roots, roots):

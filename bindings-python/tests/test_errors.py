@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
 import pickle
 import re
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 import dps_core
-from conftest import ROOT
+from conftest import ROOT, Cloud, Device
 from dps_core import DpsError, exceptions
 
 
@@ -49,13 +52,66 @@ def test_where_python_has_a_word_it_is_that_too(code: int, word: type[Exception]
         raise exceptions.by_code(code)("it went wrong")
 
 
-def test_an_exception_survives_pickling() -> None:
-    with pytest.raises(ValueError) as raised:
-        dps_core.derive_device_key("no key", "device")
-    copy = pickle.loads(pickle.dumps(raised.value))
-    assert type(copy) is type(raised.value)
-    assert str(copy) == str(raised.value)
-    assert (copy.code, copy.hint) == (104, raised.value.hint)  # type: ignore[attr-defined]
+@pytest.fixture
+def refused(cloud: Cloud, device: Device) -> DpsError:
+    """An error with everything that an error can have, from the service."""
+    status = {"code": 429, "retryAfter": 30, "errorCode": 429001, "message": "Slow down."}
+    cloud.fault(device, "register", {"status": status}, times=0)
+    with pytest.raises(exceptions.ServiceError) as raised:
+        cloud.registering(device).register(deadline=0.5)
+    return raised.value
+
+
+def copies(error: DpsError) -> list[DpsError]:
+    protocols = range(pickle.HIGHEST_PROTOCOL + 1)
+    pickled = [pickle.loads(pickle.dumps(error, protocol)) for protocol in protocols]
+    return [*pickled, copy.copy(error), copy.deepcopy(error)]
+
+
+def test_an_exception_survives_pickling_and_copying_whole(refused: DpsError) -> None:
+    assert refused.service and refused.service.tracking_id and refused.service.retry_after == 30
+    refused.__cause__ = OSError(5, "the cause")
+    for made in copies(refused):
+        assert made is not refused and type(made) is type(refused)
+        assert (str(made), made.args) == (str(refused), refused.args)
+        assert (made.code, made.name, made.retryable) == (429, "DPS_THROTTLED", True)
+        assert (made.operation, made.hint) == (refused.operation, refused.hint)
+        assert made.operation and made.service
+        for member in ("status", "error_code", "message", "tracking_id", "retry_after"):
+            assert getattr(made.service, member) == getattr(refused.service, member)
+        assert isinstance(made.__cause__, OSError) and made.__cause__.args == (5, "the cause")
+        made.hint = "another"
+        assert refused.hint != "another", "a copy has members of its own"
+
+
+def test_a_cause_that_cannot_be_pickled_does_not_keep_the_error_back(
+    cloud: Cloud, device: Device
+) -> None:
+    class LocalError(Exception):
+        """Of a class that pickle does not find."""
+
+    class Broken:
+        def sign(self, request: dps_core.SignRequest) -> bytes:
+            raise LocalError("the token was removed")
+
+    x509 = dps_core.X509.from_signer(device.chain, Broken())
+    with pytest.raises(dps_core.SignerError) as raised:
+        cloud.registering(device, x509=x509).register()
+    assert isinstance(raised.value.__cause__, LocalError)
+    for made in copies(raised.value):
+        assert type(made) is type(raised.value) and str(made) == str(raised.value)
+        assert "the token was removed" in str(made)
+
+
+def test_an_exception_comes_from_another_process_whole() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        error = pool.submit(derive, "no key").exception(60)
+    assert isinstance(error, exceptions.CredentialError) and isinstance(error, ValueError)
+    assert error.name == "DPS_KEY_MALFORMED"
+
+
+def derive(key: str) -> str:
+    return dps_core.derive_device_key(key, "device")
 
 
 def test_the_key_of_a_device_is_derived_as_microsoft_documents_it() -> None:

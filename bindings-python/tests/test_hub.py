@@ -237,6 +237,13 @@ def test_the_payload_of_a_registration_is_anything_that_json_can_write(
         client.register()
 
 
+def test_a_registration_has_the_id_of_its_operation(cloud: Cloud, device: Device) -> None:
+    result = cloud.registering(device).register()
+    (_, *polls) = [p for p in cloud.packets(device.name, "dps") if p["packet"] == "PUBLISH"]
+    asked = {dict(parse_qsl(poll["topic"].partition("?")[2]))["operationId"] for poll in polls}
+    assert asked == {result.operation_id}
+
+
 def test_logs_go_to_logging_without_secrets(
     cloud: Cloud, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from conftest import HOST, HUB, Cloud, Device, Hierarchy, run, wheel
+from conftest import HOST, HUB, Cloud, Device, Hierarchy, run
 
 PRELUDE = f"""
-import asyncio, os, sys, threading, time
+import asyncio, os, signal, sys, threading, time
 import dps_core
-from dps_core import X509, IoTHubDeviceClient, ProvisioningDeviceClient, aio
+from dps_core import X509, IoTHubDeviceClient, Message, ProvisioningDeviceClient, aio
 from pathlib import Path
 
 def registering(name, module=dps_core, x509=None):
@@ -25,10 +24,10 @@ def registering(name, module=dps_core, x509=None):
     return module.ProvisioningDeviceClient.create_from_x509_certificate(
         {HOST!r}, name, os.environ["SCOPE"], x509)
 
-def hub(name):
+def hub(name, module=dps_core):
     folder = Path(os.environ["DEVICES"])
     x509 = X509(folder / f"{{name}}.cert.pem", folder / f"{{name}}.key.pem")
-    return IoTHubDeviceClient.create_from_x509_certificate(x509, {HUB!r}, name)
+    return module.IoTHubDeviceClient.create_from_x509_certificate(x509, {HUB!r}, name)
 
 class Stuck:
     def __init__(self): self.asked = threading.Event()
@@ -92,6 +91,193 @@ _, status = os.waitpid(child, 0)
 assert status == 0, status
 registering(name, x509=x509()).register()
 print("ended well")
+"""
+
+FORK_WITH_ASYNCIO = """
+def in_child(work):
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+
+async def refused(call):
+    try:
+        await call()
+    except dps_core.exceptions.ForkedError as error:
+        assert error.hint, error
+    else:
+        raise SystemExit("not forked")
+
+async def life_of_a_child(client, registration, waiting):
+    for call in (lambda: client.send_message("from the child"), client.connect,
+                 lambda: client.send_messages(["from the child"]), client.disconnect,
+                 client.shutdown, registration.register):
+        await refused(call)
+    assert not client.connected
+    # What the collector does sooner or later to a coroutine of the parent.
+    waiting.get_coro().close()
+    await registering("child", aio).register()
+    async with hub("child", aio) as own:
+        await asyncio.gather(*(own.send_message(str(number)) for number in range(50)))
+
+async def main():
+    await registering("parent", aio).register()
+    client = hub("parent", aio)
+    await client.connect()
+    await client.send_message("before the fork")
+    begun = asyncio.Event()
+    silent = registering("silent", aio).register(deadline=600, on_progress=lambda _: begun.set())
+    waiting = asyncio.create_task(silent)
+    await begun.wait()
+    registration = registering("parent", aio)
+    in_child(lambda: asyncio.run(life_of_a_child(client, registration, waiting)))
+    assert client.connected
+    await client.send_message("after the fork")
+    await client.shutdown()
+    await registration.register()
+    assert not waiting.done(), waiting
+    waiting.cancel()
+
+asyncio.run(main())
+
+loop = asyncio.new_event_loop()
+register = registering("parent", aio).register
+loop.run_until_complete(register())
+def with_the_parents_loop():
+    loop.run_until_complete(refused(registering("child", aio).register))
+in_child(with_the_parents_loop)
+loop.run_until_complete(register())
+loop.close()
+print("ended well")
+"""
+
+# What every version of the interpreter must be able to do, in a few seconds.
+EVERYTHING_WITH_A_HUB = """
+import datetime, gc
+
+registration = registering("parent").register()
+assert registration.status == "assigned" and registration.operation_id
+client = hub("parent")
+client.send_message("connects by itself")
+message = Message(b"bytes", 7, "utf-8", "text/plain")
+message.custom_properties["grad"] = "1 = ä/b"
+message.expiry_time_utc = datetime.datetime(2030, 1, 2, tzinfo=datetime.timezone.utc)
+client.send_messages([message, bytearray(b"bytearray"), memoryview(b"view"), 1.5])
+for refused in ({}, "x" * 300_000):
+    try:
+        client.send_message(refused)
+    except (TypeError, ValueError):
+        pass
+    else:
+        raise SystemExit("taken")
+client.disconnect()
+client.send_message("again")
+client.shutdown()
+try:
+    client.connect()
+except dps_core.exceptions.HubError as error:
+    assert error.name == "DPS_CLOSED"
+
+async def main():
+    async with hub("parent", aio) as client:
+        await asyncio.gather(*(client.send_message(f"gathered {n}") for n in range(100)))
+        sending = asyncio.ensure_future(client.send_message("given up"))
+        sending.cancel()
+        try:
+            await sending
+        except asyncio.CancelledError:
+            pass
+        await client.send_messages(f"batch {n}" for n in range(3))
+    try:
+        await asyncio.wait_for(registering("silent", aio).register(), 0.2)
+    except asyncio.TimeoutError:
+        pass
+    bridge = asyncio.get_running_loop()._dps_core_bridge
+    assert bridge.pending == 0
+
+for _ in range(2):
+    asyncio.run(main())
+del client
+gc.collect()
+print("ended well")
+"""
+
+# A call that waits for the hub, and a thread that counts, and then presses Ctrl-C.
+CTRL_C = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ENOUGH = 2_000_000
+entered = threading.Event()
+def count():
+    entered.wait()
+    # Far longer than the interpreter leaves a thread that does not give up the GIL alone.
+    for number in range(ENOUGH):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=count, daemon=True).start()
+name = os.environ["DEVICE"]
+
+def blocking(call):
+    client = hub(name)
+    if call == "connect":
+        waiting = client.connect
+    else:
+        client.connect()
+        waiting = lambda: client.send_message("swallowed")
+    if call == "shutdown":
+        begun = threading.Thread(target=quietly, args=(waiting,), daemon=True)
+        begun.start()
+        arrived()
+        waiting = lambda: client.shutdown(deadline=600)
+    entered.set()
+    try:
+        waiting()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    if call != "shutdown":
+        client.send_message("after")
+    print("ended well", flush=True)
+
+def quietly(call):
+    try:
+        call()
+    except dps_core.DpsError:
+        pass
+
+async def asynchronous(call):
+    client = hub(name, aio)
+    if call == "connect":
+        waiting = client.connect()
+    else:
+        await client.connect()
+        waiting = client.send_message("swallowed")
+    if call == "shutdown":
+        sending = asyncio.ensure_future(waiting)
+        await asyncio.sleep(0)
+        waiting = client.shutdown(deadline=600)
+    entered.set()
+    await waiting
+
+def arrived():
+    sys.stdout.write("sending\\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+
+form, call = sys.argv[1:]
+if form == "blocking":
+    blocking(call)
+else:
+    try:
+        asyncio.run(asynchronous(call))
+    except KeyboardInterrupt:
+        print("interrupted")
+        print("ended well")
 """
 
 EXITS = {
@@ -192,42 +378,25 @@ def test_a_fork_leaves_the_parents_connection_alone(
     assert bodies[-2:] == ["before the fork", "after the fork"]
 
 
+def test_a_fork_leaves_asyncio_alone(
+    cloud: Cloud, devices: dict[str, str], edge_python: Path
+) -> None:
+    cloud.control("DELETE", "/emulator/packets")
+    done = run(edge_python, PRELUDE + FORK_WITH_ASYNCIO, cloud, **devices)
+    assert (done.returncode, done.stdout) == (0, "ended well\n"), done.stderr
+    for device, role in (("parent", "hub"), ("silent", "dps")):
+        connects = [p for p in cloud.packets(device, role) if p["packet"] == "CONNECT"]
+        assert len(connects) == 1, "the parent never lost its connection"
+    bodies = [message["body"] for message in cloud.feed("parent")]
+    assert bodies[-2:] == ["before the fork", "after the fork"]
+    assert [message["body"] for message in cloud.feed("child")][-50:] == [*map(str, range(50))]
+
+
 def test_a_fork_leaves_signers_usable(
     cloud: Cloud, devices: dict[str, str], bare_python: Path
 ) -> None:
     done = run(bare_python, PRELUDE + FORK_WITH_SIGNER, cloud, **devices)
     assert (done.returncode, done.stdout) == (0, "ended well\n"), done.stderr
-
-
-def interpreters() -> list[str]:
-    """This interpreter's version, and whichever others are installed."""
-    versions = [f"3.{minor}" for minor in range(9, 15)]
-    return [version for version in versions if _interpreter(version) is not None]
-
-
-def _interpreter(version: str) -> str | None:
-    if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        return sys.executable
-    found: list[str | Path] = [f"python{version}"]
-    found += Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
-    for candidate in found:
-        path = shutil.which(candidate)
-        works = path and subprocess.run([path, "-c", ""], capture_output=True, check=False)
-        if path and works and works.returncode == 0:
-            return path
-    return None
-
-
-@pytest.fixture(scope="session", params=interpreters())
-def any_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(f"python{request.param}")
-    python = _interpreter(request.param)
-    assert python
-    subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
-    install = ["install", "-q", "--disable-pip-version-check", "--no-index", str(wheel())]
-    target = folder / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "pip", "--python", target, *install], check=True)
-    return target
 
 
 @pytest.mark.parametrize("how", EXITS)
@@ -240,6 +409,57 @@ def test_the_interpreter_exits_in_the_middle_of_work(
     assert "Fatal" not in done.stderr and "panicked" not in done.stderr, done.stderr
     if how == "a call after the end":
         assert done.stdout == "ended well\nended DPS_CLOSED\n"
+
+
+def test_every_version_of_the_interpreter_talks_to_a_hub(
+    cloud: Cloud, devices: dict[str, str], any_python: Path
+) -> None:
+    done = run(any_python, PRELUDE + EVERYTHING_WITH_A_HUB, cloud, **devices)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended well\n", "")
+    once = ["connects by itself", "bytes", "bytearray", "view", "1.5", "again"]
+    twice = [*(f"gathered {n}" for n in range(100)), *(f"batch {n}" for n in range(3))]
+    expected = once + 2 * twice
+    # Whether what is given up is written is a matter of chance.
+    feed = [m for m in cloud.feed("parent") if m["body"] != "given up"][-len(expected) :]
+    assert [message["body"] for message in feed] == expected
+    assert feed[1]["properties"] == {"grad": "1 = ä/b"}
+
+
+@pytest.mark.parametrize("form", ["blocking", "asyncio"])
+@pytest.mark.parametrize(
+    ("call", "step"),
+    [("connect", "hub-connect"), ("send", "telemetry"), ("shutdown", "telemetry")],
+)
+def test_ctrl_c_ends_a_call_to_the_hub_and_other_threads_run_before_it(
+    cloud: Cloud,
+    hierarchy: Hierarchy,
+    bare_python: Path,
+    tmp_path: Path,
+    call: str,
+    step: str,
+    form: str,
+) -> None:
+    device = hierarchy.device()
+    device.write(tmp_path)
+    cloud.registering(device).register()
+    cloud.fault(device, step, {"drop": True})
+    environment = cloud.environment | {"DEVICES": str(tmp_path), "DEVICE": device.name}
+    with subprocess.Popen(
+        [bare_python, "-c", PRELUDE + CTRL_C, form, call],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        if (call, form) == ("shutdown", "blocking"):
+            assert process.stdout and process.stdout.readline() == "sending\n"
+            deadline = time.monotonic() + 30
+            while "PUBLISH" not in cloud.heard(device, "hub"):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+        stdout, stderr = process.communicate("arrived\n", timeout=60)
+    assert (process.returncode, stdout) == (0, "interrupted\nended well\n"), stderr
 
 
 @pytest.mark.parametrize("module", ["dps_core", "dps_core.aio"])

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from conftest import HOST, HUB, ROOT, Cloud, Device, Hierarchy
+import pytest
+
+from conftest import HOST, HUB, ROOT, Cloud, Device
 
 SENDING = [f"sending message #{number}" for number in range(1, 11)]
 DONE = [f"done {line}" for line in SENDING]
@@ -15,15 +17,23 @@ GROUP_KEY = (
 )
 
 
-def sample(python: Path, name: str, cloud: Cloud, **environment: Any) -> list[str]:
-    done = subprocess.run(
+def run_sample(
+    python: Path, name: str, cloud: Cloud, **environment: Any
+) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in cloud.environment.items() if k != "PASS_PHRASE"}
+    return subprocess.run(
         [python, ROOT / "samples" / "python" / name],
-        env=cloud.environment | {name: str(value) for name, value in environment.items()},
+        env=inherited | {name: str(value) for name, value in environment.items()},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def sample(python: Path, name: str, cloud: Cloud, **environment: Any) -> list[str]:
+    done = run_sample(python, name, cloud, **environment)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
@@ -51,23 +61,64 @@ def check_asynchronous(lines: list[str], device_id: str) -> None:
     assert sorted(lines[16:]) == sorted(DONE)
 
 
-def test_provision_x509(
-    cloud: Cloud, hierarchy: Hierarchy, bare_python: Path, tmp_path: Path
+def test_provision_x509(cloud: Cloud, device: Device, edge_python: Path, tmp_path: Path) -> None:
+    environment = x509_environment(cloud, device, *device.write(tmp_path))
+    lines = sample(edge_python, "provision_x509.py", cloud, **environment)
+    check_asynchronous(lines, device.name)
+    bodies = sorted(message["body"] for message in cloud.feed(device))
+    assert bodies == sorted(f"test wind speed {number}" for number in range(1, 11))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "provision_x509.py",
+        "provision_x509_sync.py",
+        "provision_with_signer.py",
+        "send_message_x509.py",
+    ],
+)
+@pytest.mark.parametrize(
+    "pass_phrase",
+    [
+        {"X509_PASS_PHRASE": "1234"},
+        {"PASS_PHRASE": "1234"},
+        {"X509_PASS_PHRASE": "1234", "PASS_PHRASE": "another"},
+    ],
+    ids=lambda variables: "+".join(variables),
+)
+def test_the_pass_phrase_of_an_encrypted_key(
+    cloud: Cloud,
+    device: Device,
+    bare_python: Path,
+    tmp_path: Path,
+    name: str,
+    pass_phrase: dict[str, str],
 ) -> None:
-    for variable in ("X509_PASS_PHRASE", "PASS_PHRASE"):
-        device = hierarchy.device()
-        environment = x509_environment(cloud, device, *device.write(tmp_path, "1234"))
-        lines = sample(bare_python, "provision_x509.py", cloud, **environment, **{variable: "1234"})
-        check_asynchronous(lines, device.name)
-        bodies = sorted(message["body"] for message in cloud.feed(device))
-        assert bodies == sorted(f"test wind speed {number}" for number in range(1, 11))
+    cloud.registering(device).register()
+    chain, key = device.write(tmp_path, "1234")
+    assert "ENCRYPTED" in key.read_text()
+    environment = x509_environment(cloud, device, chain, key)
+    environment |= {"HOSTNAME": HUB, "DEVICE_ID": device.name}
+    lines = sample(bare_python, name, cloud, **environment | pass_phrase)
+    assert set(SENDING) <= set(lines)
+    assert len(cloud.feed(device)) == 10
+
+
+def test_a_signing_sample_without_the_pass_phrase_says_what_openssl_said(
+    cloud: Cloud, device: Device, bare_python: Path, tmp_path: Path
+) -> None:
+    environment = x509_environment(cloud, device, *device.write(tmp_path, "1234"))
+    done = run_sample(bare_python, "provision_with_signer.py", cloud, **environment)
+    assert done.returncode != 0
+    assert "SignerError" in done.stderr and "openssl did not sign" in done.stderr
 
 
 def test_provision_x509_sync(
-    cloud: Cloud, device: Device, bare_python: Path, tmp_path: Path
+    cloud: Cloud, device: Device, edge_python: Path, tmp_path: Path
 ) -> None:
     environment = x509_environment(cloud, device, *device.write(tmp_path))
-    lines = sample(bare_python, "provision_x509_sync.py", cloud, **environment)
+    lines = sample(edge_python, "provision_x509_sync.py", cloud, **environment)
     assert lines == [
         device.name,
         HUB,
@@ -86,18 +137,18 @@ def test_provision_x509_sync(
 
 
 def test_provision_with_signer(
-    cloud: Cloud, device: Device, bare_python: Path, tmp_path: Path
+    cloud: Cloud, device: Device, edge_python: Path, tmp_path: Path
 ) -> None:
     environment = x509_environment(cloud, device, *device.write(tmp_path))
-    lines = sample(bare_python, "provision_with_signer.py", cloud, **environment)
+    lines = sample(edge_python, "provision_with_signer.py", cloud, **environment)
     check_asynchronous(lines, device.name)
 
 
-def test_send_message_x509(cloud: Cloud, device: Device, bare_python: Path, tmp_path: Path) -> None:
+def test_send_message_x509(cloud: Cloud, device: Device, edge_python: Path, tmp_path: Path) -> None:
     cloud.registering(device).register()
     chain, key = device.write(tmp_path)
     lines = sample(
-        bare_python,
+        edge_python,
         "send_message_x509.py",
         cloud,
         HOSTNAME=HUB,
@@ -109,31 +160,33 @@ def test_send_message_x509(cloud: Cloud, device: Device, bare_python: Path, tmp_
     assert sorted(lines[10:]) == sorted(DONE)
 
 
-def test_provision_symmetric_key(cloud: Cloud, bare_python: Path) -> None:
+def test_provision_symmetric_key(cloud: Cloud, edge_python: Path) -> None:
+    name = f"keyed-by-{edge_python.parts[-3]}"
     cloud.dps(
-        *("enrollment", "create", "--enrollment-id", "keyed-1", "--attestation-type"),
+        *("enrollment", "create", "--enrollment-id", name, "--attestation-type"),
         *("symmetricKey", "--primary-key", GROUP_KEY, "--secondary-key", GROUP_KEY),
     )
     lines = sample(
-        bare_python,
+        edge_python,
         "provision_symmetric_key.py",
         cloud,
         PROVISIONING_HOST=HOST,
         PROVISIONING_IDSCOPE=cloud.id_scope,
-        PROVISIONING_REGISTRATION_ID="keyed-1",
+        PROVISIONING_REGISTRATION_ID=name,
         PROVISIONING_SYMMETRIC_KEY=GROUP_KEY,
     )
-    check_asynchronous(lines, "keyed-1")
+    check_asynchronous(lines, name)
 
 
-def test_provision_symmetric_key_group(cloud: Cloud, bare_python: Path) -> None:
+def test_provision_symmetric_key_group(cloud: Cloud, edge_python: Path) -> None:
+    version = edge_python.parts[-3]
     cloud.dps(
-        *("enrollment-group", "create", "--enrollment-id", "keyed-group"),
+        *("enrollment-group", "create", "--enrollment-id", f"group-of-{version}"),
         *("--primary-key", GROUP_KEY, "--secondary-key", GROUP_KEY),
     )
-    names = [f"grouped-{number}" for number in (1, 2, 3)]
+    names = [f"grouped-{number}-{version}" for number in (1, 2, 3)]
     lines = sample(
-        bare_python,
+        edge_python,
         "provision_symmetric_key_group.py",
         cloud,
         PROVISIONING_HOST=HOST,

@@ -167,6 +167,31 @@ def test_a_signer_that_never_answers_ends_at_the_deadline(
     release.set()
 
 
+@pytest.mark.parametrize("kind", [Hsm, AsyncHsm])
+@pytest.mark.parametrize("silent", [0, 1])
+def test_an_asyncio_registration_whose_signer_never_answers_ends_at_the_deadline(
+    cloud: Cloud, hierarchy: Hierarchy, tmp_path: Path, kind: type[Hsm], silent: int
+) -> None:
+    device, release = hierarchy.device(), threading.Event()
+
+    def before(number: int) -> Any:
+        if number == silent:
+            return asyncio.Event().wait() if kind is AsyncHsm else release.wait(60)
+        return None
+
+    async def scenario() -> None:
+        identity = x509(device, kind(device, tmp_path, before))
+        with pytest.raises(exceptions.DeadlineExceededError):
+            await cloud.registering_async(device, x509=identity).register(deadline=0.5)
+        other = hierarchy.device()
+        identity = x509(other, kind(other, tmp_path))
+        assert (await cloud.registering_async(other, x509=identity).register()).status == "assigned"
+
+    # It ends although the coroutine of the signer has not.
+    asyncio.run(scenario())
+    release.set()
+
+
 class SilentHsm(Hsm):
     """Answers nothing before its release."""
 
@@ -251,12 +276,26 @@ def test_the_exception_of_a_signer_is_the_cause(
     ("garbage", "says"),
     [(5, "TypeError"), ("text", "TypeError"), (b"", "0 bytes"), (b"x" * 63, "63 bytes")],
 )
+@pytest.mark.parametrize("kind", [Hsm, AsyncHsm])
 def test_garbage_is_refused(
-    cloud: Cloud, device: Device, tmp_path: Path, garbage: object, says: str
+    cloud: Cloud, device: Device, tmp_path: Path, kind: type[Hsm], garbage: object, says: str
 ) -> None:
-    identity = x509(device, Hsm(device, tmp_path, lambda number: garbage))
+    identity = x509(device, kind(device, tmp_path, lambda number: garbage))
     with pytest.raises(SignerError, match=says):
         cloud.registering(device, x509=identity).register()
+
+    async def scenario() -> None:
+        # The second signature is that of the handshake.
+        late = kind(device, tmp_path, lambda number: garbage if number else None)
+        for hsm in (kind(device, tmp_path, lambda number: garbage), late):
+            with pytest.raises(SignerError, match=says):
+                await cloud.registering_async(device, x509=x509(device, hsm)).register()
+            hub = cloud.hub_async(device, x509=x509(device, hsm))
+            with pytest.raises(SignerError, match=says):
+                await hub.send_message("never sent")
+        assert (await cloud.registering_async(device).register()).status == "assigned"
+
+    asyncio.run(scenario())
 
 
 def test_a_signer_of_another_key_is_refused_before_dialling(
@@ -317,11 +356,20 @@ def test_a_custom_hsm_that_signs_is_never_asked_for_its_key(
     assert "key" not in hsm.asked
 
 
-def test_the_exception_of_a_custom_hsm_comes_through(cloud: Cloud, device: Device) -> None:
-    class Broken(CustomHsm):
-        def get_key(self) -> str:
-            raise RuntimeError("no session")
+@pytest.mark.parametrize("question", ["get_certificate", "get_key", "get_common_name"])
+def test_the_exception_of_a_custom_hsm_is_the_cause(
+    cloud: Cloud, device: Device, question: str
+) -> None:
+    broken = RuntimeError("the slot is empty")
 
-    with pytest.raises(RuntimeError, match="no session"):
-        cloud.registering(device, x509=Broken(device))
+    def fail() -> str:
+        raise broken
+
+    hsm = CustomHsm(device)
+    setattr(hsm, question, fail)
+    create = ProvisioningDeviceClient.create_from_x509_certificate
+    with pytest.raises(SignerError, match="RuntimeError: the slot is empty") as raised:
+        create(HOST, None, cloud.id_scope, hsm, **cloud.options)
+    assert raised.value.__cause__ is broken
+    assert (raised.value.code, raised.value.operation) == (117, "open HSM")
     assert issubclass(SignerError, dps_core.DpsError)

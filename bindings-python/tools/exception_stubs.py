@@ -1,4 +1,4 @@
-"""Writes the stub of ``dps_core.exceptions``, whose classes are made from the core's table."""
+"""The stub of ``dps_core.exceptions``, whose classes are made from the core's table."""
 
 from __future__ import annotations
 
@@ -43,19 +43,13 @@ def by_code(code: int) -> type[DpsError]:
 '''
 
 
-def main() -> None:
+def text() -> str:
     kinds = [exceptions.by_code(code) for code, *_ in error_catalogue()]
     stages = [kind for kind in exceptions.DpsError.__subclasses__() if kind not in kinds]
     finer = [exceptions.MissingFileError, exceptions.FileNotPermittedError]
-    print(HEAD, end="")
+    parts = [HEAD]
     for kind in [*stages, *kinds, *finer]:
         bases = ", ".join(base.__name__ for base in kind.__bases__)
-        print(f'\nclass {kind.__name__}({bases}):\n    """{inspect.getdoc(kind)}"""')
-    print("\n__all__ = [")
-    for name in exceptions.__all__:
-        print(f'    "{name}",')
-    print("]")
-
-
-if __name__ == "__main__":
-    main()
+        parts.append(f'\nclass {kind.__name__}({bases}):\n    """{inspect.getdoc(kind)}"""\n')
+    names = "".join(f'    "{name}",\n' for name in exceptions.__all__)
+    return "".join([*parts, f"\n__all__ = [\n{names}]\n"])

@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
+    Error, RegistrationId, Source,
     chain::{Authority, Certificate, Folder, Validity},
     key::KeyType,
 };
@@ -123,7 +123,7 @@ pub(crate) struct Common {
     #[arg(long, default_value = "rsa-4096", value_parser = key_type)]
     key_type: KeyType,
     /// How long the new certificate is valid
-    #[arg(long, default_value_t = Validity::TUTORIAL_DAYS, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, default_value_t = Validity::TUTORIAL_DAYS, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=i64::from(Validity::MOST_DAYS)))]
     days: u32,
     /// Overwrite existing files
     #[arg(long)]
@@ -232,9 +232,7 @@ fn verification(code: &str, common: &Common, issuer: &str, output: &Output) -> R
 
 /// Reads a file; the error names it.
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
-    std::fs::read(path).map(Zeroizing::new).map_err(|error| {
-        Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
-    })
+    Source::file(path).read()
 }
 
 fn report(output: &Output, made: &[(&Certificate, &Files)]) -> Result<(), Error> {

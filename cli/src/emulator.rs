@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use dps_core::{Error, ErrorKind};
-use dps_emulator::{Emulator, EmulatorError, Faults};
+use dps_emulator::{Emulator, EmulatorError, Faults, TlsVersion};
 use serde_json::{Map, json};
 use tokio::signal;
 
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Write the root certificate of the server here
     #[arg(long, value_name = "FILE")]
     root_out: Option<PathBuf>,
+    /// Speak this version of TLS alone [default: both]
+    #[arg(long, value_name = "VERSION")]
+    tls: Option<Tls>,
     /// The retry-after of answers while a hub is being assigned, in seconds
     #[arg(long, value_name = "SECONDS")]
     retry_after: Option<u32>,
@@ -46,6 +50,14 @@ pub(crate) struct Arguments {
     /// A JSON file with faults to make on purpose
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Tls {
+    #[value(name = "1.2")]
+    V1_2,
+    #[value(name = "1.3")]
+    V1_3,
 }
 
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Error> {
@@ -80,6 +92,12 @@ impl Arguments {
         }
         if let Some(name) = self.dps_name {
             builder = builder.dps_name(name);
+        }
+        if let Some(version) = self.tls {
+            builder = builder.tls(match version {
+                Tls::V1_2 => TlsVersion::V1_2,
+                Tls::V1_3 => TlsVersion::V1_3,
+            });
         }
         if let Some(seconds) = self.retry_after {
             builder = builder.retry_after(seconds);

@@ -364,6 +364,54 @@ fn the_emulator_tells_people_where_it_is_and_does_as_its_options_say() {
 }
 
 #[test]
+fn the_emulator_speaks_one_version_of_tls_alone_where_it_is_told_to() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path().join("root.pem");
+    for (version, own, other) in [("1.2", "-tls1_2", "-tls1_3"), ("1.3", "-tls1_3", "-tls1_2")] {
+        let emulator = Emulator::start(&root, &["--retry-after", "0", "--tls", version]);
+        let client = |protocol| {
+            let arguments = ["s_client", "-connect", emulator.text("connectTo"), protocol];
+            Command::new("openssl").args(arguments).stdin(Stdio::null()).output().unwrap()
+        };
+        let agreed = client(own);
+        let said = String::from_utf8_lossy(&agreed.stdout).into_owned();
+        assert!(agreed.status.success() && said.contains(&format!("New, TLSv{version}")), "{said}");
+        let refused = client(other);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("protocol version"), "{said}");
+
+        emulator.enroll(tutorial_folder());
+        let output = emulator.register(tutorial_folder(), "device-01", &["--send", "Hello world"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = dps(&["emulator", "--tls", "1.1"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(64) && said.contains("1.2, 1.3"), "{said}");
+}
+
+#[test]
+fn quickstart_shows_on_a_terminal_how_many_keys_are_made_and_nowhere_else() {
+    const PROGRESS: &str = "making RSA-4096 keys";
+    let on_a_terminal = Command::new("python3")
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chain/typed.py"))
+        .args(["--", env!("CARGO_BIN_EXE_dps"), "quickstart"])
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(on_a_terminal.stdout).unwrap();
+    assert!(on_a_terminal.status.success(), "{shown}");
+    let count = |made: &str| shown.contains(&format!(" {made}/4")) && shown.contains(PROGRESS);
+    assert!(count("0") && ["1", "2", "3"].into_iter().any(count), "{shown}");
+    assert!(shown.trim_end().ends_with("enabled"), "{shown}");
+
+    let elsewhere = dps(&["quickstart"]).output().unwrap();
+    assert!(elsewhere.status.success());
+    assert_eq!(String::from_utf8_lossy(&elsewhere.stderr), "");
+    assert!(!String::from_utf8_lossy(&elsewhere.stdout).contains(PROGRESS));
+}
+
+#[test]
 fn quickstart_makes_new_rsa_4096_keys_each_time_and_shows_what_the_service_holds() {
     let keys = ["azure-iot-test-only.root.ca", "azure-iot-test-only.intermediate"];
     let devices = ["device-01", "device-02"];

@@ -9,9 +9,11 @@ mod extensions;
 mod folder;
 mod inspect;
 mod order;
+#[cfg_attr(not(feature = "encrypted-keys"), path = "chain/pkcs12_left_out.rs")]
 pub(crate) mod pkcs12;
 mod request;
 mod text;
+mod validity;
 mod verify;
 
 use std::{path::Path, time::SystemTime};
@@ -21,7 +23,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::check::text as date;
 pub use self::{
-    authority::{Authority, SubjectKey, Validity},
+    authority::{Authority, SubjectKey},
     batch::{Batch, Outcome},
     certificate::{Certificate, Issues, PublicKeyType},
     devices::{CsvRegistrationIds, RegistrationIdRange, check_distinct, registration_ids_from_csv},
@@ -29,6 +31,7 @@ pub use self::{
     inspect::Inspection,
     request::CertificateRequest,
     text::{c_string, java_string},
+    validity::Validity,
     verify::{Verification, verify},
 };
 use crate::{

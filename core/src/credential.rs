@@ -1,10 +1,6 @@
 //! What a caller holds, before it is opened into an [`Identity`].
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -13,9 +9,9 @@ use crate::{
     error::{Error, ErrorKind, Result},
     identity::Identity,
     key::{Passphrase, PrivateKey},
-    pem,
     registration_id::RegistrationId,
     signer::Signer,
+    source::{Named, Source},
     symmetric_key::{SymmetricKey, TokenSigner, derive_device_key},
 };
 
@@ -24,24 +20,19 @@ use crate::{
 pub struct Credential {
     proof: Proof,
     passphrase: Option<Passphrase>,
-    authorities: Option<Source>,
+    authorities: Option<Named>,
 }
 
 enum Proof {
-    X509 { chain: Source, key: Key },
+    X509 { chain: Named, key: Key },
     SymmetricKey { registration_id: String, secret: Secret },
 }
 
 enum Key {
-    Source(Source),
+    Source(Named),
     /// In the PKCS#12 file that holds the chain.
     WithChain,
     Signer(Arc<dyn Signer>),
-}
-
-enum Source {
-    File(PathBuf),
-    Memory(&'static str, Zeroizing<Vec<u8>>),
 }
 
 enum Secret {
@@ -52,38 +43,41 @@ enum Secret {
     Signer(Arc<dyn TokenSigner>),
 }
 
+const CHAIN: &str = "the certificate chain";
+const AUTHORITIES: &str = "the known CAs";
+
 impl Credential {
     /// A file with the full chain, and a file with the leaf's private key: PEM, DER or PKCS#12.
     pub fn pem_files(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self::x509(Source::File(chain.into()), Key::Source(Source::File(key.into())))
+        Self::pem(Source::file(chain), Source::file(key))
     }
 
-    /// The full chain and the leaf's private key: PEM, DER or PKCS#12.
-    pub fn pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        let key = Source::Memory("the private key", Zeroizing::new(key.into()));
-        Self::x509(Source::chain(chain.into()), Key::Source(key))
+    /// The full chain and the leaf's private key, each in memory or a [`Source`]: PEM, DER or
+    /// PKCS#12.
+    pub fn pem(chain: impl Into<Source>, key: impl Into<Source>) -> Self {
+        Self::x509(chain, Key::Source(Named::new("the private key", key)))
     }
 
     /// A PKCS#12 (PFX) file with the full chain and the leaf's private key. Without a
     /// [`passphrase`](Self::passphrase) the empty one is tried.
     pub fn pkcs12_file(path: impl Into<PathBuf>) -> Self {
-        Self::x509(Source::File(path.into()), Key::WithChain)
+        Self::pkcs12(Source::file(path))
     }
 
-    /// As [`pkcs12_file`](Self::pkcs12_file), from memory.
-    pub fn pkcs12(bytes: impl Into<Vec<u8>>) -> Self {
-        let bytes = Zeroizing::new(bytes.into());
-        Self::x509(Source::Memory("the PKCS#12 file", bytes), Key::WithChain)
+    /// As [`pkcs12_file`](Self::pkcs12_file), in memory or a [`Source`].
+    pub fn pkcs12(file: impl Into<Source>) -> Self {
+        let chain = Named::new("the PKCS#12 file", file);
+        Self::new(Proof::X509 { chain, key: Key::WithChain })
     }
 
-    /// The full chain as PEM text, with a key that signs and stays where it is.
-    pub fn signer(chain: impl Into<Vec<u8>>, signer: Arc<dyn Signer>) -> Self {
-        Self::x509(Source::chain(chain.into()), Key::Signer(signer))
+    /// The full chain, in memory or a [`Source`], with a key that signs and stays where it is.
+    pub fn signer(chain: impl Into<Source>, signer: Arc<dyn Signer>) -> Self {
+        Self::x509(chain, Key::Signer(signer))
     }
 
     /// A PEM file with the full chain, with a key that signs and stays where it is.
     pub fn signer_with_chain_file(chain: impl Into<PathBuf>, signer: Arc<dyn Signer>) -> Self {
-        Self::x509(Source::File(chain.into()), Key::Signer(signer))
+        Self::signer(Source::file(chain), signer)
     }
 
     /// The device's own symmetric key in base64: the primary or secondary key of its individual
@@ -104,8 +98,8 @@ impl Credential {
         Self::keyed(registration_id, Secret::Signer(signer))
     }
 
-    fn x509(chain: Source, key: Key) -> Self {
-        Self::new(Proof::X509 { chain, key })
+    fn x509(chain: impl Into<Source>, key: Key) -> Self {
+        Self::new(Proof::X509 { chain: Named::new(CHAIN, chain), key })
     }
 
     fn keyed(registration_id: impl Into<String>, secret: Secret) -> Self {
@@ -125,13 +119,13 @@ impl Credential {
     /// The CA certificates that DPS knows, as a PEM file: the verified root, or the enrollment
     /// group's own. With them a missing intermediate is found before dialling.
     pub fn authorities_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.authorities = Some(Source::File(path.into()));
+        self.authorities = Some(Named::new(AUTHORITIES, Source::file(path)));
         self
     }
 
-    /// As [`authorities_file`](Self::authorities_file), from PEM text.
-    pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.authorities = Some(Source::chain(pem.into()));
+    /// As [`authorities_file`](Self::authorities_file), in memory or a [`Source`].
+    pub fn authorities(mut self, pem: impl Into<Source>) -> Self {
+        self.authorities = Some(Named::new(AUTHORITIES, pem));
         self
     }
 
@@ -160,10 +154,10 @@ enum OpenKey {
 }
 
 fn open_x509(
-    source: &Source,
+    source: &Named,
     key: Key,
     passphrase: Option<Passphrase>,
-    authorities: Option<Source>,
+    authorities: Option<Named>,
 ) -> Result<Identity> {
     let passphrase = passphrase.as_ref();
     let (chain, key) = match key {
@@ -215,33 +209,6 @@ fn open_keyed(registration_id: &str, secret: Secret) -> Result<Identity> {
     Ok(Identity::from_token_signer(id, signer))
 }
 
-impl Source {
-    fn chain(bytes: Vec<u8>) -> Self {
-        Self::Memory("the certificate chain", Zeroizing::new(bytes))
-    }
-
-    fn parse<T>(&self, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
-        match self {
-            Self::File(path) => parse(&pem::read(path)?),
-            Self::Memory(_, bytes) => parse(bytes),
-        }
-        .map_err(|error| match error.kind() {
-            // It names the file already.
-            ErrorKind::FileNotReadable => error,
-            _ => error.in_context(self),
-        })
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => Path::display(path).fmt(f),
-            Self::Memory(what, _) => f.write_str(what),
-        }
-    }
-}
-
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.proof {
@@ -256,6 +223,11 @@ impl fmt::Debug for Credential {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        chain::{Authority, Validity},
+        key::KeyType,
+        signer::{SignRequest, SignatureAlgorithm, SignerError},
+    };
 
     const KEY: &str = "O+H9VTcdJP0Tqkl7bh4nVG0OJNrAataMpuWB54D0VEc=";
 
@@ -288,6 +260,53 @@ mod tests {
             assert_eq!((error.kind(), error.operation()), (kind, "open credential"), "{error}");
             assert!(error.message().contains(words), "{error}");
             assert!(!error.to_string().contains("H9VT"), "{error}");
+        }
+    }
+
+    /// The chain of a device as PEM, and its key.
+    fn device(key_type: KeyType) -> (String, PrivateKey) {
+        let [root_key, key] = [KeyType::EcP256, key_type].map(PrivateKey::generate);
+        let root = Authority::create_root("Root", root_key.unwrap(), Validity::days(1)).unwrap();
+        let (id, key) = (RegistrationId::parse("device-01").unwrap(), key.unwrap());
+        let leaf = root.issue_device(&id, key.public_key_info(), Validity::days(1)).unwrap();
+        (leaf.to_pem() + &root.certificate().to_pem(), key)
+    }
+
+    #[test]
+    fn the_chain_may_be_in_memory_and_the_key_in_a_file() {
+        let (chain, key) = device(KeyType::EcP256);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device-01.key.pem");
+        std::fs::write(&path, key.to_pem().unwrap().as_bytes()).unwrap();
+        Credential::pem(chain.as_str(), Source::file(&path)).open().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let error = Credential::pem(chain, Source::file(&path)).open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FileNotReadable);
+        assert!(error.message().starts_with(&path.display().to_string()), "{error}");
+    }
+
+    /// Says nothing of what it can do.
+    struct Silent(PrivateKey);
+
+    impl Signer for Silent {
+        fn algorithms(&self) -> &[SignatureAlgorithm] {
+            &[]
+        }
+
+        fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError> {
+            self.0.sign(request)
+        }
+    }
+
+    #[test]
+    fn a_signer_that_says_nothing_can_do_all_that_its_certificates_key_can() {
+        for key_type in [KeyType::EcP256, KeyType::EcP384, KeyType::Rsa(2048)] {
+            let (chain, key) = device(key_type);
+            Credential::signer(chain.as_str(), Arc::new(Silent(key))).open().unwrap();
+            let other = Silent(PrivateKey::generate(KeyType::EcP256).unwrap());
+            let error = Credential::signer(chain, Arc::new(other)).open().unwrap_err();
+            let kinds = [ErrorKind::KeyMismatch, ErrorKind::Signer];
+            assert!(kinds.contains(&error.kind()), "{key_type}: {error}");
         }
     }
 }

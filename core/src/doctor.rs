@@ -25,13 +25,12 @@ mod wire;
 
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use self::offline::Reach;
 pub(crate) use self::service::{Shown, with_finding};
@@ -45,9 +44,9 @@ use crate::{
     chain,
     error::{Error, ErrorKind, Result},
     key::{Passphrase, PrivateKey},
-    pem,
     provisioning::GLOBAL_HOST,
     signer::Signer,
+    source::{Named, Source},
 };
 
 /// Whoever waits for a diagnosis wants to know sooner than a device that has to get through.
@@ -57,18 +56,18 @@ const DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// Give what there is; what is not given is not examined.
 pub struct Doctor {
-    chain: Option<Input>,
-    key: Option<Input>,
+    chain: Option<Named>,
+    key: Option<Named>,
     signer: Option<Arc<dyn Signer>>,
     passphrase: Option<Passphrase>,
-    authorities: Option<Input>,
-    group: Option<Input>,
-    individual: Option<Input>,
+    authorities: Option<Named>,
+    group: Option<Named>,
+    individual: Option<Named>,
     registration_id: Option<String>,
     id_scope: Option<String>,
     host: String,
     connect_to: Option<String>,
-    roots: Option<Input>,
+    roots: Option<Named>,
     clock: Option<SystemTime>,
     deadline: Duration,
 }
@@ -102,26 +101,24 @@ impl Doctor {
 
     /// The file with the device's chain: PEM, DER or PKCS#12. Of a PKCS#12 file the private key is
     /// taken too, unless another is given.
-    pub fn certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.chain = Some(Input::File(path.into()));
-        self
+    pub fn certificate_file(self, path: impl Into<PathBuf>) -> Self {
+        self.certificate(Source::file(path))
     }
 
-    /// As [`certificate_file`](Self::certificate_file), from memory.
-    pub fn certificate(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.chain = Some(Input::memory("the certificate chain", bytes));
+    /// As [`certificate_file`](Self::certificate_file), in memory or a [`Source`].
+    pub fn certificate(mut self, file: impl Into<Source>) -> Self {
+        self.chain = Some(Named::new("the certificate chain", file));
         self
     }
 
     /// The file with the leaf's private key: PEM, DER or PKCS#12.
-    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.key = Some(Input::File(path.into()));
-        self
+    pub fn key_file(self, path: impl Into<PathBuf>) -> Self {
+        self.key(Source::file(path))
     }
 
-    /// As [`key_file`](Self::key_file), from memory.
-    pub fn key(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.key = Some(Input::memory("the private key", bytes));
+    /// As [`key_file`](Self::key_file), in memory or a [`Source`].
+    pub fn key(mut self, file: impl Into<Source>) -> Self {
+        self.key = Some(Named::new("the private key", file));
         self
     }
 
@@ -138,38 +135,35 @@ impl Doctor {
     }
 
     /// The file with the CA certificates that are verified in DPS.
-    pub fn authorities_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.authorities = Some(Input::File(path.into()));
-        self
+    pub fn authorities_file(self, path: impl Into<PathBuf>) -> Self {
+        self.authorities(Source::file(path))
     }
 
-    /// As [`authorities_file`](Self::authorities_file), from memory.
-    pub fn authorities(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.authorities = Some(Input::memory("the known CAs", bytes));
+    /// As [`authorities_file`](Self::authorities_file), in memory or a [`Source`].
+    pub fn authorities(mut self, file: impl Into<Source>) -> Self {
+        self.authorities = Some(Named::new("the known CAs", file));
         self
     }
 
     /// The file with the certificate that the enrollment group lists.
-    pub fn group_certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.group = Some(Input::File(path.into()));
-        self
+    pub fn group_certificate_file(self, path: impl Into<PathBuf>) -> Self {
+        self.group_certificate(Source::file(path))
     }
 
-    /// As [`group_certificate_file`](Self::group_certificate_file), from memory.
-    pub fn group_certificate(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.group = Some(Input::memory("the enrollment group's certificate", bytes));
+    /// As [`group_certificate_file`](Self::group_certificate_file), in memory or a [`Source`].
+    pub fn group_certificate(mut self, file: impl Into<Source>) -> Self {
+        self.group = Some(Named::new("the enrollment group's certificate", file));
         self
     }
 
     /// The file with the certificate that the device's individual enrollment holds.
-    pub fn individual_certificate_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.individual = Some(Input::File(path.into()));
-        self
+    pub fn individual_certificate_file(self, path: impl Into<PathBuf>) -> Self {
+        self.individual_certificate(Source::file(path))
     }
 
-    /// As [`individual_certificate_file`](Self::individual_certificate_file), from memory.
-    pub fn individual_certificate(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.individual = Some(Input::memory("the individual enrollment's certificate", bytes));
+    /// As [`individual_certificate_file`](Self::individual_certificate_file), in memory or a [`Source`].
+    pub fn individual_certificate(mut self, file: impl Into<Source>) -> Self {
+        self.individual = Some(Named::new("the individual enrollment's certificate", file));
         self
     }
 
@@ -198,14 +192,13 @@ impl Doctor {
     }
 
     /// The file with the roots that the server's certificate must lead to.
-    pub fn roots_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.roots = Some(Input::File(path.into()));
-        self
+    pub fn roots_file(self, path: impl Into<PathBuf>) -> Self {
+        self.roots(Source::file(path))
     }
 
-    /// As [`roots_file`](Self::roots_file), from memory.
-    pub fn roots(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.roots = Some(Input::memory("the trust roots", bytes));
+    /// As [`roots_file`](Self::roots_file), in memory or a [`Source`].
+    pub fn roots(mut self, file: impl Into<Source>) -> Self {
+        self.roots = Some(Named::new("the trust roots", file));
         self
     }
 
@@ -227,10 +220,8 @@ impl Doctor {
         let encrypted = |result: Result<()>| {
             result.is_err_and(|error| error.kind() == ErrorKind::PassphraseRequired)
         };
-        let reads = |input: &Option<Input>, read: fn(&[u8]) -> Result<()>| {
-            input
-                .as_ref()
-                .is_some_and(|input| encrypted(input.read().and_then(|bytes| read(&bytes))))
+        let reads = |input: &Option<Named>, read: fn(&[u8]) -> Result<()>| {
+            input.as_ref().is_some_and(|input| encrypted(input.parse(read)))
         };
         self.passphrase.is_none()
             && (reads(&self.key, |bytes| PrivateKey::from_pem(bytes, None).map(drop))
@@ -299,37 +290,9 @@ impl Limit {
     }
 }
 
-/// Something to examine.
-enum Input {
-    File(PathBuf),
-    Memory(&'static str, Zeroizing<Vec<u8>>),
-}
-
-impl Input {
-    fn memory(what: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self::Memory(what, Zeroizing::new(bytes.into()))
-    }
-
-    fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
-        match self {
-            Self::File(path) => pem::read(path),
-            Self::Memory(_, bytes) => Ok(bytes.clone()),
-        }
-    }
-
-    /// A file that is compared with; without it there is nothing to say.
-    fn certificates(&self) -> Result<Vec<chain::Certificate>> {
-        chain::certificates_from_pem(&self.read()?).map_err(|error| error.in_context(self))
-    }
-}
-
-impl fmt::Display for Input {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => Path::display(path).fmt(f),
-            Self::Memory(what, _) => f.write_str(what),
-        }
-    }
+/// What is compared with; without it there is nothing to say.
+fn certificates(input: &Named) -> Result<Vec<chain::Certificate>> {
+    input.parse(chain::certificates_from_pem)
 }
 
 fn cannot_run(message: impl Into<String>) -> Error {

@@ -169,6 +169,13 @@ impl Error {
         }))
     }
 
+    /// Something that this build does without.
+    #[cfg(not(all(feature = "aws-lc", feature = "encrypted-keys", feature = "public-roots")))]
+    pub(crate) fn left_out(what: &str) -> Self {
+        let message = format!("this is the small build of the library, which leaves out {what}");
+        Self::new(ErrorKind::Unsupported, message)
+    }
+
     /// Names what was being done, unless a deeper layer has named it already.
     pub fn during(mut self, operation: &'static str) -> Self {
         if self.0.operation.is_empty() {

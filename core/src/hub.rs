@@ -24,7 +24,7 @@ use tokio::{
     time::Instant,
 };
 
-use self::driver::{Command, Dialer, Open, start};
+use self::driver::{Command, Dialer, Open, Throttled, start};
 pub(crate) use self::wire::DeviceId;
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -121,6 +121,12 @@ impl Message {
     /// (Microsoft, "Create and read IoT Hub messages")
     pub fn size(&self) -> usize {
         wire::size(self)
+    }
+
+    /// The most bytes that the message takes while it waits for its acknowledgement: its payload,
+    /// and its topic, where all properties are percent-encoded.
+    pub fn queued_size(&self) -> usize {
+        wire::queued_size(self)
     }
 
     /// Sets an application property, in place of an earlier one of the same name.
@@ -416,6 +422,13 @@ impl HubBuilder<'_> {
 
     /// Connects. Retries, until the deadline, what may succeed later.
     ///
+    /// A call dials at once, whatever the last one ended in, unless the hub has answered this
+    /// [`Identity`] that it has too much to do. That is remembered, also beyond the end of a
+    /// client, until the hub accepts the device again or half an hour after the next attempt was
+    /// due: the call waits until then, with backoff that goes on where it was, and fails at once,
+    /// with what the hub said, where that is after the deadline. So a program may simply call
+    /// again after a retryable error, with a pause of its own choice.
+    ///
     /// Must be called on a tokio runtime, which then keeps the connection.
     pub async fn connect(self) -> Result<HubClient> {
         self.try_connect().await.map_err(|error| error.during("connect to hub"))
@@ -445,8 +458,10 @@ impl HubBuilder<'_> {
         self.identity.check(SystemTime::now())?;
         let tokens = self.identity.hub_tokens(host.as_str(), device_id.as_str(), token_lifetime);
         let tls = self.identity.tls(network.trusted_roots())?;
+        let throttled = Throttled::new(format!("{host}:{port}"), self.identity.pacing());
         let opener = TlsOpener { network, host: host.clone(), port, tls };
-        start(Dialer { opener, host, device_id, tokens, keep_alive }, deadline, jitter_seed).await
+        let dialer = Dialer { opener, host, device_id, tokens, keep_alive, throttled };
+        start(dialer, deadline, jitter_seed).await
     }
 }
 

@@ -7,22 +7,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_lc_rs::{
-    rand::fill,
-    signature::{
-        ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256,
-        RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-        RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
-        VerificationAlgorithm,
-    },
-};
 use x509_parser::{asn1_rs::FromDer, x509::SubjectPublicKeyInfo};
 
 use crate::{
     chain::{Certificate, CertificateChain, PublicKeyType},
+    crypto::{
+        fill,
+        signature::{
+            ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256,
+            RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+            RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
+            VerificationAlgorithm,
+        },
+    },
     error::{Error, ErrorKind, Result},
     key::{KeyType, PrivateKey},
-    provisioning::Pacing,
+    pacing::Pacing,
     registration_id::RegistrationId,
     signer::{self, SignatureAlgorithm, Signer},
     symmetric_key::{TokenSigner, Tokens},
@@ -60,6 +60,7 @@ impl Identity {
 
     /// A key that is elsewhere. It proves that it is the leaf's by one test signature.
     pub(crate) fn from_signer(chain: CertificateChain, signer: Arc<dyn Signer>) -> Result<Self> {
+        let signer = signer::for_certificate(signer, chain.leaf());
         prove(chain.leaf(), signer.as_ref())?;
         Ok(Self::x509(chain, signer))
     }
@@ -144,7 +145,7 @@ impl Identity {
     }
 
     /// What this device remembers of being throttled.
-    pub(crate) fn pacing(&self) -> &Pacing {
+    pub(crate) fn pacing(&self) -> &Arc<Pacing> {
         &self.1
     }
 
@@ -176,8 +177,7 @@ pub(crate) fn prove(certificate: &Certificate, signer: &dyn Signer) -> Result<()
         return Err(mismatch(certificate, "the signer offers no algorithm for it"));
     };
     let mut challenge = [0; 32];
-    fill(&mut challenge)
-        .map_err(|_| Error::new(ErrorKind::Internal, "the random generator failed"))?;
+    fill(&mut challenge)?;
     let signature = signer::sign(signer, algorithm, &challenge)?;
     let key = SubjectPublicKeyInfo::from_der(certificate.public_key_info())
         .map(|(_, info)| info.subject_public_key.data.to_vec())
@@ -223,11 +223,7 @@ fn mismatch(certificate: &Certificate, found: &str) -> Error {
 }
 
 pub(crate) fn fits(algorithm: SignatureAlgorithm, key_type: KeyType) -> bool {
-    match key_type {
-        KeyType::EcP256 => algorithm == SignatureAlgorithm::EcdsaP256Sha256,
-        KeyType::EcP384 => algorithm == SignatureAlgorithm::EcdsaP384Sha384,
-        KeyType::Rsa(_) => SignatureAlgorithm::RSA.contains(&algorithm),
-    }
+    key_type.signature_algorithms().contains(&algorithm)
 }
 
 fn verification(algorithm: SignatureAlgorithm) -> &'static dyn VerificationAlgorithm {

@@ -27,18 +27,23 @@ mod backoff;
 pub mod chain;
 mod connection_string;
 pub mod credential;
+mod crypto;
 pub mod doctor;
 pub mod error;
 pub mod hsm;
 pub mod hub;
 pub mod identity;
 pub mod key;
+pub mod log;
+mod pacing;
 mod pem;
+mod percent;
 pub mod provisioning;
 pub mod registration_id;
 #[doc(hidden)]
 pub mod sans_io;
 pub mod signer;
+mod source;
 pub mod symmetric_key;
 pub mod tls;
 pub mod transport;
@@ -53,5 +58,6 @@ pub use crate::{
     provisioning::{Assignment, ProvisioningClient},
     registration_id::RegistrationId,
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
+    source::Source,
     symmetric_key::{SymmetricKey, TokenSigner},
 };

@@ -10,6 +10,11 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use x509_parser::{
+    asn1_rs::{Any, FromDer, OctetString, Sequence},
+    certificate::X509Certificate,
+    certification_request::X509CertificationRequest,
+};
 use zeroize::Zeroizing;
 
 pub(crate) use self::pasted::Pasted;
@@ -228,12 +233,6 @@ impl Der {
     /// number 3 is PKCS#12 (RFC 7292), 0 or 1 a key (RFC 5958, RFC 8017, RFC 5915), and one that
     /// holds a SEQUENCE a certificate, a request or an encrypted key. `None` for what is no DER.
     pub(crate) fn detect(bytes: &[u8]) -> Option<Self> {
-        use x509_parser::{
-            asn1_rs::{FromDer, Sequence},
-            certificate::X509Certificate,
-            certification_request::X509CertificationRequest,
-        };
-
         if bytes.first() != Some(&0x30) {
             return None;
         }
@@ -243,16 +242,20 @@ impl Der {
             [0x02, 0x01, 0x00 | 0x01, ..] => Self::Key,
             _ if X509Certificate::from_der(bytes).is_ok() => Self::Certificate,
             _ if X509CertificationRequest::from_der(bytes).is_ok() => Self::Request,
-            _ if pkcs8::EncryptedPrivateKeyInfoRef::try_from(bytes).is_ok() => Self::EncryptedKey,
+            _ if is_encrypted_key(&outer) => Self::EncryptedKey,
             _ => Self::Other,
         })
     }
 }
 
+/// `EncryptedPrivateKeyInfo ::= SEQUENCE { SEQUENCE, OCTET STRING }` (RFC 5958, section 3).
+fn is_encrypted_key(outer: &Sequence<'_>) -> bool {
+    let Ok((rest, _algorithm)) = Sequence::from_der(outer.content.as_ref()) else { return false };
+    OctetString::from_der(rest).is_ok_and(|(rest, _)| rest.is_empty())
+}
+
 /// The first of the DER values that follow each other; all of it, where there is none.
 pub(crate) fn first_element(der: &[u8]) -> &[u8] {
-    use x509_parser::asn1_rs::{Any, FromDer};
-
     Any::from_der(der).map_or(der, |(rest, _)| &der[..der.len() - rest.len()])
 }
 

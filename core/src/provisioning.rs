@@ -2,7 +2,6 @@
 
 mod assignment;
 pub(crate) mod machine;
-mod pacing;
 pub(crate) mod wire;
 
 use std::{
@@ -16,7 +15,6 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
-pub(crate) use self::pacing::Pacing;
 pub use self::{
     assignment::{Assignment, Substatus},
     machine::Progress,
@@ -41,6 +39,14 @@ use crate::{
 
 /// The endpoint that serves every DPS instance of the public cloud.
 pub const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
+
+/// Reads what a [`payload`](ProvisioningClient::payload) is from JSON text. Fails with
+/// [`ErrorKind::InvalidArgument`].
+pub fn payload_from_json(text: &str) -> Result<Value> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(ErrorKind::InvalidArgument, format!("the payload is not JSON: {error}"))
+    })
+}
 
 /// Registers a device with DPS.
 ///

@@ -5,10 +5,18 @@ pub use crate::backoff::Backoff;
 
 /// The registration with DPS.
 pub mod registration {
-    pub use crate::provisioning::{
-        machine::{Action, Event, Machine, Registered, Step, Throttling},
-        wire::{Answer, Operation, Request},
+    pub use crate::{
+        pacing::Throttling,
+        provisioning::{
+            machine::{Action, Event, Machine, Registered, Step},
+            wire::{Answer, Operation, Request},
+        },
     };
+}
+
+/// Packets out of any stream, and into it.
+pub mod mqtt {
+    pub use crate::transport::mqtt::{Stream, Wire};
 }
 
 /// The connection to a hub.

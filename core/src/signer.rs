@@ -12,16 +12,20 @@
 //!
 //! The same signer authenticates TLS and signs certificates and certificate requests.
 
-use std::{cell::OnceCell, error, fmt};
+use std::{cell::OnceCell, error, fmt, sync::Arc};
 
-use aws_lc_rs::digest;
 use der::{Decode, Encode, Sequence, asn1::Uint};
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    chain::Certificate,
+    crypto::digest,
+    error::{Error, ErrorKind},
+};
 
 /// A private key that signs and stays where it is: in a file's memory, an HSM, a TPM, a daemon.
 pub trait Signer: Send + Sync {
-    /// What the key can do, in order of preference. Never empty.
+    /// What the key can do, in order of preference. Empty: all that the type of the certificate's
+    /// key can, which is not known where a key has no certificate yet.
     fn algorithms(&self) -> &[SignatureAlgorithm];
 
     /// Signs the request's message, or its digest, with the request's algorithm.
@@ -166,6 +170,37 @@ impl From<SignerError> for Error {
     }
 }
 
+/// The signer of this certificate's key; where it says nothing of what it can do, it can do all.
+pub(crate) fn for_certificate(
+    signer: Arc<dyn Signer>,
+    certificate: &Certificate,
+) -> Arc<dyn Signer> {
+    match signer.algorithms() {
+        [] => Arc::new(Announced { signer, algorithms: certificate.signature_algorithms() }),
+        _ => signer,
+    }
+}
+
+/// A signer with what it did not say itself.
+struct Announced {
+    signer: Arc<dyn Signer>,
+    algorithms: &'static [SignatureAlgorithm],
+}
+
+impl Signer for Announced {
+    fn algorithms(&self) -> &[SignatureAlgorithm] {
+        self.algorithms
+    }
+
+    fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError> {
+        self.signer.sign(request)
+    }
+
+    fn may_block(&self) -> bool {
+        self.signer.may_block()
+    }
+}
+
 /// Calls the signer and gives its answer the form that X.509 and TLS want.
 pub(crate) fn sign(
     signer: &dyn Signer,
@@ -202,15 +237,14 @@ struct EcdsaSignature {
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::{
-        rand::SystemRandom,
+    use super::*;
+    use crate::crypto::{
+        SystemRandom,
         signature::{
             ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
             UnparsedPublicKey,
         },
     };
-
-    use super::*;
 
     struct RawEcdsa(EcdsaKeyPair);
 

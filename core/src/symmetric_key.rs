@@ -7,12 +7,12 @@ mod token;
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use zeroize::Zeroizing;
 
 pub(crate) use self::token::{LIFETIME, Tokens};
 use crate::{
+    crypto::hmac,
     error::{Error, ErrorKind, Result},
     registration_id::RegistrationId,
     signer::SignerError,
@@ -98,6 +98,17 @@ pub fn derive_device_key(
     SymmetricKey(Zeroizing::new(group_key.hmac(registration_id.as_str().as_bytes())))
 }
 
+/// As [`derive_device_key`], from and to what programs keep: both keys in base64, and the
+/// registration ID as text.
+pub fn derive_device_key_base64(
+    group_key: &str,
+    registration_id: &str,
+) -> Result<Zeroizing<String>> {
+    let group_key = SymmetricKey::from_base64(group_key)?;
+    let registration_id = RegistrationId::parse(registration_id)?;
+    Ok(derive_device_key(&group_key, &registration_id).to_base64())
+}
+
 fn malformed(reason: &str) -> Error {
     Error::new(ErrorKind::KeyMalformed, format!("the symmetric key cannot be used: {reason}"))
 }
@@ -116,6 +127,10 @@ mod tests {
         let id = RegistrationId::parse("sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6").unwrap();
         let device_key = derive_device_key(&group_key, &id);
         assert_eq!(device_key.to_base64().as_str(), "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=");
+        let kept = derive_device_key_base64(&group_key.to_base64(), id.as_str()).unwrap();
+        assert_eq!(kept, device_key.to_base64());
+        let error = derive_device_key_base64(&group_key.to_base64(), "a b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RegistrationIdInvalid);
         let shouted = RegistrationId::parse("SN-007-888-ABC-MAC-A1-B2-C3-D4-E5-F6").unwrap();
         assert_ne!(derive_device_key(&group_key, &shouted).to_base64(), device_key.to_base64());
     }

@@ -2,9 +2,18 @@
 
 mod client_key;
 mod failure;
+mod pool;
 mod recorder;
 mod roots;
 mod stepped;
+
+/// What the pool's threads meet with.
+mod sync {
+    pub(super) use std::{
+        sync::{Condvar, Mutex, MutexGuard},
+        thread,
+    };
+}
 
 use std::{
     io::{self, Write as _},
@@ -14,7 +23,6 @@ use std::{
 use rustls::{
     ClientConfig, ConfigBuilder, SupportedProtocolVersion,
     client::{Resumption, WantsClientCert},
-    crypto::CryptoProvider,
     version,
 };
 use rustls_pki_types::ServerName;
@@ -27,6 +35,7 @@ pub use self::{
     stepped::{SigningExecutor, SigningThreads},
 };
 use crate::{
+    crypto::tls_provider,
     error::{Error, ErrorKind, Result},
     transport::{Host, mqtt},
 };
@@ -70,7 +79,7 @@ impl TlsClient {
     /// Writes down which certificates the server presents, and then hangs up.
     pub(crate) fn recorder() -> Result<(Self, ServerChain)> {
         let chain = ServerChain::default();
-        let config = ClientConfig::builder_with_provider(provider())
+        let config = ClientConfig::builder_with_provider(tls_provider())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(not_set_up)?
             .dangerous()
@@ -117,15 +126,11 @@ impl TlsClient {
     }
 }
 
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
 fn verifying(
     versions: &[&'static SupportedProtocolVersion],
     roots: &Roots,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
-    Ok(ClientConfig::builder_with_provider(provider())
+    Ok(ClientConfig::builder_with_provider(tls_provider())
         .with_protocol_versions(versions)
         .map_err(not_set_up)?
         .with_webpki_verifier(roots.verifier()?))

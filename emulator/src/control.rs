@@ -123,6 +123,8 @@ mod tests {
                 number: 1,
                 remote: (ip, 50_000).into(),
                 peer: Arc::new(peer(Vec::new())),
+                tls: None,
+                server_name: None,
                 cut: CancellationToken::new(),
             });
             let skew = r#"{ "skewSeconds": 86400 }"#;

@@ -206,7 +206,7 @@ async fn websocket(
 
 /// The MQTT packets run through the binary messages as through a stream: neither side may rely
 /// on how they are cut (MQTT 3.1.1, 6).
-async fn serve_websocket(socket: WebSocket, connection: &Connection, shared: &Arc<Shared>) {
+async fn serve_websocket(socket: WebSocket, connection: &Arc<Connection>, shared: &Arc<Shared>) {
     let (sink, stream) = socket.split();
     let reader = StreamReader::new(stream.map(|message| match message {
         Ok(Message::Binary(bytes)) => Ok(bytes),
@@ -233,11 +233,10 @@ async fn record(
         return next.run(request).await;
     }
     let entry = |direction, packet: &str| Recorded {
-        connection: connection.number,
         direction,
         transport: Transport::Http,
         packet: packet.to_owned(),
-        ..Recorded::default()
+        ..connection.entry()
     };
     let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
     tracing::debug!(connection = connection.number, line, "request");

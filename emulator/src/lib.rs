@@ -42,6 +42,7 @@ use tokio_util::sync::DropGuard;
 
 pub use faults::{Action, Cut, Fault, FaultControl, FaultError, Faults, Step};
 pub use record::{Direction, Recorded, Role, Transport};
+pub use tls::TlsVersion;
 
 use listener::Shared;
 use service::Service;
@@ -244,6 +245,19 @@ impl Builder {
         self
     }
 
+    /// Speaks this version of TLS alone; without it, 1.2 and 1.3.
+    pub fn tls(mut self, version: TlsVersion) -> Self {
+        self.settings.tls = Some(version);
+        self
+    }
+
+    /// Lets RSA keys sign handshakes with PKCS#1 v1.5 only, as servers do whose TLS stack is older
+    /// than RSA-PSS. TLS 1.3 leaves RSA keys nothing then (RFC 8446, 4.2.3).
+    pub fn without_rsa_pss(mut self) -> Self {
+        self.settings.rsa_pss = false;
+        self
+    }
+
     /// Seconds devices are told to wait between polls.
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.settings.retry_after = seconds;
@@ -292,7 +306,7 @@ impl Builder {
         let root = stored_root(&service).await?;
         let mut names = vec![GLOBAL_HOST.to_owned(), settings.dps_host()];
         names.extend_from_slice(&settings.hubs);
-        let acceptor = TlsAcceptor::from(Arc::new(root.server_config(&names)?));
+        let acceptor = TlsAcceptor::from(Arc::new(root.server_config(&names, &settings)?));
 
         let control = FaultControl::default();
         control.add(faults);

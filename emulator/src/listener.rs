@@ -23,9 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::faults::{Cut, FaultControl, Step};
 use crate::mqtt::{self, Presence};
-use crate::record::{Recorder, Transport};
+use crate::record::{Recorded, Recorder, Transport};
 use crate::service::{Peer, Service};
-use crate::tls;
+use crate::tls::{self, TlsVersion};
 
 /// How long a connection may stay silent before it has said what it wants.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
@@ -65,8 +65,23 @@ pub(crate) struct Connection {
     pub(crate) number: u64,
     pub(crate) remote: SocketAddr,
     pub(crate) peer: Arc<Peer>,
+    pub(crate) tls: Option<TlsVersion>,
+    /// What the client sent as SNI.
+    pub(crate) server_name: Option<String>,
     /// Cancelled by an HTTP handler that was told to cut its connection.
     pub(crate) cut: CancellationToken,
+}
+
+impl Connection {
+    /// What every record of it says.
+    pub(crate) fn entry(&self) -> Recorded {
+        Recorded {
+            connection: self.number,
+            tls: self.tls,
+            server_name: self.server_name.clone(),
+            ..Recorded::default()
+        }
+    }
 }
 
 /// Accepts until the emulator stops.
@@ -107,9 +122,8 @@ async fn converse(
         () = shared.stop.cancelled() => return,
         opened = open(tcp, remote, number, &acceptor, &shared) => opened,
     };
-    let Some((mut stream, peer, first)) = opened else { return };
-    let cut = CancellationToken::new();
-    let connection = Arc::new(Connection { number, remote, peer: Arc::new(peer), cut });
+    let Some((mut stream, connection, first)) = opened else { return };
+    let connection = Arc::new(connection);
     match first {
         // CONNECT, the only packet a client may begin with (MQTT 3.1.1, 3.1).
         0x10 => {
@@ -134,7 +148,7 @@ async fn open(
     number: u64,
     acceptor: &TlsAcceptor,
     shared: &Shared,
-) -> Option<(BufReader<TlsStream<TcpStream>>, Peer, u8)> {
+) -> Option<(BufReader<TlsStream<TcpStream>>, Connection, u8)> {
     tracing::debug!(connection = number, %remote, "connection");
     // Acknowledgements are small and awaited: they must not wait for company.
     if let Err(error) = tcp.set_nodelay(true) {
@@ -162,10 +176,20 @@ async fn open(
     if firing.cut == Some(Cut::After) {
         return None;
     }
-    let certificates = tls.get_ref().1.peer_certificates().unwrap_or_default();
+    let agreed = tls.get_ref().1;
+    let certificates = agreed.peer_certificates().unwrap_or_default();
     let peer = Peer { certificates: certificates.iter().map(|der| der.to_vec()).collect() };
+    let connection = Connection {
+        number,
+        remote,
+        peer: Arc::new(peer),
+        tls: TlsVersion::agreed(agreed.protocol_version()),
+        server_name: agreed.server_name().map(str::to_owned),
+        cut: CancellationToken::new(),
+    };
     let mut stream = BufReader::with_capacity(4096, tls);
-    if let Some(name) = peer.certificates.first().and_then(|leaf| tls::common_name(leaf)) {
+    if let Some(name) = connection.peer.certificates.first().and_then(|leaf| tls::common_name(leaf))
+    {
         let firing = shared.faults.at(Step::Tls, Some(&name));
         firing.begin(&shared.service).await;
         if firing.silent {
@@ -176,7 +200,7 @@ async fn open(
         }
     }
     match timeout(SILENCE, stream.fill_buf()).await {
-        Ok(Ok(bytes)) => bytes.first().copied().map(|first| (stream, peer, first)),
+        Ok(Ok(bytes)) => bytes.first().copied().map(|first| (stream, connection, first)),
         Ok(Err(error)) => {
             tracing::debug!(connection = number, %error, "lost before its first byte");
             None

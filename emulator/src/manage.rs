@@ -42,20 +42,24 @@ impl Service {
 
 async fn handle(State(service): State<Service>, request: Request<Body>) -> Response {
     let now = service.now();
-    let segments = segments(request.uri().path());
-    let route = segments.as_deref().and_then(|segments| route(request.method(), segments));
-    let Some(route) = route else {
+    let segments = segments(request.uri().path()).unwrap_or_default();
+    let Some(route) = route(request.method(), &segments) else {
         let refusal = Refusal::new(404, 0, "The emulator has no such path.");
         return Answer::refused(Shape::Dps, &refusal, now).into_response();
     };
     let shape = route.shape();
-    answer(service, request, route)
+    answer(service, request, &segments, route)
         .await
         .unwrap_or_else(|refusal| Answer::refused(shape, &refusal, now))
         .into_response()
 }
 
-async fn answer(service: Service, request: Request<Body>, route: Route) -> Result<Answer, Refusal> {
+async fn answer(
+    service: Service,
+    request: Request<Body>,
+    segments: &[String],
+    route: Route,
+) -> Result<Answer, Refusal> {
     let (parts, body) = request.into_parts();
     let host = parts
         .headers
@@ -64,7 +68,7 @@ async fn answer(service: Service, request: Request<Body>, route: Route) -> Resul
         .or_else(|| parts.uri.host())
         .ok_or_else(|| Refusal::bad_request("The Host header is missing."))?;
     let host = without_port(host).to_owned();
-    authorize(&service, &parts.headers, &host, route.policy())?;
+    authorize(&service, &parts.headers, &host, segments, route.policy())?;
     let Query(query) = Query::<HashMap<String, String>>::try_from_uri(&parts.uri)
         .map_err(|_| Refusal::bad_request("The query string cannot be read."))?;
     check_api_version(&query)?;
@@ -196,11 +200,13 @@ fn route(method: &Method, segments: &[String]) -> Option<Route> {
     })
 }
 
-/// The token must name the host that is called, by the policy that owns it.
+/// The token must name the host that is called, or a path that this call lies below, by the policy
+/// that owns it.
 fn authorize(
     service: &Service,
     headers: &HeaderMap,
     host: &str,
+    path: &[String],
     policy: &str,
 ) -> Result<(), Refusal> {
     let token = headers
@@ -209,7 +215,7 @@ fn authorize(
         .and_then(SasToken::parse)
         .ok_or_else(Refusal::unauthorized)?;
     let authentic = token.policy() == Some(policy)
-        && token.is_for(host)
+        && token.covers(host, path)
         && token.holds(service.owner_key_bytes(), service.now());
     if authentic { Ok(()) } else { Err(Refusal::unauthorized()) }
 }

@@ -33,13 +33,13 @@ pub(crate) async fn serve<R, W>(
     reader: R,
     writer: W,
     transport: Transport,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     shared: &Arc<Shared>,
 ) where
     R: AsyncRead + Send + Unpin,
     W: AsyncWrite + Send + Unpin,
 {
-    let trace = Trace::new(shared.clone(), connection.number, transport);
+    let trace = Trace::new(shared.clone(), connection.clone(), transport);
     let mut frames = Frames::new(reader, writer, trace);
     let number = connection.number;
     match converse(&mut frames, connection, shared).await {

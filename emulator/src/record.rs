@@ -9,6 +9,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rumqttc::mqttbytes::v4::{Packet, Publish, SubscribeReasonCode};
 use serde::{Serialize, Serializer};
 
+use crate::tls::TlsVersion;
+
 /// Entries kept.
 const ENTRIES: usize = 10_000;
 /// Payload bytes kept, so that ten thousand large messages do not fill the memory.
@@ -25,6 +27,12 @@ pub struct Recorded {
     pub elapsed_ms: u64,
     /// Number of the connection.
     pub connection: u64,
+    /// Version of TLS that the connection's handshake agreed upon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsVersion>,
+    /// Name of the server that the client asked for in the handshake (SNI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
     /// As the emulator sees it.
     pub direction: Direction,
     /// How it came.

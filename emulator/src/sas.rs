@@ -61,6 +61,18 @@ impl SasToken {
         decoded(&self.resource).is_some_and(|named| named.eq_ignore_ascii_case(resource))
     }
 
+    /// Whether the token is for a host, or for a branch of its paths that these decoded segments
+    /// lie in: its resource is a prefix of them, segment by segment (Microsoft,
+    /// how-to-control-access), decoded and in any letter case.
+    pub(crate) fn covers(&self, host: &str, path: &[String]) -> bool {
+        let Some(resource) = decoded(&self.resource) else { return false };
+        let mut called = std::iter::once(host).chain(path.iter().map(String::as_str));
+        let resource = resource.strip_suffix('/').unwrap_or(&resource);
+        resource
+            .split('/')
+            .all(|named| called.next().is_some_and(|called| called.eq_ignore_ascii_case(named)))
+    }
+
     /// As [`holds`](Self::holds), for a key in base64 as it is stored.
     pub(crate) fn holds_base64(&self, key: &str, now: OffsetDateTime) -> bool {
         STANDARD.decode(key).is_ok_and(|key| !key.is_empty() && self.holds(&key, now))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::tls::TlsVersion;
+
 /// Everything [`Builder`](crate::Builder) collects and the service rules read.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -14,6 +16,10 @@ pub(crate) struct Settings {
     pub(crate) hubs: Vec<String>,
     /// The SQLite file; `None` keeps everything in memory.
     pub(crate) data: Option<PathBuf>,
+    /// The only version of TLS that is spoken; `None` is 1.2 and 1.3.
+    pub(crate) tls: Option<TlsVersion>,
+    /// Whether clients may sign with RSA-PSS.
+    pub(crate) rsa_pss: bool,
     /// Seconds a device is told to wait, the `retry-after` of the recorded real service.
     pub(crate) retry_after: u32,
     /// Operation status polls until a device is assigned; 0 answers the registration at once.
@@ -39,6 +45,8 @@ impl Default for Settings {
             dps_name: "my-dps-x509".to_owned(),
             hubs: vec!["contoso-hub-2.azure-devices.net".to_owned()],
             data: None,
+            tls: None,
+            rsa_pss: true,
             retry_after: 3,
             polls: 1,
             retention: 10_000,

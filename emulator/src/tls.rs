@@ -15,13 +15,46 @@ use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible,
-    PeerMisbehaved, ServerConfig, SignatureScheme,
+    PeerMisbehaved, ProtocolVersion, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    version,
 };
+use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 use x509_parser::asn1_rs::{Any, FromDer as _};
 use x509_parser::certificate::X509Certificate;
 
 use crate::EmulatorError;
+use crate::settings::Settings;
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum TlsVersion {
+    /// TLS 1.2, the newest that Microsoft documents for the provisioning service (iot-dps,
+    /// tls-support).
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+impl TlsVersion {
+    /// What a handshake agreed upon.
+    pub(crate) fn agreed(version: Option<ProtocolVersion>) -> Option<Self> {
+        match version? {
+            ProtocolVersion::TLSv1_2 => Some(Self::V1_2),
+            ProtocolVersion::TLSv1_3 => Some(Self::V1_3),
+            _ => None,
+        }
+    }
+
+    fn supported(self) -> &'static SupportedProtocolVersion {
+        match self {
+            Self::V1_2 => &version::TLS12,
+            Self::V1_3 => &version::TLS13,
+        }
+    }
+}
 
 /// The CA that signs the server certificate; kept with the data, so that a client which trusts
 /// it goes on doing so after a restart.
@@ -63,7 +96,11 @@ impl Root {
 
     /// A TLS configuration whose certificate, made anew, carries `names` and the loopback
     /// addresses.
-    pub(crate) fn server_config(&self, names: &[String]) -> Result<ServerConfig, EmulatorError> {
+    pub(crate) fn server_config(
+        &self,
+        names: &[String],
+        settings: &Settings,
+    ) -> Result<ServerConfig, EmulatorError> {
         let key = new_key()?;
         let mut names = names.to_vec();
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
@@ -77,9 +114,16 @@ impl Root {
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(tls_error)?;
 
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = AnyCertificate(provider.signature_verification_algorithms);
+        let verifier = AnyCertificate {
+            algorithms: provider.signature_verification_algorithms,
+            rsa_pss: settings.rsa_pss,
+        };
+        let versions = match settings.tls {
+            Some(only) => vec![only.supported()],
+            None => vec![&version::TLS13, &version::TLS12],
+        };
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .with_protocol_versions(&versions)
             .map_err(tls_error)?
             .with_client_cert_verifier(Arc::new(verifier))
             .with_single_cert(vec![leaf.der().clone()], key)
@@ -104,7 +148,11 @@ pub(crate) fn common_name(certificate: &[u8]) -> Option<String> {
 /// version 1 certificates and unknown critical extensions, and the real service answers those
 /// with a 401002 of its own rather than with a TLS alert.
 #[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
+struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+    /// Whether RSA-PSS is among the schemes that a client may choose from.
+    rsa_pss: bool,
+}
 
 impl ClientCertVerifier for AnyCertificate {
     fn client_auth_mandatory(&self) -> bool {
@@ -131,7 +179,7 @@ impl ClientCertVerifier for AnyCertificate {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         // TLS 1.2 names a hash, not a curve: whichever algorithm fits the key is meant.
-        verify(message, cert, dss, self.algorithms(dss.scheme)?)
+        verify(message, cert, dss, self.named(dss.scheme)?)
     }
 
     fn verify_tls13_signature(
@@ -151,20 +199,29 @@ impl ClientCertVerifier for AnyCertificate {
             | S::ECDSA_SHA1_Legacy => {
                 Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
             }
-            scheme => verify(message, cert, dss, self.algorithms(scheme)?.get(..1).unwrap_or(&[])),
+            scheme => verify(message, cert, dss, self.named(scheme)?.get(..1).unwrap_or(&[])),
         }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        let mut schemes = self.algorithms.supported_schemes();
+        schemes.retain(|scheme| self.rsa_pss || !is_rsa_pss(*scheme));
+        schemes
     }
+}
+
+fn is_rsa_pss(scheme: SignatureScheme) -> bool {
+    use SignatureScheme as S;
+    matches!(scheme, S::RSA_PSS_SHA256 | S::RSA_PSS_SHA384 | S::RSA_PSS_SHA512)
 }
 
 type Algorithms = &'static [&'static dyn SignatureVerificationAlgorithm];
 
 impl AnyCertificate {
-    fn algorithms(&self, scheme: SignatureScheme) -> Result<Algorithms, Error> {
-        let found = self.0.mapping.iter().find(|(candidate, _)| *candidate == scheme);
+    fn named(&self, scheme: SignatureScheme) -> Result<Algorithms, Error> {
+        let offered = self.rsa_pss || !is_rsa_pss(scheme);
+        let mut mapping = self.algorithms.mapping.iter();
+        let found = mapping.find(|(candidate, _)| offered && *candidate == scheme);
         found
             .map(|(_, algorithms)| *algorithms)
             .ok_or_else(|| PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
@@ -234,7 +291,8 @@ mod tests {
         let root = Root::generate().unwrap();
         let again = Root::from_pem(&root.to_pem()).unwrap();
         assert_eq!(again.certificate_pem(), root.certificate_pem());
-        again.server_config(&["contoso-hub-2.azure-devices.net".to_owned()]).unwrap();
+        let names = ["contoso-hub-2.azure-devices.net".to_owned()];
+        again.server_config(&names, &Settings::default()).unwrap();
         let der = CertificateDer::from_pem_slice(root.certificate_pem().as_bytes()).unwrap();
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();
         assert!(certificate.is_ca() && certificate.validity().is_valid());

@@ -6,6 +6,8 @@ to sign the digest, as one would ask an HSM, a TPM or a signing service.
 Environment: as for provision_x509.py; X509_KEY_FILE is the file that openssl reads.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import uuid
@@ -18,15 +20,18 @@ MESSAGES_TO_SEND = 10
 
 
 class OpenSslSigner:
-    """Signs with an EC key that only the openssl command reads."""
+    """Signs with an EC key that only the openssl command reads; the pass phrase of an encrypted one
+    is in the environment variable that it is told."""
 
-    def __init__(self, key_file: str) -> None:
+    def __init__(self, key_file: str, pass_phrase_variable: str | None) -> None:
         self._key_file = key_file
+        # Without one openssl is not to ask for it.
+        self._pass_phrase = f"env:{pass_phrase_variable}" if pass_phrase_variable else "pass:"
 
     async def sign(self, request: SignRequest) -> bytes:
         process = await asyncio.create_subprocess_exec(
             *("openssl", "pkeyutl", "-sign", "-inkey", self._key_file),
-            *("-pkeyopt", f"digest:{request.hash}"),
+            *("-passin", self._pass_phrase, "-pkeyopt", f"digest:{request.hash}"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -38,7 +43,8 @@ class OpenSslSigner:
 
 
 async def main() -> None:
-    signer = OpenSslSigner(os.environ["X509_KEY_FILE"])
+    variables = [name for name in ("X509_PASS_PHRASE", "PASS_PHRASE") if os.environ.get(name)]
+    signer = OpenSslSigner(os.environ["X509_KEY_FILE"], variables[0] if variables else None)
     x509 = X509.from_signer(Path(os.environ["X509_CERT_FILE"]), signer)
     provisioning_client = ProvisioningDeviceClient.create_from_x509_certificate(
         provisioning_host=os.environ["PROVISIONING_HOST"],

@@ -1,8 +1,8 @@
 """The tutorial's device: registers with its X.509 chain, and sends ten messages to its hub.
 
 Environment: PROVISIONING_HOST, PROVISIONING_IDSCOPE, DPS_X509_REGISTRATION_ID, X509_CERT_FILE,
-X509_KEY_FILE, and for an encrypted key X509_PASS_PHRASE. Against the emulator also DPS_CONNECT_TO
-and SSL_CERT_FILE.
+X509_KEY_FILE, and for an encrypted key X509_PASS_PHRASE or PASS_PHRASE. Against the emulator also
+DPS_CONNECT_TO and SSL_CERT_FILE.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Sends ten messages to a hub that already knows the device's certificate.
 
 Environment: HOSTNAME, DEVICE_ID, X509_CERT_FILE, X509_KEY_FILE, and for an encrypted key
-X509_PASS_PHRASE. Against the emulator also DPS_CONNECT_TO and SSL_CERT_FILE.
+X509_PASS_PHRASE or PASS_PHRASE. Against the emulator also DPS_CONNECT_TO and SSL_CERT_FILE.
 """
 
 import asyncio

@@ -48,6 +48,7 @@ async fn chains_made_in_c_hold_for_openssl() {
     assert!(foreign.contains("Subject: CN = foreign-01\n"), "{foreign}");
     assert!(!foreign.contains("Alternative Name"), "{foreign}");
 
+    possession_is_proved(&at);
     forms_are_what_openssl_reads(&at);
     constants_are_those_of_sed(&at);
     devices_of_the_batches_are_whole(folder.path(), &verified);
@@ -61,6 +62,34 @@ fn a_request_that_asks_for_more(world: &World, path: &Path) {
         ]
         .concat(),
     );
+}
+
+/// Of both CAs: the certificate under the code is theirs, and the Windows store's file holds the CA
+/// with its key.
+fn possession_is_proved(at: &impl Fn(&str) -> PathBuf) {
+    for (stem, certificate) in
+        [("root", "certs/root.cert.pem"), ("intermediate", "intermediate.pem")]
+    {
+        let (certificate, proof) = (at(certificate), at(&format!("{stem}.proof.pem")));
+        let below = ["verify", "-x509_strict", "-partial_chain", "-CAfile", text(&certificate)];
+        openssl(&[&below[..], &[text(&proof)]].concat());
+        let shown = openssl(&["x509", "-in", text(&proof), "-noout", "-subject"]);
+        assert_eq!(shown.trim(), "subject=CN = 106A5SD242AF512B3498BD");
+
+        let pfx = at(&format!("{stem}.pfx"));
+        let opened = openssl(&["pkcs12", "-in", text(&pfx), "-passin", "pass:1234", "-nodes"]);
+        assert_eq!(opened.matches("BEGIN CERTIFICATE").count(), 1, "{opened}");
+        let held = at(&format!("{stem}.held.pem"));
+        fs::write(&held, opened).expect("what the PKCS#12 file holds");
+        assert_eq!(
+            openssl(&["x509", "-in", text(&held), "-outform", "PEM"]),
+            openssl(&["x509", "-in", text(&certificate), "-outform", "PEM"]),
+        );
+        assert_eq!(
+            openssl(&["pkey", "-in", text(&held), "-pubout"]),
+            openssl(&["x509", "-in", text(&held), "-noout", "-pubkey"]),
+        );
+    }
 }
 
 fn forms_are_what_openssl_reads(at: &impl Fn(&str) -> PathBuf) {

@@ -1,10 +1,11 @@
-//! The library as `make dist-c` lays it out, built once per test process, in the dev profile.
+//! The library as `make dist-c` lays it out, built once per test process, in the dev profile; or the
+//! one that `make dist-c` has made (`make test-dist-c`), as users get it.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use dps_tests::{assert_success, text};
@@ -32,6 +33,9 @@ pub(crate) fn prefix() -> &'static Path {
         let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../debug/libdps_core.a");
         fs::copy(built, folder().join("libdps_core_panic.a")).expect("a copy of the library");
 
+        if let Some(shipped) = env::var_os("DPS_C_PREFIX") {
+            return shipped.into();
+        }
         let script = root().join("bindings-c/packaging/dist.sh");
         let made = Command::new(script)
             .args([text(&prefix), "dev"])
@@ -49,8 +53,13 @@ pub(crate) fn panicking_library() -> PathBuf {
     folder().join("libdps_core_panic.a")
 }
 
+/// Whoever builds the library holds it: cargo leaves the full build and the small one in the same
+/// files.
+pub(crate) static BUILDING: Mutex<()> = Mutex::new(());
+
 /// Runs cargo in the workspace.
 pub(crate) fn cargo(arguments: &[&str]) -> std::process::Output {
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs")
 }
 

@@ -49,6 +49,15 @@ async fn polling_takes_no_thread_and_callbacks_may_call_back_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_are_looked_up_inside_the_polling_calls_and_a_port_serves_dps_and_hub() {
+    let world = World::new().await;
+    let program = compile("names", &[source("names.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+    let hub = &world.cloud.emulator().hubs()[0];
+    assert_eq!(world.cloud.feed(hub, "device-01").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_behind_the_sign_hook_serves_every_algorithm() {
     let world = World::new().await;
     let program = compile("signer", &[source("signer.c")], Link::Static, &["-Wno-unused-function"]);
@@ -134,7 +143,8 @@ async fn pkcs12_registers_from_a_file_and_from_memory() {
 /// What it finds, it says as the command does.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_examines_in_c_as_on_the_command_line() {
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.write_forms();
     let program = compile("doctor", &[source("doctor.c")], Link::Static, &[]);
     let printed = world.run(&program, &[]).await;
     let json = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
@@ -184,35 +194,6 @@ async fn a_panic_comes_back_as_a_status() {
     assert_eq!(world.run(&program, &[]).await, "done\n");
 }
 
-/// Each function of the header with nothing but zeros, and each that fails says so.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_function_is_safe_on_null() {
-    let header = fs::read_to_string(prefix().join("include/dps_core.h")).expect("the header");
-    let functions = functions(&header);
-    assert!(functions.len() > 80, "{} functions were found", functions.len());
-    let mut calls = String::new();
-    for Function { name, parameters, fallible, makes } in &functions {
-        let zeros = vec!["0"; *parameters].join(", ");
-        calls += &match makes {
-            _ if *fallible => {
-                format!("    if ({name}({zeros}) == DPS_OK) return fail(\"{name}\");\n")
-            }
-            Some(handle) => format!("    {handle}_free({name}());\n"),
-            None => format!("    (void){name}({zeros});\n"),
-        };
-    }
-    let program = format!(
-        "#include <stdio.h>\n#include \"dps_core.h\"\n\
-         static int fail(const char *name) {{ (void)printf(\"%s\\n\", name); return 1; }}\n\
-         int main(void) {{\n{calls}    (void)printf(\"done\\n\");\n    return 0;\n}}\n"
-    );
-    let path = folder().join("zeros.c");
-    fs::write(&path, program).expect("a program is written");
-    let world = World::new().await;
-    let program = compile("zeros", &[path], Link::Static, &[]);
-    assert_eq!(world.run(&program, &[]).await, "done\n");
-}
-
 #[test]
 fn the_headers_are_c99_and_cpp17() {
     let folder = folder();
@@ -247,43 +228,4 @@ fn the_headers_are_c99_and_cpp17() {
             .expect("the compiler is installed");
         assert_success(text(&source), &compiled);
     }
-}
-
-struct Function {
-    name: String,
-    parameters: usize,
-    /// It has a place for an error.
-    fallible: bool,
-    /// The handle that it makes of nothing.
-    makes: Option<String>,
-}
-
-/// The prototypes of the header: what ends in `);` and begins at the margin.
-fn functions(header: &str) -> Vec<Function> {
-    let code: String = header
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    code.split(';')
-        .filter_map(|statement| {
-            let statement = statement.rsplit("\n\n").next()?.trim();
-            let (head, rest) = statement.split_once('(')?;
-            let at = head.find("dps_").and_then(|_| head.rfind("dps_"))?;
-            let (returns, name) = head.split_at(at);
-            let known = !returns.trim().is_empty() && !returns.contains("typedef");
-            (known && !name.contains([' ', '*', ')']) && rest.ends_with(')')).then(|| Function {
-                name: name.to_owned(),
-                fallible: rest.contains("dps_error **error"),
-                makes: returns
-                    .strip_suffix(" *")
-                    .filter(|handle| rest == "void)" && handle.starts_with("dps_"))
-                    .map(str::to_owned),
-                parameters: match rest.trim_end_matches(')') {
-                    "void" => 0,
-                    parameters => parameters.split(',').count(),
-                },
-            })
-        })
-        .collect()
 }

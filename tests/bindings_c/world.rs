@@ -83,6 +83,15 @@ impl World {
         world.set("GROUP_KEY", &group_key);
         world.set("SYMMETRIC_ID", id.as_str());
         world.set("SYMMETRIC_KEY", &derive_device_key(&key, &id).to_base64());
+
+        let own_key = BASE64_STANDARD.encode([9; 32]);
+        let keys =
+            json!({ "primaryKey": own_key, "secondaryKey": BASE64_STANDARD.encode([10; 32]) });
+        let attestation = json!({ "type": "symmetricKey", "symmetricKey": keys });
+        let enrollment = json!({ "attestation": attestation, "provisioningStatus": "enabled" });
+        world.cloud.put_enrollment("meter-individual", &enrollment).await;
+        world.set("INDIVIDUAL_ID", "meter-individual");
+        world.set("INDIVIDUAL_KEY", &own_key);
         world
     }
 
@@ -95,7 +104,7 @@ impl World {
         self.write_bytes(name, file, content.as_bytes());
     }
 
-    fn write_bytes(&mut self, name: &'static str, file: &str, content: &[u8]) {
+    pub(crate) fn write_bytes(&mut self, name: &'static str, file: &str, content: &[u8]) {
         let path = self.folder.path().join(file);
         fs::write(&path, content).expect("a file is written");
         self.set(name, path.to_str().expect("a path in UTF-8"));

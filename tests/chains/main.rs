@@ -1,6 +1,7 @@
 //! Chains and keys against the openssl command, both ways, and the tutorial's own chain.
 
 mod forms;
+mod issuing;
 
 use std::{collections::HashSet, fs, sync::Arc};
 

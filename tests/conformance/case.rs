@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::world::World;
+use crate::{
+    password,
+    world::{Language, World},
+};
 
 /// One case. README.md says what each member means.
 #[derive(Debug, Deserialize)]
@@ -14,6 +18,9 @@ pub(crate) struct Case {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) server: Server,
+    /// What a scripted server answers.
+    #[serde(default)]
+    pub(crate) script: Script,
     #[serde(default)]
     pub(crate) enrollment: Enrollment,
     /// Members of the enrollment beside its attestation.
@@ -35,9 +42,10 @@ pub(crate) struct Case {
     pub(crate) options: Vec<(String, String)>,
     /// Flags that do something, in their order; `send` alone is `["send", "1"]`.
     pub(crate) steps: Vec<Step>,
-    /// The start of the line of the wire, or `accept`, after which the shim's input ends.
+    /// The starts of lines of the wire, in their order, or `accept`: when the last has been said,
+    /// the shim's input ends.
     #[serde(default)]
-    pub(crate) cancel_at: Option<String>,
+    pub(crate) cancel_at: Vec<String>,
     /// Lines that the shim must print, and such as it must not (null).
     pub(crate) expect: BTreeMap<String, Option<Expected>>,
     #[serde(default)]
@@ -48,10 +56,20 @@ pub(crate) struct Case {
     /// Milliseconds after which the shim must have ended.
     #[serde(default = "patience")]
     pub(crate) within: u64,
-    /// Why text, hint and operation of the error are not the same in every language.
+    /// Lines that are not the same in every language, and why.
     #[serde(default)]
-    pub(crate) texts_differ: Option<String>,
+    pub(crate) differs: BTreeMap<String, String>,
+    /// Why how far the client comes, and how often it says the same, is a matter of time.
+    #[serde(default)]
+    pub(crate) timed: Option<String>,
+    /// Languages that have no such thing, and what they lack.
+    #[serde(default)]
+    pub(crate) lacks: BTreeMap<Language, String>,
 }
+
+/// What a scripted server answers: for each connection, what it says after each packet. The last
+/// connection stands for all that follow. `script.rs` has the words.
+pub(crate) type Script = Vec<BTreeMap<String, Vec<String>>>;
 
 fn patience() -> u64 {
     20_000
@@ -71,14 +89,14 @@ pub(crate) enum Server {
     Plain,
     /// Its certificate has expired.
     Expired,
-    /// Wants a version of TLS that nobody speaks any more.
+    /// Answers every greeting with the alert that there is no common parameter.
     Refusing,
-    /// TLS, and then bytes that are no MQTT.
-    NoMqtt,
-    /// TLS, and then a CONNACK that claims to be endless.
-    Endless,
-    /// TLS, and then a SUBACK in place of the CONNACK.
-    WrongPacket,
+    /// Speaks TLS 1.1 and nothing later.
+    Old,
+    /// Accepts no device's certificate, and says so by an alert of TLS.
+    Mistrustful,
+    /// TLS, and then MQTT as the case's script has it.
+    Scripted,
 }
 
 /// What the device is enrolled by.
@@ -118,6 +136,9 @@ impl Default for Credential {
         Self { form: "pem-files".into(), id: None, chain: None, key: None, passphrase: None }
     }
 }
+
+/// Forms of a symmetric key.
+const KEYED: &[&str] = &["symmetric-key", "group-key", "hsm-key", "token-signer"];
 
 /// A step: a flag alone, or with its value.
 #[derive(Debug, Deserialize)]
@@ -173,17 +194,39 @@ pub(crate) fn load(folder: &Path) -> Vec<Case> {
 }
 
 impl Case {
+    /// The key by which the device signs its tokens, where it has one.
+    pub(crate) fn token_key(&self, world: &World) -> Option<Vec<u8>> {
+        let decoded = |text: &str| BASE64_STANDARD.decode(world.filled(text)).unwrap_or_default();
+        let key = decoded(self.credential.key.as_deref().unwrap_or("{key}"));
+        match self.credential.form.as_str() {
+            "group-key" => Some(password::derived(&key, self.id())),
+            form if KEYED.contains(&form) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The device's name.
+    pub(crate) fn id(&self) -> &str {
+        self.credential.id.as_deref().unwrap_or("device-01")
+    }
+
+    /// The lifetime of tokens that the case asks for, in whole seconds.
+    pub(crate) fn token_lifetime(&self) -> Option<u64> {
+        let mut options = self.options.iter();
+        let (_, millis) = options.find(|(name, _)| name == "token-lifetime")?;
+        millis.parse::<u64>().ok().map(|millis| millis.div_ceil(1000))
+    }
+
     /// The flags of a shim, but for those of the server.
     pub(crate) fn flags(&self, world: &World) -> Vec<String> {
-        let Credential { form, id, chain, key, passphrase } = &self.credential;
+        let Credential { form, id: _, chain, key, passphrase } = &self.credential;
         let mut flags = Vec::new();
         let mut add = |name: &str, value: &str| {
             flags.push(format!("--{name}"));
             flags.push(world.filled(&value.replace("{folder}/", &world.path(""))));
         };
-        let keyed = matches!(form.as_str(), "symmetric-key" | "group-key");
-        add("id", id.as_deref().unwrap_or("device-01"));
-        if keyed {
+        add("id", self.id());
+        if KEYED.contains(&form.as_str()) {
             add("key", key.as_deref().unwrap_or("{key}"));
         } else {
             let chain = chain.as_deref().unwrap_or("device-01.pem");

@@ -17,9 +17,10 @@ use serde::Deserialize;
 use tokio::runtime::Runtime;
 
 use crate::{
+    agreement::{self, Outcomes},
     case::Case,
     trial,
-    world::{World, here, json, root},
+    world::{Language, World, here, json, root},
 };
 
 /// Names the fault that is awake.
@@ -45,7 +46,12 @@ struct Fault {
     /// `PLANTED` stands for whether the fault is awake.
     replace: String,
     /// The cases that must fail.
+    #[serde(default)]
     red: Vec<String>,
+    /// The cases that would not fail, did every language have the fault, but in which a language
+    /// with it must disagree with the others.
+    #[serde(default)]
+    disagrees: Vec<String>,
 }
 
 /// One trial for each fault.
@@ -65,16 +71,32 @@ pub(crate) fn trials(
             Arc::clone(found.unwrap_or_else(|| panic!("{}: no case {name}", fault.name)))
         };
         let red: Vec<_> = fault.red.iter().map(named).collect();
-        assert!(!red.is_empty(), "{} turns nothing red", fault.name);
+        let disagrees: Vec<_> = fault.disagrees.iter().map(named).collect();
+        assert!(!red.is_empty() || !disagrees.is_empty(), "{} turns nothing red", fault.name);
         Trial::test(format!("fault::{}", fault.name.replace(' ', "-")), move || {
             let shim = shim.get_or_init(|| build(&faults)).as_ref()?;
-            for case in &red {
-                let asleep = runtime.block_on(trial::run(case, &world, Command::new(shim)));
-                asleep.map_err(|what| format!("{} is red without the fault: {what}", case.name))?;
+            let run = |case: &Case, planted: Option<&str>| {
                 let mut command = Command::new(shim);
-                command.env(PLANTED, &faults[index].name);
-                if runtime.block_on(trial::run(case, &world, command)).is_ok() {
+                command.envs(planted.map(|planted| (PLANTED, planted)));
+                runtime.block_on(trial::run(case, &world, command))
+            };
+            let asleep = |case: &Case| {
+                run(case, None)
+                    .map_err(|what| format!("{} is red without the fault: {what}", case.name))
+            };
+            let planted = Some(faults[index].name.as_str());
+            for case in &red {
+                asleep(case)?;
+                if run(case, planted).is_ok() {
                     return Err(format!("{} stays green", case.name).into());
+                }
+            }
+            for case in &disagrees {
+                let outcomes = Outcomes::default();
+                agreement::agree(case, Language::Rust, asleep(case)?, &outcomes)?;
+                let faulty = run(case, planted)?;
+                if agreement::agree(case, Language::C, faulty, &outcomes).is_ok() {
+                    return Err(format!("nobody disagrees in {}", case.name).into());
                 }
             }
             Ok(())

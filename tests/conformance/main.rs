@@ -2,10 +2,15 @@
 //! come to the same outcome, which the case spells out, with the same bytes on the wire.
 #![allow(missing_docs, reason = "a program")]
 
+mod agreement;
 mod case;
 mod faults;
+mod password;
 mod raw;
+mod script;
+mod tls;
 mod trial;
+mod tunnel;
 mod wire;
 mod world;
 
@@ -14,7 +19,10 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
-use crate::{trial::Outcomes, world::Language, world::World};
+use crate::{
+    agreement::Outcomes,
+    world::{Language, World},
+};
 
 /// Most trials wait most of the time.
 const THREADS: usize = 8;
@@ -30,16 +38,23 @@ fn main() {
 
     let mut trials = Vec::new();
     for case in &cases {
-        for language in Language::ALL {
+        for language in Language::ALL.into_iter().filter(|it| !case.lacks.contains_key(it)) {
             let (case, world) = (Arc::clone(case), Arc::clone(&world));
             let (outcomes, runtime) = (Arc::clone(&outcomes), Arc::clone(&runtime));
             trials.push(Trial::test(format!("{}::{}", case.name, language.name()), move || {
                 let shim = world.shim(language);
-                let lines = runtime.block_on(trial::run(&case, &world, shim))?;
-                trial::agree(&case, language, lines, &outcomes)?;
+                let outcome = runtime.block_on(trial::run(&case, &world, shim))?;
+                agreement::agree(&case, language, outcome, &outcomes)?;
                 Ok(())
             }));
         }
+    }
+    for language in Language::ALL {
+        let world = Arc::clone(&world);
+        trials.push(Trial::test(format!("unknown-flag::{}", language.name()), move || {
+            trial::refuses_unknown_flags(world.shim(language))?;
+            Ok(())
+        }));
     }
     trials.extend(faults::trials(&cases, &world, &runtime));
     libtest_mimic::run(&arguments, trials).exit();

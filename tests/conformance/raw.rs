@@ -1,16 +1,15 @@
-//! Servers that are no DPS: what a device may run into before it speaks MQTT.
+//! Servers that are no DPS and no hub: what a device may run into before it speaks MQTT, and
+//! while it does.
 
 use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
+use dps_emulator::Recorded;
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -19,7 +18,13 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::case::Server;
+use crate::{
+    case::{Script, Server},
+    password::Password,
+    script,
+    tls::Certificates,
+    tunnel::{Count, ended},
+};
 
 /// A server, until it is dropped.
 pub(crate) struct Raw {
@@ -27,41 +32,96 @@ pub(crate) struct Raw {
     pub(crate) root_pem: String,
     /// How many connections it has accepted.
     pub(crate) accepted: watch::Receiver<u32>,
-    task: JoinHandle<()>,
+    open: watch::Receiver<usize>,
+    heard: Arc<Heard>,
+    serving: Serving,
+}
+
+/// What the clients of a script have said.
+#[derive(Default)]
+pub(crate) struct Heard(Mutex<(Vec<Recorded>, Vec<Password>)>);
+
+impl Heard {
+    pub(crate) fn all(&self) -> MutexGuard<'_, (Vec<Recorded>, Vec<Password>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Serving {
+    Task(JoinHandle<()>),
+    /// A command, and the files that it reads.
+    Command(Child, #[expect(dead_code, reason = "kept until the command ends")] TempDir),
 }
 
 impl Drop for Raw {
     fn drop(&mut self) {
-        self.task.abort();
+        match &mut self.serving {
+            Serving::Task(task) => task.abort(),
+            Serving::Command(child, _) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
     }
 }
-
-/// The service's name, which clients check.
-const HOST: &str = "global.azure-devices-provisioning.net";
 
 /// A fatal alert `handshake_failure` (RFC 5246, section 7.2).
 const ALERT: &[u8] = &[0x15, 3, 3, 0, 2, 2, 40];
 
 impl Raw {
-    pub(crate) async fn start(kind: Server) -> Self {
+    pub(crate) async fn start(kind: Server, script: &Script) -> Self {
+        let certificates = Certificates::new(kind == Server::Expired);
+        let root_pem = certificates.root_pem.clone();
+        let (count, accepted) = watch::channel(0);
+        let (closing, open) = watch::channel(0);
+        let heard = Arc::<Heard>::default();
+        if kind == Server::Old {
+            let (address, serving) = old(&certificates);
+            return Self { address, root_pem, accepted, open, heard, serving };
+        }
         // Nothing else of this suite listens on the second address.
         let address = if kind == Server::Closed { "127.0.0.2:0" } else { "127.0.0.1:0" };
         let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
-        let (acceptor, root_pem) = acceptor(kind == Server::Expired);
-        let (count, accepted) = watch::channel(0);
+        let acceptor = match kind {
+            Server::Mistrustful => certificates.mistrustful_acceptor(),
+            _ => certificates.acceptor(),
+        };
+        let (script, ears) = (Arc::new(script.clone()), Arc::clone(&heard));
         let task = tokio::spawn(async move {
             if kind == Server::Closed {
                 return;
             }
+            let mut connection = 0;
             while let Ok((stream, _)) = listener.accept().await {
+                connection += 1;
+                let (acceptor, guard) = (acceptor.clone(), Count::one_more(&closing));
+                let (script, ears) = (Arc::clone(&script), Arc::clone(&ears));
                 count.send_modify(|count| *count += 1);
-                let acceptor = acceptor.clone();
                 // Ends with the client, which closes the connection.
-                tokio::spawn(async move { serve(kind, stream, acceptor).await });
+                tokio::spawn(async move {
+                    let _guard = guard;
+                    match kind {
+                        Server::Scripted => {
+                            let stream = acceptor.accept(stream).await?;
+                            script::follow(stream, connection, &script, &ears).await
+                        }
+                        _ => serve(kind, stream, acceptor).await,
+                    }
+                });
             }
         });
-        Self { address, root_pem, accepted, task }
+        Self { address, root_pem, accepted, open, heard, serving: Serving::Task(task) }
+    }
+
+    /// Waits until every connection has ended, for a while.
+    pub(crate) async fn settled(&self) {
+        ended(&self.open).await;
+    }
+
+    /// What the clients of a script have said so far.
+    pub(crate) fn heard(&self) -> MutexGuard<'_, (Vec<Recorded>, Vec<Password>)> {
+        self.heard.all()
     }
 }
 
@@ -80,41 +140,41 @@ async fn serve(kind: Server, mut stream: TcpStream, acceptor: TlsAcceptor) -> st
         while stream.read(&mut buffer).await? > 0 {}
         return Ok(());
     }
-    let mut stream = acceptor.accept(stream).await?;
-    let _ = stream.read(&mut buffer).await?;
-    stream
-        .write_all(match kind {
-            Server::NoMqtt => b"HTTP/1.1 400 Bad Request\r\n\r\n",
-            // The largest remaining length, and hardly anything of it.
-            Server::Endless => &[0x20, 0xff, 0xff, 0xff, 0x7f, 0],
-            Server::WrongPacket => &[0x90, 3, 0, 1, 1],
-            _ => &[],
-        })
-        .await?;
-    stream.flush().await?;
+    let mut stream = match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => stream,
+        // Its alert has been sent; what is closed before all is read would take it back.
+        Err((_, mut stream)) => {
+            while stream.read(&mut buffer).await? > 0 {}
+            return Ok(());
+        }
+    };
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
 }
 
-fn acceptor(expired: bool) -> (TlsAcceptor, String) {
-    let key = || KeyPair::generate().expect("a key");
-    let (root_key, leaf_key) = (key(), key());
-    let mut root = CertificateParams::default();
-    root.distinguished_name.push(DnType::CommonName, "Conformance Root");
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let root_pem = root.self_signed(&root_key).expect("a root").pem();
-    let mut leaf = CertificateParams::new([HOST.to_owned()]).expect("a host name");
-    let day = Duration::from_secs(24 * 3600);
-    let end = if expired { SystemTime::now() - day } else { SystemTime::now() + day };
-    leaf.not_before = (SystemTime::now() - 9 * day).into();
-    leaf.not_after = end.into();
-    let leaf = leaf.signed_by(&leaf_key, &Issuer::new(root, root_key)).expect("a certificate");
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions of TLS")
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)
-        .expect("a certificate and its key");
-    (TlsAcceptor::from(Arc::new(config)), root_pem)
+/// A server of OpenSSL that speaks TLS 1.1 and nothing later, and where it listens.
+fn old(certificates: &Certificates) -> (String, Serving) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [chain, key] = ["chain.pem", "key.pem"].map(|name| folder.path().join(name));
+    fs::write(&chain, &certificates.leaf_pem).expect("a file is written");
+    fs::write(&key, &certificates.key_pem).expect("a file is written");
+    let mut child = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"])
+        .arg("-cert")
+        .arg(&chain)
+        .arg("-key")
+        .arg(&key)
+        // It ends with its input.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the openssl command");
+    let output = BufReader::new(child.stdout.take().expect("its output"));
+    let address = output
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("ACCEPT ").map(str::to_owned))
+        .expect("openssl says where it listens");
+    (address, Serving::Command(child, folder))
 }

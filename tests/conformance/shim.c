@@ -1,71 +1,65 @@
 /* The C shim: README.md says what a shim reads and prints. Dense, to stay below 100 lines. */
 #include <poll.h>
-#include <time.h>
-#define main sample_main
-#include "custom_hsm_sign.c" /* its sign() asks the openssl command */
-#undef main
-#include "hsm_client_data.h"
+#include "hardware.h" /* the keys of the cases, and the settings */
 #define IS(name) (strcmp(flag, name) == 0)
 #define OF(form) (strcmp(value, form) == 0)
 #define TRY(call) do { if ((call) != DPS_OK) return report(error); } while (0)
-static const char *set[64][2];
-static int sets, calls;
-static size_t length; /* of the last file that was read */
-static const char *get(const char *name) { int i = sets; while (i-- > 0) if (strcmp(set[i][0], name) == 0) return set[i][1]; return NULL; }
-static uint32_t number(const char *name) { const char *text = get(name); return text == NULL ? 0 : (uint32_t)strtoul(text, NULL, 10); }
+typedef dps_status (*message_setter)(dps_message *, const char *, dps_error **);
+static const char *settings[] = { "--id", "--chain", "--key", "--passphrase", "--delay", "--sign-fails-at", "--hsm-fails", "--property" };
+static const struct { const char *flag; dps_status (*set)(dps_options *, const char *, dps_error **); } texts[] = {
+    { "--connect-to", dps_options_set_connect_to }, { "--host", dps_options_set_host }, { "--registration-id", dps_options_set_registration_id },
+    { "--payload", dps_options_set_payload }, { "--api-version", dps_options_set_api_version } };
+static const struct { const char *flag; dps_status (*set)(dps_options *, uint32_t, dps_error **); } times[] = {
+    { "--deadline", dps_options_set_deadline_ms }, { "--keep-alive", dps_options_set_keep_alive_ms },
+    { "--token-lifetime", dps_options_set_token_lifetime_ms } };
 static void line(const char *name, const char *value) { if (value != NULL) (void)printf("%s: %s\n", name, value); }
 static void count(const char *name, uint32_t value) { if (value != 0) (void)printf("%s: %u\n", name, value); }
-static char *whole(const char *path) {
-    FILE *file = fopen(path, "rb"); char *text = (char *)calloc(1, 1 << 20);
-    if (file == NULL || text == NULL) exit(1);
-    length = fread(text, 1, (1 << 20) - 1, file); (void)fclose(file); return text; }
 static int report(const dps_error *error) {
-    (void)printf("error: %s\ncode: %u\nretryable: %s\n", dps_status_name(dps_error_status(error)), dps_error_status(error), dps_error_retryable(error) ? "true" : "false");
+    const char *retryable = dps_error_retryable(error) ? "true" : "false";
+    (void)printf("error: %s\ncode: %u\nretryable: %s\n", dps_status_name(dps_error_status(error)), dps_error_status(error), retryable);
     line("operation", dps_error_operation(error)); line("text", dps_error_text(error)); line("hint", dps_error_hint(error));
-    count("service-status", dps_error_service_status(error)); count("service-code", dps_error_service_code(error)); line("service-message", dps_error_service_message(error));
-    line("tracking-id", dps_error_tracking_id(error)); count("retry-after", dps_error_retry_after_ms(error));
-    return 0; }
-static int32_t slow_sign(void *key, const dps_sign_request *request, dps_sign_answer *answer) {
-    struct timespec pause = { number("--sign-delay") / 1000, (long)(number("--sign-delay") % 1000) * 1000000L };
-    if ((uint32_t)++calls == number("--sign-fails-at")) return fail(answer, -1, "the token was pulled out");
-    (void)nanosleep(&pause, NULL);
-    return sign(key, request, answer); }
-static void *create(void) { return malloc(1); }
-static char *certificate(void *handle) { (void)handle; return whole(get("--chain")); }
-static char *key(void *handle) { (void)handle; return whole(get("--key")); }
-static char *name(void *handle) { (void)handle; return strcpy((char *)malloc(strlen(get("--id")) + 1), get("--id")); }
-static const HSM_CLIENT_X509_INTERFACE table = { create, free, certificate, key, name };
-static const HSM_CLIENT_X509_INTERFACE *x509(void) { return &table; }
-static void progress(void *none, dps_registration_status status) { static const char *names[] = { "", "connected", "registering", "assigning", "assigned" }; (void)none; line("progress", names[status]); }
+    count("service-status", dps_error_service_status(error)); count("service-code", dps_error_service_code(error));
+    line("service-message", dps_error_service_message(error)); line("tracking-id", dps_error_tracking_id(error));
+    count("retry-after", dps_error_retry_after_ms(error)); return 0; }
+static void assigned(const dps_assignment *it) {
+    line("hub", dps_assignment_hub(it)); line("device-id", dps_assignment_device_id(it)); line("registration-id", dps_assignment_registration_id(it));
+    line("created", dps_assignment_created(it)); line("last-updated", dps_assignment_last_updated(it)); line("etag", dps_assignment_etag(it));
+    line("substatus", dps_assignment_substatus(it)); line("payload", dps_assignment_payload(it)); line("unknown", dps_assignment_unknown_fields(it)); }
+static dps_status credential(const char *value, dps_identity **identity, dps_error **error) {
+    const char *pass = get("--passphrase"), *id = get("--id"), *chain = get("--chain"), *secret = get("--key");
+    if (OF("pem-files")) return dps_identity_from_pem_files(chain, secret, pass, identity, error);
+    if (OF("pem")) {
+        char *c = whole(chain), *k = whole(secret);
+        return dps_identity_from_pem((uint8_t *)c, strlen(c), (uint8_t *)k, strlen(k), pass, identity, error); }
+    if (OF("pkcs12-file")) return dps_identity_from_pkcs12_file(chain, pass, identity, error);
+    if (OF("pkcs12")) { char *pfx = whole(chain); return dps_identity_from_pkcs12((uint8_t *)pfx, length, pass, identity, error); }
+    if (OF("symmetric-key")) return dps_identity_from_symmetric_key(id, secret, identity, error);
+    if (OF("group-key")) return dps_identity_from_group_key(id, secret, identity, error);
+    if (OF("hsm")) return dps_identity_from_hsm_x509(&hsm, identity, error);
+    if (OF("hsm-key")) return dps_identity_from_hsm_symmetric_key(&hsm, NULL, NULL, identity, error);
+    if (OF("signer")) {
+        dps_signer signer = { DPS_SIGNER_VERSION, NULL, whole(chain), NULL, 0, slow_sign, NULL };
+        memcpy(&signer.userdata, &secret, sizeof secret);
+        return dps_identity_from_signer(&signer, identity, error); }
+    exit(89); }
+static void progress(void *none, dps_registration_status status) {
+    static const char *names[] = { "", "connected", "registering", "assigning", "assigned" }; (void)none; line("progress", names[status]); }
 static void fate(void *failed, dps_status status, const dps_error *error) { if (status != DPS_OK && (*(int *)failed)++ == 0) (void)report(error); }
-static int ended(uint32_t ms) { struct pollfd input = { 0, POLLIN, 0 }; char byte; return poll(&input, 1, ms < 10 ? (int)ms : 10) == 1 && read(0, &byte, 1) == 0; }
+static int ended(uint32_t ms) {
+    struct pollfd input = { 0, POLLIN, 0 }; char byte;
+    return poll(&input, 1, ms < 10 ? (int)ms : 10) == 1 && read(0, &byte, 1) == 0; }
 int main(int argc, char **argv) {
     dps_options *options = dps_options_new(); dps_identity *identity = NULL; dps_assignment *it = NULL; dps_hub *hub = NULL;
     dps_registration *registration = NULL; dps_message *message = NULL; dps_error *error = NULL; int cancels = 0, failed = 0, i, n;
     for (i = 1; i + 1 < argc; i += 2) {
-        const char *flag = argv[i]; char *value = argv[i + 1]; uint32_t ms = (uint32_t)strtoul(value, NULL, 10), wait = 0;
-        if (IS("--connect-to")) TRY(dps_options_set_connect_to(options, value, &error));
+        const char *flag = argv[i]; char *value = argv[i + 1]; uint32_t ms = (uint32_t)strtoul(value, NULL, 10), wait = 0; int known = 0;
+        for (n = 0; n < 8; n++) if (IS(settings[n])) { known = 1; given[given_count][0] = flag; given[given_count++][1] = value; }
+        for (n = 0; n < 5; n++) if (IS(texts[n].flag)) { known = 1; TRY(texts[n].set(options, value, &error)); }
+        for (n = 0; n < 3; n++) if (IS(times[n].flag)) { known = 1; TRY(times[n].set(options, ms, &error)); }
+        if (known) {}
         else if (IS("--roots")) { char *pem = whole(value); TRY(dps_options_set_roots_pem(options, (uint8_t *)pem, length, &error)); }
-        else if (IS("--host")) TRY(dps_options_set_host(options, value, &error));
-        else if (IS("--registration-id")) TRY(dps_options_set_registration_id(options, value, &error));
-        else if (IS("--payload")) TRY(dps_options_set_payload(options, value, &error));
-        else if (IS("--deadline")) TRY(dps_options_set_deadline_ms(options, ms, &error));
-        else if (IS("--api-version")) TRY(dps_options_set_api_version(options, value, &error));
-        else if (IS("--keep-alive")) TRY(dps_options_set_keep_alive_ms(options, ms, &error));
-        else if (IS("--token-lifetime")) TRY(dps_options_set_token_lifetime_ms(options, ms, &error));
-        else if (IS("--cancel")) cancels = 1;
-        else if (IS("--credential")) {
-            const char *pass = get("--passphrase"), *id = get("--id"), *chain = get("--chain"), *secret = get("--key");
-            if (OF("pem-files")) TRY(dps_identity_from_pem_files(chain, secret, pass, &identity, &error));
-            else if (OF("pem")) { char *c = whole(chain), *k = whole(secret); TRY(dps_identity_from_pem((uint8_t *)c, strlen(c), (uint8_t *)k, strlen(k), pass, &identity, &error)); }
-            else if (OF("pkcs12-file")) TRY(dps_identity_from_pkcs12_file(chain, pass, &identity, &error));
-            else if (OF("pkcs12")) { char *pfx = whole(chain); TRY(dps_identity_from_pkcs12((uint8_t *)pfx, length, pass, &identity, &error)); }
-            else if (OF("symmetric-key")) TRY(dps_identity_from_symmetric_key(id, secret, &identity, &error));
-            else if (OF("group-key")) TRY(dps_identity_from_group_key(id, secret, &identity, &error));
-            else if (OF("signer")) { dps_signer signer = { DPS_SIGNER_VERSION, NULL, whole(chain), NULL, 0, slow_sign, NULL }; memcpy(&signer.userdata, &secret, sizeof secret); TRY(dps_identity_from_signer(&signer, &identity, &error)); }
-            else if (OF("hsm")) { dps_hsm_source hsm = { sizeof hsm, x509, NULL, NULL, NULL, NULL, NULL, NULL, free }; TRY(dps_identity_from_hsm_x509(&hsm, &identity, &error)); }
-            else return 89; /* not implemented */
-        } else if (IS("--register")) {
+        else if (IS("--cancel")) cancels = 1; else if (IS("--credential")) TRY(credential(value, &identity, &error));
+        else if (IS("--register")) {
             if (!cancels) TRY(dps_register(value, identity, options, progress, NULL, &it, &error));
             else {
                 TRY(dps_registration_start(value, identity, options, progress, NULL, &registration, &error));
@@ -73,26 +67,34 @@ int main(int argc, char **argv) {
                 it = dps_registration_assignment(registration); dps_registration_free(registration);
                 if (!cancels) { line("cancelled", "yes"); continue; }
             }
-            line("hub", dps_assignment_hub(it)); line("device-id", dps_assignment_device_id(it)); line("registration-id", dps_assignment_registration_id(it)); line("created", dps_assignment_created(it));
-            line("last-updated", dps_assignment_last_updated(it)); line("etag", dps_assignment_etag(it)); line("substatus", dps_assignment_substatus(it)); line("payload", dps_assignment_payload(it)); line("unknown", dps_assignment_unknown_fields(it));
+            assigned(it);
         } else if (IS("--connect")) {
-            char *slash = strchr(value, '/'); const char *host = slash ? value : dps_assignment_hub(it), *device = slash ? slash + 1 : dps_assignment_device_id(it);
-            if (slash != NULL) *slash = '\0';
+            char *slash = strchr(value, '/'), *device = slash ? slash + 1 : (char *)dps_assignment_device_id(it);
+            const char *host = slash ? value : dps_assignment_hub(it); if (slash != NULL) *slash = '\0';
             if (!cancels) { TRY(dps_hub_connect(host, device, identity, options, &hub, &error)); continue; }
             TRY(dps_hub_start(host, device, identity, options, &hub, &error));
             while (cancels && dps_hub_get_state(hub) != DPS_HUB_CONNECTED) { TRY(dps_hub_do_work(hub, &wait, &error)); cancels = !ended(wait); }
             if (!cancels) { dps_hub_free(hub); line("cancelled", "yes"); }
         } else if (IS("--body")) TRY(dps_message_new((uint8_t *)value, strlen(value), &message, &error));
         else if (IS("--size")) TRY(dps_message_new((uint8_t *)memset(malloc(ms + 1), 'x', ms), ms, &message, &error));
-        else if (IS("--system")) { dps_status (*const setters[])(dps_message *, const char *, dps_error **) = { dps_message_set_message_id, dps_message_set_correlation_id, dps_message_set_user_id, dps_message_set_content_type, dps_message_set_content_encoding };
-            for (n = 0, value = strtok(value, ","); n < 5; n++, value = strtok(NULL, ",")) TRY(setters[n](message, value, &error)); }
-        else if (IS("--value")) TRY(dps_message_set_property(message, get("--property"), value, &error));
-        else if (IS("--send") && cancels) { TRY(dps_hub_submit(hub, message, NULL, NULL, &error)); while (!ended(10)) {} dps_hub_free(hub); line("cancelled", "yes"); }
-        else if (IS("--send") && ms == 1) { TRY(dps_hub_send(hub, message, DPS_NO_DEADLINE, &error)); line("sent", value); }
+        else if (IS("--system")) {
+            const message_setter setters[] = { dps_message_set_message_id, dps_message_set_correlation_id, dps_message_set_user_id,
+                dps_message_set_content_type, dps_message_set_content_encoding };
+            for (n = 0, value = strtok(value, ","); n < 5; n++, value = strtok(NULL, ",")) TRY(setters[n](message, value, &error));
+        } else if (IS("--value")) TRY(dps_message_set_property(message, get("--property"), value, &error));
+        else if (IS("--submit")) TRY(dps_hub_submit(hub, message, NULL, NULL, &error));
+        else if (IS("--send") && cancels) {
+            TRY(dps_hub_submit(hub, message, fate, &failed, &error));
+            while (!ended(10)) {} dps_hub_free(hub); line("cancelled", "yes");
+        } else if (IS("--send") && ms == 1) { TRY(dps_hub_send(hub, message, DPS_NO_DEADLINE, &error)); line("sent", value); }
         else if (IS("--send")) {
-            for (n = 1; n <= (int)ms; n++) { char body[12]; TRY(dps_message_new((uint8_t *)body, (size_t)sprintf(body, "%d", n), &message, &error)); TRY(dps_hub_submit(hub, message, fate, &failed, &error)); }
+            for (n = 1; n <= (int)ms; n++) {
+                char body[12]; TRY(dps_message_new((uint8_t *)body, (size_t)sprintf(body, "%d", n), &message, &error));
+                TRY(dps_hub_submit(hub, message, fate, &failed, &error)); }
             TRY(dps_hub_flush(hub, DPS_NO_DEADLINE, &error)); line("sent", failed == 0 ? value : NULL);
         } else if (IS("--close")) { TRY(dps_hub_close(hub, ms, &error)); line("closed", "yes"); }
-        else if (IS("--catalogue")) for (n = 1; n < (int)dps_status_count(); n++) { dps_status s = dps_status_at((size_t)n); (void)printf("%u: %s %s %s\n", s, dps_status_name(s), dps_status_retryable(s) ? "true" : "false", dps_status_sentence(s)); }
-        else { set[sets][0] = flag; set[sets++][1] = value; } }
+        else if (IS("--catalogue")) for (n = 1; n < (int)dps_status_count(); n++) {
+            dps_status s = dps_status_at((size_t)n);
+            (void)printf("%u: %s %s %s\n", s, dps_status_name(s), dps_status_retryable(s) ? "true" : "false", dps_status_sentence(s)); }
+        else return 89; } /* not implemented */
     return 0; }

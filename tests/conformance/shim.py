@@ -1,12 +1,17 @@
 """The Python shim: README.md says what a shim reads and prints. Dense, to stay below 100 lines."""
-import asyncio, json, subprocess, sys, time
+import asyncio, json, sys
 from pathlib import Path
 
 import dps_core
 from dps_core import X509, DpsError, Message, ServiceDetails
 from dps_core.aio import IoTHubDeviceClient, ProvisioningDeviceClient
 
-given, clients = {}, {}
+sys.path.insert(0, str(Path(__file__).parent))
+from hardware import Hsm, Signer
+
+given, clients, under_way = {}, {}, []
+SETTINGS = """--connect-to --roots --host --registration-id --api-version --payload --deadline --keep-alive --token-lifetime
+    --id --chain --key --passphrase --delay --sign-fails-at --hsm-fails --property""".split()
 
 def lines(**values):
     for name, value in values.items():
@@ -14,30 +19,17 @@ def lines(**values):
             print(f"{name.replace('_', '-')}: {value}", flush=True)
 def whole(name): return Path(given[name]).read_bytes()
 def seconds(name): return int(given[name]) / 1000 if name in given else None
-class Hsm:
-    get_certificate, get_key, get_common_name = (lambda _: whole("--chain")), (lambda _: whole("--key")), (lambda _: given["--id"])
-class Signer:
-    calls = 0
-    def sign(self, request):
-        self.calls += 1
-        if self.calls == int(given.get("--sign-fails-at", 0)):
-            raise RuntimeError("the token was pulled out")
-        time.sleep(int(given.get("--sign-delay", 0)) / 1000)
-        padding = ["rsa_padding_mode:pss", "rsa_pss_saltlen:digest"] if "pss" in request.algorithm else []
-        options = [word for option in [f"digest:{request.hash}", *padding] for word in ("-pkeyopt", option)]
-        command = ["openssl", "pkeyutl", "-sign", "-inkey", given["--key"], *options]
-        return subprocess.run(command, input=request.digest, capture_output=True, check=True).stdout
 def credential(form):
     chain, key, passphrase = given.get("--chain"), given["--key"], given.get("--passphrase")
     forms = {
         "pem-files": lambda: X509(chain, key, passphrase), "pem": lambda: X509.from_pem(whole("--chain"), whole("--key"), passphrase),
         "pkcs12-file": lambda: X509.from_pkcs12(Path(chain), passphrase), "pkcs12": lambda: X509.from_pkcs12(whole("--chain"), passphrase),
         "symmetric-key": lambda: key, "group-key": lambda: dps_core.derive_device_key(key, given["--id"]),
-        "signer": lambda: X509.from_signer(whole("--chain"), Signer()), "hsm": Hsm,
+        "signer": lambda: X509.from_signer(whole("--chain"), Signer(given)), "hsm": lambda: Hsm(given),
     }
     return forms[form]() if form in forms else sys.exit(89)
 async def or_cancelled(cancels, work):
-    """The outcome, or None where the end of the input came first."""
+    """The outcome, or None where the end of the input came first and it was cancelled."""
     task = asyncio.ensure_future(work)
     if cancels:
         asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: task.cancel())
@@ -70,9 +62,13 @@ async def obey(words):
             proof = credential(value)
         elif flag == "--register":
             assigned = await register(value, proof, now)
-        elif flag == "--connect":
-            place = (proof, *(value.split("/", 1) if "/" in value else assigned))
-            hub = create(IoTHubDeviceClient, proof, *place, keep_alive=seconds("--keep-alive"), sastoken_ttl=seconds("--token-lifetime"))
+        elif flag in ("--connect", "--connection-string"):
+            options = {"keep_alive": seconds("--keep-alive"), "sastoken_ttl": seconds("--token-lifetime")}
+            if flag == "--connect":
+                hub = create(IoTHubDeviceClient, proof, proof, *(value.split("/", 1) if "/" in value else assigned), **options)
+            else:
+                place = {"roots": whole("--roots"), "connect_to": given["--connect-to"]}
+                hub = IoTHubDeviceClient.create_from_connection_string(value, x509=None if isinstance(proof, str) else proof, **place)
             await or_cancelled(now, hub.connect(deadline=seconds("--deadline")))
         elif flag in ("--body", "--size"):
             message = Message(value if flag == "--body" else b"x" * int(value))
@@ -83,14 +79,17 @@ async def obey(words):
         elif flag == "--send":
             bodies = [message] if value == "1" else [str(n + 1) for n in range(int(value))]
             lines(sent=await or_cancelled(now, asyncio.gather(*map(hub.send_message, bodies))) and value)
+        elif flag == "--submit":
+            under_way.append(asyncio.ensure_future(hub.send_message(message)))
+            await asyncio.sleep(0)
         elif flag == "--close":
-            await hub.disconnect(deadline=int(value) / 1000)
-            lines(closed="yes")
+            lines(closed=await or_cancelled(now, hub.disconnect(deadline=int(value) / 1000)) and "yes")
         elif flag == "--catalogue":
             lines(**{str(code): f"{name} {str(retryable).lower()} {text}" for code, name, retryable, text in dps_core.error_catalogue()})
-        else:
+        elif flag in SETTINGS:
             given[flag] = value
-
+        elif flag != "--cancel":
+            sys.exit(89)
 try:
     asyncio.run(obey(sys.argv[1:]))
 except DpsError as error:

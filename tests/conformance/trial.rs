@@ -5,8 +5,7 @@ use std::{
     fs::{self, File},
     path::Path,
     process::Stdio,
-    sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use dps_emulator::{Emulator, Faults};
@@ -17,22 +16,27 @@ use tokio::{process::Command, time::sleep, time::timeout};
 use crate::{
     case::{Case, Enrollment, Server},
     raw::Raw,
+    tunnel::Tunnel,
     wire::{self, Line},
-    world::{HUB, Language, SCOPE, World},
+    world::{HUB, SCOPE, World},
 };
 
-/// How long what a shim said last may be under way after its end.
-const ARRIVAL: Duration = Duration::from_secs(2);
+/// The exit code of a shim that does not know what a case asks of it.
+const NOT_IMPLEMENTED: i32 = 89;
 
 /// What a shim printed; a name that came several times has its values joined by spaces.
-type Lines = BTreeMap<String, String>;
+pub(crate) type Lines = BTreeMap<String, String>;
 
-/// What each case came to in the language that was done first.
-pub(crate) type Outcomes = Mutex<BTreeMap<String, (Language, Lines)>>;
+/// What a case came to.
+pub(crate) struct Outcome {
+    pub(crate) lines: Lines,
+    /// The packets of the client.
+    pub(crate) wire: Vec<String>,
+}
 
 /// What listens while a trial runs.
 enum Service {
-    Cloud(Box<Cloud>),
+    Cloud(Box<Cloud>, Tunnel),
     Raw(Raw),
 }
 
@@ -41,60 +45,28 @@ pub(crate) async fn run(
     case: &Case,
     world: &World,
     shim: std::process::Command,
-) -> Result<Lines, String> {
+) -> Result<Outcome, String> {
     let service = Service::start(case, world).await;
     let outcome = service.judge(case, world, shim).await;
-    if let Service::Cloud(cloud) = service {
+    if let Service::Cloud(cloud, _) = service {
         cloud.stop().await;
     }
     outcome
 }
 
-/// What must be the same whatever the language is.
-pub(crate) fn agree(
-    case: &Case,
-    language: Language,
-    mut lines: Lines,
-    outcomes: &Outcomes,
-) -> Result<(), String> {
-    if case.texts_differ.is_some() {
-        for name in ["text", "hint", "operation"] {
-            lines.remove(name);
-        }
+/// A shim must end with 89, "not implemented", at a flag that it does not know.
+pub(crate) fn refuses_unknown_flags(mut shim: std::process::Command) -> Result<(), String> {
+    let output = shim.args(["--no-such-flag", "1"]).output().map_err(|error| error.to_string())?;
+    match output.status.code() {
+        Some(NOT_IMPLEMENTED) => Ok(()),
+        _ => Err(format!("an unknown flag ended it with {}", output.status)),
     }
-    // Times, and how often something was tried in a given time.
-    if let Some(text) = lines.get_mut("text") {
-        *text = text.replace(|c: char| c.is_ascii_digit() || c == '.', "");
-        *text = text.replace("{measured}", "");
-    }
-    if let Some(progress) = lines.get_mut("progress") {
-        let mut steps: Vec<_> = progress.split(' ').collect();
-        steps.sort_unstable();
-        steps.dedup();
-        *progress = steps.join(" ");
-    }
-    // The emulator makes them anew for each registration.
-    for name in ["created", "last-updated", "etag"] {
-        if let Some(value) = lines.get_mut(name)
-            && !matches!(case.expect.get(name), Some(Some(_)))
-        {
-            *value = "{measured}".to_owned();
-        }
-    }
-    let mut outcomes = outcomes.lock().expect("no trial fails with it in hand");
-    let (first, reference) =
-        outcomes.entry(case.name.clone()).or_insert_with(|| (language, lines.clone()));
-    if *reference == lines {
-        return Ok(());
-    }
-    let (first, ours) = (first.name(), language.name());
-    Err(format!("{ours} printed\n{lines:#?}\nand {first} printed\n{reference:#?}"))
 }
 
 impl Service {
     async fn start(case: &Case, world: &World) -> Self {
         if case.server != Server::Emulator {
-            return Self::Raw(Raw::start(case.server).await);
+            return Self::Raw(Raw::start(case.server, &case.script).await);
         }
         let mut builder = Emulator::builder()
             .id_scope(SCOPE)
@@ -108,27 +80,49 @@ impl Service {
         let faults = Value::from(case.faults.clone()).to_string();
         let faults = Faults::from_json(&faults).unwrap_or_else(|e| panic!("{}: {e}", case.name));
         cloud.emulator().faults().add(faults);
-        Self::Cloud(Box::new(cloud))
+        let (address, root) = (cloud.emulator().connect_to(), cloud.emulator().root_pem());
+        let tunnel = Tunnel::start(address, root, case.token_key(world).is_some()).await;
+        Self::Cloud(Box::new(cloud), tunnel)
     }
 
     fn address(&self) -> String {
         match self {
-            Self::Cloud(cloud) => cloud.emulator().connect_to(),
+            Self::Cloud(_, tunnel) => tunnel.address.clone(),
             Self::Raw(raw) => raw.address.clone(),
         }
     }
 
     fn root_pem(&self) -> &str {
         match self {
-            Self::Cloud(cloud) => cloud.emulator().root_pem(),
+            Self::Cloud(_, tunnel) => &tunnel.root_pem,
             Self::Raw(raw) => &raw.root_pem,
         }
     }
 
-    fn transcript(&self) -> Vec<Line> {
+    /// What the clients have said so far.
+    fn transcript(&self, case: &Case, world: &World) -> Vec<Line> {
+        let (mut lines, passwords) = match self {
+            Self::Cloud(cloud, tunnel) => {
+                (wire::transcript(&cloud.emulator().recorded()), tunnel.passwords())
+            }
+            Self::Raw(raw) => {
+                let heard = raw.heard();
+                (wire::transcript(&heard.0), heard.1.clone())
+            }
+        };
+        if let Some(key) = case.token_key(world) {
+            let lifetime = case.token_lifetime();
+            let shown = passwords.iter().map(|password| password.shown(&key, lifetime));
+            wire::tell_passwords(&mut lines, shown.collect());
+        }
+        lines
+    }
+
+    /// Waits until all that the shim has said has arrived.
+    async fn settled(&self) {
         match self {
-            Self::Cloud(cloud) => wire::transcript(&cloud.emulator().recorded()),
-            Self::Raw(_) => Vec::new(),
+            Self::Cloud(_, tunnel) => tunnel.settled().await,
+            Self::Raw(raw) => raw.settled().await,
         }
     }
 
@@ -137,7 +131,7 @@ impl Service {
         case: &Case,
         world: &World,
         shim: std::process::Command,
-    ) -> Result<Lines, String> {
+    ) -> Result<Outcome, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let roots = folder.path().join("roots.pem");
         fs::write(&roots, self.root_pem()).map_err(|error| error.to_string())?;
@@ -145,20 +139,27 @@ impl Service {
         flags.push(roots.to_str().expect("a path in UTF-8").to_owned());
         flags.extend(case.flags(world));
         let output = folder.path().join("output");
-        let printed = self.shim_ran(case, Command::from(shim), &flags, &output).await?;
+        let printed = self.shim_ran(case, world, Command::from(shim), &flags, &output).await?;
+        self.settled().await;
         let lines = parse(&printed, world, &self.address())?;
 
         let shown = format!("the shim printed\n{printed}");
         judge_lines(case, world, &lines).map_err(|what| format!("{what}; {shown}"))?;
-        self.judge_wire(case, world).await.map_err(|what| format!("{what}\n{shown}"))?;
+        let transcript = self.transcript(case, world);
+        if let Some(golden) = &case.wire {
+            let golden = wire::golden(golden, &world.fragments);
+            let golden: Vec<_> = golden.iter().map(|line| world.filled(line)).collect();
+            wire::compare(&golden, &transcript).map_err(|what| format!("{what}\n{shown}"))?;
+        }
         self.judge_feed(case).await.map_err(|what| format!("{what}; {shown}"))?;
-        Ok(lines)
+        Ok(Outcome { lines, wire: transcript.into_iter().map(|line| line.text).collect() })
     }
 
     /// Runs a shim to its end; gives what it printed.
     async fn shim_ran(
         &self,
         case: &Case,
+        world: &World,
         mut command: Command,
         flags: &[String],
         printed_to: &Path,
@@ -181,8 +182,8 @@ impl Service {
         let input = child.stdin.take();
         let ended = async {
             let waits = async {
-                if let Some(place) = &case.cancel_at {
-                    self.reached(place).await;
+                if !case.cancel_at.is_empty() {
+                    self.reached(case, world).await;
                 }
                 // The end of the input is what cancels.
                 drop(input);
@@ -196,15 +197,15 @@ impl Service {
         let output = match timeout(Duration::from_millis(case.within), ended).await {
             Ok(output) => output.map_err(|error| error.to_string())?,
             Err(_) => {
-                let lines: Vec<_> = self.transcript().into_iter().map(|line| line.text).collect();
-                let lines = lines.join("\n");
+                let lines = self.transcript(case, world).into_iter().map(|line| line.text);
+                let lines = lines.collect::<Vec<_>>().join("\n");
                 let printed = text();
                 let within = case.within;
                 return Err(format!("the shim took longer than {within} ms:\n{lines}\n{printed}"));
             }
         };
         let printed = text();
-        if output.status.code() == Some(89) {
+        if output.status.code() == Some(NOT_IMPLEMENTED) {
             return Err("the shim does not implement this".to_owned());
         }
         if !output.status.success() {
@@ -214,42 +215,32 @@ impl Service {
         Ok(printed)
     }
 
-    /// Waits until the client has said a line that begins so, or been accepted.
-    async fn reached(&self, place: &str) {
-        match self {
-            Self::Raw(raw) => {
-                let mut accepted = raw.accepted.clone();
-                let _ = accepted.wait_for(|count| *count > 0).await;
-            }
-            Self::Cloud(_) => {
-                while !self.transcript().iter().any(|line| line.text.starts_with(place)) {
-                    sleep(Duration::from_millis(2)).await;
-                }
-            }
+    /// Waits until the client has said what the case waits for, or been accepted.
+    async fn reached(&self, case: &Case, world: &World) {
+        if let (Self::Raw(raw), [place]) = (self, case.cancel_at.as_slice())
+            && place == "accept"
+        {
+            let mut accepted = raw.accepted.clone();
+            let _ = accepted.wait_for(|count| *count > 0).await;
+            return;
         }
-    }
-
-    async fn judge_wire(&self, case: &Case, world: &World) -> Result<(), String> {
-        let Some(lines) = &case.wire else { return Ok(()) };
-        let golden: Vec<_> =
-            wire::golden(lines, &world.fragments).iter().map(|line| world.filled(line)).collect();
-        // The last words of a shim that has ended may still be on their way.
-        let start = Instant::now();
         loop {
-            let outcome = wire::compare(&golden, &self.transcript());
-            if outcome.is_ok() || start.elapsed() > ARRIVAL {
-                return outcome;
+            let mut lines = self.transcript(case, world).into_iter();
+            let mut places = case.cancel_at.iter();
+            if places.all(|place| lines.any(|line| line.text.starts_with(place))) {
+                return;
             }
-            sleep(Duration::from_millis(5)).await;
+            sleep(Duration::from_millis(2)).await;
         }
     }
 
     async fn judge_feed(&self, case: &Case) -> Result<(), String> {
-        let (Some(expected), Self::Cloud(cloud)) = (&case.feed, self) else { return Ok(()) };
+        let (Some(expected), Self::Cloud(cloud, _)) = (&case.feed, self) else {
+            return Ok(());
+        };
         cloud.emulator().faults().clear();
-        let device = case.credential.id.as_deref().unwrap_or("device-01");
         let mut bodies: Vec<String> = Vec::new();
-        for message in cloud.feed(HUB, device).await {
+        for message in cloud.feed(HUB, case.id()).await {
             let body = message["body"].as_str().unwrap_or_default();
             // A message may come twice; what counts is when it came first.
             if !bodies.iter().any(|other| other == body) {
@@ -276,7 +267,7 @@ async fn enroll(case: &Case, world: &World, cloud: &Cloud) {
         let attestation = json!({ "type": "symmetricKey", "symmetricKey": keys });
         with_terms(json!({ "attestation": attestation, "provisioningStatus": "enabled" }))
     };
-    let id = case.credential.id.as_deref().unwrap_or("device-01");
+    let id = case.id();
     let (root, intermediate) = (hierarchy.root.certificate(), &hierarchy.intermediate);
     match case.enrollment {
         Enrollment::None => {}

@@ -14,13 +14,12 @@ use dps_core::{
     RegistrationId,
     chain::{Authority, Validity},
     key::{KeyType, Passphrase, PrivateKey},
-    symmetric_key::{SymmetricKey, derive_device_key},
 };
 use dps_tests::{Device, Hierarchy, assert_success, openssl, text};
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use crate::wire::Fragments;
+use crate::{password, wire::Fragments};
 
 /// The emulator's hub, and its ID scope here.
 pub(crate) const HUB: &str = "contoso-hub-2.azure-devices.net";
@@ -29,8 +28,16 @@ pub(crate) const SCOPE: &str = "0ne00000A0A";
 /// The name of every device with a certificate, unless a case says otherwise.
 const DEVICE: &str = "device-01";
 
+/// A published derivation: a group's key, a registration ID, and the device's key. (Microsoft,
+/// "Symmetric key attestation", derive a device key)
+const GROUP_KEY: &str =
+    "8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw==";
+const MEMBER: &str = "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6";
+const DERIVED_KEY: &str = "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=";
+
 /// A language and its shim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Language {
     Rust,
     C,
@@ -89,9 +96,10 @@ impl World {
         let hierarchy = Hierarchy::new(KeyType::EcP256);
         let device = hierarchy.device(DEVICE);
         let base64 = |byte| BASE64_STANDARD.encode([byte; 32]);
-        let (group_key, key) = (base64(7), base64(3));
-        let id = RegistrationId::parse("meter-1").expect("a registration ID");
-        let group = SymmetricKey::from_base64(&group_key).expect("a key");
+        let (group_key, key) = (GROUP_KEY.to_owned(), base64(3));
+        let group = BASE64_STANDARD.decode(GROUP_KEY).expect("base64");
+        let derived = BASE64_STANDARD.encode(password::derived(&group, MEMBER));
+        assert_eq!(derived, DERIVED_KEY, "this suite's own derivation");
         let words = BTreeMap::from([
             ("scope", SCOPE.to_owned()),
             ("hub", HUB.to_owned()),
@@ -99,7 +107,8 @@ impl World {
             ("group-key", group_key.clone()),
             ("key", key.clone()),
             ("other-key", base64(9)),
-            ("derived-key", derive_device_key(&group, &id).to_base64().to_string()),
+            ("derived-key", DERIVED_KEY.to_owned()),
+            ("member", MEMBER.to_owned()),
             ("255", "v".repeat(255)),
             ("22000 percents", "%".repeat(22_000)),
         ]);
@@ -134,6 +143,7 @@ impl World {
         self.write("encrypted.key.pem", &encrypted);
         self.write("other.key.pem", &hierarchy.device("device-02").key_pem());
         self.write("leaf.pem", &leaf);
+        self.write("root.pem", &top);
         self.write("without-root.pem", &[leaf.as_str(), &intermediate].concat());
         self.write("without-intermediate.pem", &[leaf.as_str(), &top].concat());
         self.write("reversed.pem", &[top.as_str(), &intermediate, &leaf].concat());
@@ -146,6 +156,7 @@ impl World {
             Authority::create_root("Nobody's CA", key, Validity::days(30)).expect("a root");
         let nobody = nobody.certificate().to_pem();
         self.write("with-stranger.pem", &[leaf.as_str(), &intermediate, &top, &nobody].concat());
+        self.write("nobody.pem", &nobody);
         self.write("other-roots.pem", &foreign);
         for (name, key_type) in [("rsa", KeyType::Rsa(2048)), ("p384", KeyType::EcP384)] {
             let device = issued(hierarchy, DEVICE, key_type, Validity::days(30));
@@ -162,20 +173,32 @@ impl World {
             self.write(&format!("{name}.pem"), &hierarchy.full_chain(&device));
             self.write(&format!("{name}.key.pem"), &device.key_pem());
         }
-        for (name, passphrase) in [("device-01.p12", "pass:1234"), ("no-passphrase.p12", "pass:")] {
-            openssl(&[
-                "pkcs12",
-                "-export",
-                "-in",
-                &self.path("device-01.pem"),
-                "-inkey",
-                &self.path("device-01.key.pem"),
-                "-passout",
-                passphrase,
-                "-out",
-                &self.path(name),
-            ]);
+        self.write_forms(hierarchy.full_chain(device), &device.key_pem());
+    }
+
+    /// The device's chain and key as openssl and the clipboard hand them on.
+    fn write_forms(&self, chain: String, key: &str) {
+        let (in_chain, in_key) = (self.path("device-01.pem"), self.path("device-01.key.pem"));
+        for (name, passphrase, extra) in [
+            ("device-01.p12", "pass:1234", None),
+            ("no-passphrase.p12", "pass:", None),
+            ("no-mac.p12", "pass:1234", Some("-nomac")),
+        ] {
+            let out = self.path(name);
+            let mut arguments = vec!["pkcs12", "-export", "-in", &in_chain, "-inkey", &in_key];
+            arguments.extend(["-passout", passphrase, "-out", &out]);
+            arguments.extend(extra);
+            openssl(&arguments);
         }
+        let out = self.path("proc-type.key.pem");
+        openssl(&["ec", "-in", &in_key, "-aes256", "-passout", "pass:1234", "-out", &out]);
+        let legacy = fs::read_to_string(&out).expect("a key");
+        assert!(legacy.contains("Proc-Type: 4,ENCRYPTED"), "{legacy}");
+        let out = self.path("device-01.key.der");
+        openssl(&["ec", "-in", &in_key, "-outform", "DER", "-out", &out]);
+        let pasted = |text: &str| format!("\u{feff}\"{}\"", text.trim_end().replace('\n', "\\n"));
+        self.write("pasted.pem", &pasted(&chain));
+        self.write("pasted.key.pem", &(pasted(key) + "\r\n"));
     }
 
     fn write(&self, name: &str, content: &str) {
@@ -208,10 +231,11 @@ impl World {
     pub(crate) fn shim(&self, language: Language) -> Command {
         match language {
             Language::Rust => Command::new(beside("conformance-shim")),
-            Language::C => Command::new(self.c_shim.get_or_init(compiled)),
+            Language::C => Command::new(self.c_shim.get_or_init(|| compiled(self.folder.path()))),
             Language::Python => {
                 let mut python = Command::new(python());
-                python.args(["-I", text(&here().join("shim.py"))]);
+                // No bytecode beside the sources.
+                python.args(["-I", "-B", text(&here().join("shim.py"))]);
                 python
             }
             Language::Node => {
@@ -268,10 +292,8 @@ fn node_project() -> PathBuf {
 }
 
 /// The C shim, linked with the static library that stands beside this program.
-fn compiled() -> PathBuf {
+fn compiled(folder: &Path) -> PathBuf {
     let library = beside("libdps_core.a");
-    let folder = root().join("target/conformance");
-    fs::create_dir_all(&folder).expect("a folder for the C shim");
     let program = folder.join("shim-c");
     let output = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
         .args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-g"])

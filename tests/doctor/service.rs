@@ -105,31 +105,43 @@ async fn each_refusal_of_a_registration_is_explained() {
     let hierarchy = Hierarchy::new(KeyType::EcP256);
     let device = hierarchy.device("device-01");
     let folder = tempfile::tempdir().unwrap();
+    let root = hierarchy.root.certificate();
+    let examine =
+        async |cloud: &Cloud| doctor(cloud, &folder, &hierarchy, &device).service().await.unwrap();
 
+    // What each of them is repaired to.
+    let repaired = Cloud::with_group(&hierarchy).await;
     let cloud = Cloud::start().await;
-    let report = doctor(&cloud, &folder, &hierarchy, &device).service().await.unwrap();
-    assert_only(&report, Check::CaNotFound, &["sent 3 certificates", "CA Cert Test Only"]);
+    let words = ["sent 3 certificates", "CA Cert Test Only"];
+    assert_only(&examine(&cloud).await, Check::CaNotFound, &words);
     cloud.enroll(&hierarchy, false, "enabled").await;
-    let report = doctor(&cloud, &folder, &hierarchy, &device).service().await.unwrap();
-    assert_only(&report, Check::CertificateRefused, &["verify it"]);
+    assert_only(&examine(&cloud).await, Check::CertificateRefused, &["verify it"]);
+    assert_nothing(&examine(&repaired).await);
     cloud.stop().await;
 
     let cloud = Cloud::start().await;
-    cloud.put_certificate("my-root-ca", hierarchy.root.certificate(), true).await;
-    let report = doctor(&cloud, &folder, &hierarchy, &device).service().await.unwrap();
-    assert_only(&report, Check::NotEnrolled, &["None of them is the certificate"]);
-    cloud.put_group("my-device-group", &group(&hierarchy.intermediate, "disabled")).await;
-    let report = doctor(&cloud, &folder, &hierarchy, &device).service().await.unwrap();
-    assert_only(&report, Check::EnrollmentDisabled, &["Enable"]);
+    cloud.put_certificate("my-root-ca", root, true).await;
+    let words = ["None of them is the certificate"];
+    assert_only(&examine(&cloud).await, Check::NotEnrolled, &words);
+    cloud.put_group("my-device-group", &group(&hierarchy.intermediate, "enabled")).await;
+    assert_nothing(&examine(&cloud).await);
     let unknown = doctor(&cloud, &folder, &hierarchy, &device).id_scope("0neFFFFFFFF");
     assert_only(&unknown.service().await.unwrap(), Check::Unauthorized, &["0neFFFFFFFF"]);
+    assert_nothing(&examine(&cloud).await);
+    cloud.stop().await;
+
+    let cloud = Cloud::start().await;
+    cloud.enroll(&hierarchy, true, "disabled").await;
+    assert_only(&examine(&cloud).await, Check::EnrollmentDisabled, &["Enable"]);
+    assert_nothing(&examine(&repaired).await);
     cloud.stop().await;
 
     let cloud = Cloud::start_with(Emulator::builder().retry_after(0).no_hubs()).await;
     cloud.enroll(&hierarchy, true, "enabled").await;
-    let report = doctor(&cloud, &folder, &hierarchy, &device).service().await.unwrap();
-    assert_only(&report, Check::NoHub, &["Link an IoT hub"]);
+    assert_only(&examine(&cloud).await, Check::NoHub, &["Link an IoT hub"]);
+    assert_nothing(&examine(&repaired).await);
     cloud.stop().await;
+    repaired.stop().await;
 }
 
 /// What the service says, and nothing else is wrong: each is raised alone, and once the service
@@ -194,13 +206,15 @@ async fn whatever_the_service_answers_is_told_apart() {
 
 /// The hub keeps the thumbprint of the certificate that the device was registered with.
 #[tokio::test]
-async fn the_words_of_a_hub_after_a_renewal() {
+async fn a_hub_that_refuses_the_device_after_a_renewal() {
     let hierarchy = Hierarchy::new(KeyType::EcP256);
     let (old, new) = (hierarchy.device("device-01"), hierarchy.device("device-01"));
     let cloud = Cloud::with_group(&hierarchy).await;
     let assignment = cloud.register(&hierarchy, &old).await.unwrap();
     let renewed = Credential::pem(hierarchy.full_chain(&new), new.key_pem()).open().unwrap();
     let refused = assignment.connect(&renewed).await.unwrap_err();
+    let hint = refused.hint().unwrap();
+    assert!(hint.starts_with(&format!("{}: ", Check::HubRefused.id())), "{refused}");
     assert_only(&decode(&refused.to_string()), Check::HubRefused, &["Register the device again"]);
     // Which repairs it.
     let assignment = cloud.register(&hierarchy, &new).await.unwrap();

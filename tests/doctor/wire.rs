@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -10,15 +11,22 @@ use dps_core::{
     doctor::{Check, Doctor},
     key::KeyType,
 };
-use dps_tests::{Device, Hierarchy, cloud::Cloud};
+use dps_tests::{Device, Hierarchy, cloud::Cloud, text};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
+use rustls::{
+    RootCertStore, ServerConfig, SupportedCipherSuite,
+    crypto::aws_lc_rs::cipher_suite::{
+        TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256,
+    },
+    server::WebPkiClientVerifier,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    process::Command,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -72,22 +80,23 @@ async fn names_ports_and_clocks() {
     let name = Doctor::new().certificate(world.hierarchy.full_chain(&world.device)).host(HOST);
     assert_offline(url, name, Check::HostInvalid, &["is a URL", HOST]);
 
+    let repaired = || world.doctor_of(&cloud);
     let unknown = world.doctor("nowhere.invalid:8883", cloud.emulator().root_pem());
     let words = ["nowhere.invalid", "could not be resolved"];
-    assert_only(&unknown.wire().await.unwrap(), Check::HostNotFound, &words);
+    assert_wire(unknown, repaired(), Check::HostNotFound, &words).await;
 
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let closed = world.doctor(free.to_string(), cloud.emulator().root_pem());
     let words = ["8883", "refused", "443 cannot be reached either"];
-    assert_only(&closed.wire().await.unwrap(), Check::MqttPortClosed, &words);
+    assert_wire(closed, repaired(), Check::MqttPortClosed, &words).await;
 
     let hour = Duration::from_secs(3600);
-    let skewed = world.doctor_of(&cloud).clock(SystemTime::now() + hour);
-    assert_only(&skewed.wire().await.unwrap(), Check::ClockSkew, &["timedatectl"]);
+    let skewed = repaired().clock(SystemTime::now() + hour);
+    assert_wire(skewed, repaired(), Check::ClockSkew, &["timedatectl"]).await;
 
-    let misnamed = world.doctor_of(&cloud).host("dps.example.com");
+    let misnamed = repaired().host("dps.example.com");
     let words = ["dps.example.com", "another name"];
-    assert_only(&misnamed.wire().await.unwrap(), Check::ServerCertificateInvalid, &words);
+    assert_wire(misnamed, repaired(), Check::ServerCertificateInvalid, &words).await;
     cloud.stop().await;
 }
 
@@ -106,8 +115,8 @@ async fn a_port_443_that_is_closed_while_8883_is_open() {
         let _ = copy_bidirectional(&mut device, &mut server).await;
     });
     let doctor = world.doctor(address.to_string(), cloud.emulator().root_pem());
-    let report = doctor.wire().await.unwrap();
-    assert_only(&report, Check::HttpsPortClosed, &["443", "refused"]);
+    let words = ["443", "refused"];
+    assert_wire(doctor, world.doctor_of(&cloud), Check::HttpsPortClosed, &words).await;
     relay.await.unwrap();
     cloud.stop().await;
 }
@@ -132,6 +141,7 @@ async fn a_port_8883_that_never_answers_while_443_is_open() {
     assert!(start.elapsed() < Duration::from_secs(4), "the deadline holds");
     let words = ["8883 did not answer within 2.0s", "443 is open"];
     assert_only(&report, Check::MqttPortClosed, &words);
+    assert_nothing(&world.doctor_of(&cloud).wire().await.unwrap());
     relay.await.unwrap();
     cloud.stop().await;
 }
@@ -139,6 +149,7 @@ async fn a_port_8883_that_never_answers_while_443_is_open() {
 #[tokio::test]
 async fn what_is_no_tls() {
     let world = World::new();
+    let cloud = Cloud::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -147,7 +158,75 @@ async fn what_is_no_tls() {
         }
     });
     let doctor = world.doctor(address, world.hierarchy.root.certificate().to_pem().as_str());
-    assert_only(&doctor.wire().await.unwrap(), Check::TlsFailed, &[HOST, "TLS"]);
+    assert_wire(doctor, world.doctor_of(&cloud), Check::TlsFailed, &[HOST, "TLS"]).await;
+    cloud.stop().await;
+}
+
+/// The same certificate behind a server that speaks no TLS after 1.1, which Azure refuses too.
+#[tokio::test]
+async fn a_tls_below_1_2() {
+    let world = World::new();
+    let names = ServerNames::new();
+    let file = |name: &str, pem: String| {
+        let path = world.folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path
+    };
+    let certificate = file("server.pem", names.certificate.pem());
+    let key = file("server.key.pem", names.key.serialize_pem());
+    // OpenSSL calls TLS 1.1 too weak for its default security level.
+    let weak = ["-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0"];
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-cert", text(&certificate)])
+        .args(["-key", text(&key)])
+        .args(weak)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(server.stdout.take().unwrap()).lines();
+    let address = loop {
+        let line = said.next_line().await.unwrap().expect("the server says where it listens");
+        if let Some(address) = line.strip_prefix("ACCEPT ") {
+            break address.to_owned();
+        }
+    };
+    // What it says of those who connect must go somewhere.
+    tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+    let old = Command::new("openssl")
+        .args(["s_client", "-connect", &address])
+        .args(weak)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let old = String::from_utf8_lossy(&old.stdout).into_owned();
+    assert!(old.contains("New, TLSv1.0, Cipher is ECDHE"), "it does speak TLS 1.1: {old}");
+
+    let broken = world.doctor(&address, &names.root);
+    let repaired = Server::start_as(&names, &world, Answer::Upgrade, true, &[TLS_1_2_SUITE]).await;
+    let repaired = world.doctor(&repaired.address, &names.root);
+    let words = [HOST, "ProtocolVersion", "neither TLS 1.2 nor 1.3"];
+    assert_wire(broken, repaired, Check::TlsFailed, &words).await;
+    server.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_version_and_the_suite_of_tls_are_reported() {
+    let world = World::new();
+    for (suite, words) in [
+        (TLS_1_2_SUITE, "TLSv1_2, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+        (TLS13_CHACHA20_POLY1305_SHA256, "TLSv1_3, TLS13_CHACHA20_POLY1305_SHA256"),
+    ] {
+        let names = ServerNames::new();
+        let server = Server::start_as(&names, &world, Answer::Upgrade, true, &[suite]).await;
+        let report = world.doctor(&server.address, &names.root).wire().await.unwrap();
+        assert_nothing(&report);
+        let seen = report.seen().join("\n");
+        assert!(seen.contains(&format!("{HOST}:8883 at {}: {words}", server.address)), "{seen}");
+    }
 }
 
 #[tokio::test]
@@ -155,9 +234,9 @@ async fn a_server_that_is_not_trusted_is_named_with_its_root() {
     let world = World::new();
     let cloud = Cloud::start().await;
     let other = world.hierarchy.root.certificate().to_pem();
-    let doctor = world.doctor(cloud.emulator().connect_to(), &other);
-    let report = doctor.wire().await.unwrap();
+    let report = world.doctor(cloud.emulator().connect_to(), &other).wire().await.unwrap();
     assert_only(&report, Check::ServerNotTrusted, &["It presents", "up to the root"]);
+    assert_nothing(&world.doctor_of(&cloud).wire().await.unwrap());
     cloud.stop().await;
 }
 
@@ -215,10 +294,38 @@ async fn a_proxy_that_ends_tls_and_one_that_refuses_websockets() {
     assert_nothing(&report);
 }
 
+/// The broken doctor finds this alone; the repaired one finds nothing.
+async fn assert_wire(broken: Doctor, repaired: Doctor, check: Check, words: &[&str]) {
+    assert_only(&broken.wire().await.unwrap(), check, words);
+    assert_nothing(&repaired.wire().await.unwrap());
+}
+
+const TLS_1_2_SUITE: SupportedCipherSuite = TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+
 #[derive(Clone, Copy)]
 enum Answer {
     Upgrade,
     Forbidden,
+}
+
+/// A certificate for the name of DPS, and its root as PEM.
+struct ServerNames {
+    root: String,
+    certificate: Certificate,
+    key: KeyPair,
+}
+
+impl ServerNames {
+    fn new() -> Self {
+        let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut root = CertificateParams::default();
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let root_pem = root.self_signed(&root_key).unwrap().pem();
+        let leaf = CertificateParams::new([HOST.to_owned()]).unwrap();
+        let certificate = leaf.signed_by(&key, &Issuer::from_params(&root, &root_key)).unwrap();
+        Self { root: root_pem, certificate, key }
+    }
 }
 
 /// A TLS server under the name of DPS.
@@ -229,17 +336,23 @@ struct Server {
 
 impl Server {
     async fn start(world: &World, answer: Answer, asks_for_certificate: bool) -> Self {
-        let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-        let mut root = CertificateParams::default();
-        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let root_pem = root.self_signed(&root_key).unwrap().pem();
-        let leaf = CertificateParams::new([HOST.to_owned()]).unwrap();
-        let certificate = leaf.signed_by(&key, &Issuer::from_params(&root, &root_key)).unwrap();
+        let suites = rustls::crypto::aws_lc_rs::DEFAULT_CIPHER_SUITES;
+        Self::start_as(&ServerNames::new(), world, answer, asks_for_certificate, suites).await
+    }
 
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    async fn start_as(
+        names: &ServerNames,
+        world: &World,
+        answer: Answer,
+        asks_for_certificate: bool,
+        suites: &[SupportedCipherSuite],
+    ) -> Self {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites = suites.to_vec();
+        let provider = Arc::new(provider);
+        let versions: Vec<_> = suites.iter().map(SupportedCipherSuite::version).collect();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&versions)
             .unwrap();
         let builder = match asks_for_certificate {
             false => builder.with_no_client_auth(),
@@ -253,8 +366,8 @@ impl Server {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(names.key.serialize_der()).unwrap();
+        let config = builder.with_single_cert(vec![names.certificate.der().clone()], key).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -284,6 +397,6 @@ impl Server {
                 });
             }
         });
-        Self { address, root: root_pem }
+        Self { address, root: names.root.clone() }
     }
 }

@@ -9,7 +9,7 @@ mod sdk;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use dps_core::{RegistrationId, SymmetricKey, key::KeyType, symmetric_key::derive_device_key};
-use dps_emulator::{Action, Cut, Direction, Emulator, Fault, Recorded, Role, Step};
+use dps_emulator::{Action, Cut, Direction, Emulator, Fault, Recorded, Role, Step, TlsVersion};
 use dps_tests::{Device, Hierarchy, cloud::Cloud};
 use serde_json::{Value, json};
 
@@ -48,6 +48,18 @@ async fn python_is_told_why_it_is_refused() {
 #[tokio::test]
 async fn node_is_told_why_it_is_refused() {
     private_network::run("node_is_told_why_it_is_refused", Sdk::Node, is_refused).await;
+}
+
+#[tokio::test]
+async fn python_asks_again_when_it_is_throttled() {
+    let test = "python_asks_again_when_it_is_throttled";
+    private_network::run(test, Sdk::Python, asks_again_when_throttled).await;
+}
+
+#[tokio::test]
+async fn node_asks_again_when_it_is_throttled() {
+    let test = "node_asks_again_when_it_is_throttled";
+    private_network::run(test, Sdk::Node, asks_again_when_throttled).await;
 }
 
 #[tokio::test]
@@ -120,7 +132,9 @@ async fn survives_a_cut(sdk: Sdk) {
         .await;
 
     assert_eq!(outcome.sent(), message_ids("device-01", 1..=10));
-    assert_eq!(outcome.tls(), [sdk.tls_version(); 3], "DPS, the hub, and the hub again");
+    let handshake = (sdk.tls_version(), HUB.to_owned());
+    let connections = [Role::Dps, Role::Hub, Role::Hub].map(|role| (role, handshake.clone()));
+    assert_eq!(handshakes(&cloud, "device-01"), connections, "the hub twice");
     let feed = cloud.feed(HUB, "device-01").await;
     let stored: Vec<_> = feed.iter().map(message_id).collect();
     let twice = [message_ids("device-01", 1..=5), message_ids("device-01", 5..=10)].concat();
@@ -214,6 +228,49 @@ async fn is_refused(sdk: Sdk) {
     cloud.stop().await;
 }
 
+/// Two refusals that name no time, and one that does. The simulation's fleets of these SDKs rest on
+/// this.
+async fn asks_again_when_throttled(sdk: Sdk) {
+    let cloud = start().await;
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    cloud.enroll_as("group", &hierarchy, true, "enabled").await;
+    let throttled = |retry_after| {
+        let action = Action::Status {
+            code: 429,
+            retry_after,
+            error_code: Some(429_001),
+            message: Some("Operations are being throttled for this tenant.".to_owned()),
+        };
+        Fault::new(Step::Register, action).expect("a fault")
+    };
+    let faults = vec![throttled(None).times(2), throttled(Some(4)).nth(3)];
+    cloud.emulator().faults().add(faults);
+    let device = hierarchy.device("device-01");
+
+    let outcome = sdk
+        .run(&cloud, "device-01", &hierarchy.full_chain(&device), &device, Order::Parallel)
+        .await;
+
+    // On one connection to DPS, as this checks.
+    check_registration(sdk, &cloud, "device-01", &device, &outcome).await;
+    let recorded = cloud.recorded(Role::Dps, "device-01");
+    let registers = publishes(&recorded).filter(|packet| {
+        packet.topic.as_ref().is_some_and(|topic| topic.contains("/PUT/iotdps-register/"))
+    });
+    let asked: Vec<_> = registers.map(|packet| packet.elapsed_ms).collect();
+    let answers = recorded
+        .iter()
+        .filter(|packet| packet.topic.as_ref().is_some_and(|topic| topic.contains("/res/429/")));
+    let refused: Vec<_> = answers.map(|packet| packet.elapsed_ms).collect();
+    assert_eq!((asked.len(), refused.len()), (4, 3));
+    for (refusal, seconds) in [2, 2, 4].into_iter().enumerate() {
+        let waited = asked[refusal + 1] - refused[refusal];
+        // Both times are whole milliseconds, and Node's timers too.
+        assert!(waited + 5 >= seconds * 1000, "{waited} ms after refusal {}", refusal + 1);
+    }
+    cloud.stop().await;
+}
+
 /// A device of a group by the key that was derived for it, one with a key of its own, and one that
 /// has only the group's.
 async fn provisions_by_a_symmetric_key(sdk: Sdk) {
@@ -274,13 +331,27 @@ async fn check_assignment(sdk: Sdk, cloud: &Cloud, id: &str, outcome: &Outcome) 
         Sdk::Python => assert_eq!(said, [id, HUB, "initialAssignment", "null", "assigned"]),
         Sdk::Node => assert_eq!(said, [id, HUB, "initialAssignment", "assigned"]),
     }
-    assert_eq!(outcome.tls(), [sdk.tls_version(); 2], "DPS and the hub");
+    let handshake = (sdk.tls_version(), HUB.to_owned());
+    let connections = [Role::Dps, Role::Hub].map(|role| (role, handshake.clone()));
+    assert_eq!(handshakes(cloud, id), connections);
     let (status, record) = cloud.registration(id).await;
     assert_eq!((status, &record["status"]), (200, &json!("assigned")), "{record}");
     assert_eq!((&record["assignedHub"], &record["deviceId"]), (&json!(HUB), &json!(id)));
     let (status, registered) = cloud.hub_device(HUB, id).await;
     assert_eq!((status, &registered["status"]), (200, &json!("enabled")), "{registered}");
     registered
+}
+
+/// The TLS version and the server's name of each connection of a device.
+fn handshakes(cloud: &Cloud, id: &str) -> Vec<(Role, (TlsVersion, String))> {
+    let recorded = cloud.emulator().recorded().into_iter();
+    recorded
+        .filter(|entry| entry.packet == "CONNECT" && entry.device.as_deref() == Some(id))
+        .map(|entry| {
+            let role = entry.role.expect("a service");
+            (role, (entry.tls.expect("a version"), entry.server_name.expect("a server's name")))
+        })
+        .collect()
 }
 
 /// What `message` of both client scripts made.

@@ -13,6 +13,7 @@ use dps_core::{
     chain::Validity,
     key::{KeyType, PrivateKey},
 };
+use dps_emulator::TlsVersion;
 use dps_tests::{Device, Hierarchy, assert_success, cloud::Cloud};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -40,10 +41,10 @@ pub(crate) enum Order {
 impl Sdk {
     /// The TLS version it agrees upon with a server that speaks 1.2 and 1.3. The Python SDK asks
     /// for 1.2 alone.
-    pub(crate) fn tls_version(self) -> &'static str {
+    pub(crate) fn tls_version(self) -> TlsVersion {
         match self {
-            Self::Python => "TLSv1.2",
-            Self::Node => "TLSv1.3",
+            Self::Python => TlsVersion::V1_2,
+            Self::Node => TlsVersion::V1_3,
         }
     }
 
@@ -155,11 +156,6 @@ impl Outcome {
     /// What the registration resulted in, one text each.
     pub(crate) fn registration(&self) -> Vec<&str> {
         self.texts("registration")
-    }
-
-    /// The TLS version of each connection.
-    pub(crate) fn tls(&self) -> Vec<&str> {
-        self.texts("tls")
     }
 
     /// The message IDs whose delivery was confirmed, in that order.

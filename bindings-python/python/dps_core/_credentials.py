@@ -7,7 +7,10 @@ from ._dps_core import X509
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol, Union
+    from collections.abc import Callable
+    from typing import Any, Protocol, TypeVar, Union
+
+    _T = TypeVar("_T")
 
     class _CustomHsm(Protocol):
         """The tutorial's custom HSM: what it hands out, and under which name it registers."""
@@ -29,17 +32,30 @@ def to_x509(source: _Certificate) -> X509:
     if not hasattr(source, "get_certificate"):
         kind = type(source).__name__
         raise TypeError(f"x509 must be an X509 or have get_certificate and get_key, not {kind}")
-    chain = source.get_certificate()
+    chain = _ask(source.get_certificate)
     if hasattr(source, "sign"):
         return X509.from_signer(chain, source)
-    return X509.from_pem(chain, source.get_key())
+    return X509.from_pem(chain, _ask(source.get_key))
 
 
 def registration_id(source: _Certificate, given: str | None) -> str | None:
     """The registration ID that was given, or the HSM's; of a certificate, the core reads it."""
     if given is None and hasattr(source, "get_common_name"):
-        return source.get_common_name()
+        name: str = _ask(source.get_common_name)
+        return name
     return given
+
+
+def _ask(question: Callable[[], _T]) -> _T:
+    """What the HSM answers; an exception of its own is the cause of ours, as a signer's is."""
+    try:
+        return question()
+    except Exception as error:
+        what = getattr(question, "__name__", "answer")
+        told = f"the HSM's {what} failed: {type(error).__name__}: {error} [DPS_SIGNER]"
+        failure = exceptions.by_code(117)(told)
+        failure.operation = "open HSM"
+        raise failure from error
 
 
 def refuse(options: dict[str, Any]) -> None:

@@ -1,12 +1,49 @@
-from _typeshed import SupportsGetItem
 from collections.abc import Iterable
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, SupportsFloat, SupportsIndex, final
+
+from _typeshed import SupportsGetItem
 from typing_extensions import disjoint_base
 
-__all__ = ["Authority", "Batch", "Bridge", "Certificate", "CertificateChain", "CertificateRequest", "Examination", "Finding", "Folder", "Hub", "Inspection", "Message", "PrivateKey", "Registration", "RegistrationIdRange", "RegistrationIds", "RegistrationResult", "RegistrationState", "Report", "SignJob", "SignRequest", "SubjectKey", "X509", "after_fork_in_child", "at_exit", "c_string", "certificates_from_pem", "decode_error", "derive_device_key", "error_catalogue", "inspect", "java_string", "next_log_records", "next_sign_job", "registration_ids_from_csv"]
+__all__ = [
+    "X509",
+    "Authority",
+    "Batch",
+    "Bridge",
+    "Certificate",
+    "CertificateChain",
+    "CertificateRequest",
+    "Examination",
+    "Finding",
+    "Folder",
+    "Hub",
+    "Inspection",
+    "Message",
+    "PrivateKey",
+    "Registration",
+    "RegistrationIdRange",
+    "RegistrationIds",
+    "RegistrationResult",
+    "RegistrationState",
+    "Report",
+    "SignJob",
+    "SignRequest",
+    "SubjectKey",
+    "after_fork_in_child",
+    "at_exit",
+    "c_string",
+    "certificates_from_pem",
+    "decode_error",
+    "derive_device_key",
+    "error_catalogue",
+    "inspect",
+    "java_string",
+    "next_log_records",
+    "next_sign_job",
+    "registration_ids_from_csv",
+]
 
 @final
 class Authority:
@@ -23,12 +60,30 @@ class Authority:
         """
         The CA's own certificate.
         """
-    def create_intermediate(self, /, common_name: str, key: "PrivateKey | SubjectKey", *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+    def create_intermediate(
+        self,
+        /,
+        common_name: str,
+        key: PrivateKey | SubjectKey,
+        *,
+        path_length: SupportsIndex | None = None,
+        days: SupportsIndex | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Authority:
         """
         A new intermediate CA below this one; `path_length` limits the CAs below that.
         """
     @staticmethod
-    def create_root(common_name: str, key: "PrivateKey | SubjectKey", *, path_length: SupportsIndex | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Authority:
+    def create_root(
+        common_name: str,
+        key: PrivateKey | SubjectKey,
+        *,
+        path_length: SupportsIndex | None = None,
+        days: SupportsIndex | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Authority:
         """
         A new root, signed by itself; `path_length` limits the CAs below it.
         """
@@ -38,21 +93,54 @@ class Authority:
         A CA that exists already, whose key stays where it is: `signer` is any object with
         `sign(request)`, plain or async. One test signature proves that it holds the key.
         """
-    def issue_device(self, /, registration_id: str, key: "PrivateKey | SubjectKey | bytes", *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+    def issue_device(
+        self,
+        /,
+        registration_id: str,
+        key: PrivateKey | SubjectKey | bytes,
+        *,
+        days: SupportsIndex | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Certificate:
         """
         A device certificate whose common name is the registration ID. The key is the device's own,
         or its public part as DER SubjectPublicKeyInfo.
         """
-    def issue_requested(self, /, request: CertificateRequest, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+    def issue_requested(
+        self,
+        /,
+        request: CertificateRequest,
+        *,
+        days: SupportsIndex | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Certificate:
         """
         A device certificate for a request that was made elsewhere.
         """
-    def issue_verification(self, /, verification_code: str, key: "PrivateKey | SubjectKey | bytes", *, days: SupportsIndex | None = None) -> Certificate:
+    def issue_verification(
+        self,
+        /,
+        verification_code: str,
+        key: PrivateKey | SubjectKey | bytes,
+        *,
+        days: SupportsIndex | None = None,
+    ) -> Certificate:
         """
         A certificate that proves possession of this CA's key: its common name is the verification
         code that DPS gave.
         """
-    def reissue_device(self, /, old: Certificate, key: "PrivateKey | SubjectKey | bytes | None" = None, *, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Certificate:
+    def reissue_device(
+        self,
+        /,
+        old: Certificate,
+        key: PrivateKey | SubjectKey | bytes | None = None,
+        *,
+        days: SupportsIndex | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Certificate:
         """
         A device certificate in place of an old one: the same name, with the same key or a new one.
         """
@@ -69,7 +157,18 @@ class Batch:
     may be at work in the folder until this one ends, raises or is closed.
     """
     def __iter__(self, /) -> Batch: ...
-    def __new__(cls, /, folder: Folder, issuer: Authority, registration_ids: Iterable[str], *, key_type: str | None = None, days: SupportsIndex | None = None, not_before: datetime | None = None, not_after: datetime | None = None) -> Batch: ...
+    def __new__(
+        cls,
+        /,
+        folder: Folder,
+        issuer: Authority,
+        registration_ids: Iterable[str],
+        *,
+        key_type: str | None = None,
+        days: SupportsIndex | None = None,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> Batch: ...
     def __next__(self, /) -> tuple[str, bool]: ...
     def close(self, /) -> None:
         """
@@ -185,12 +284,14 @@ class CertificateChain:
         Raises for the first certificate that is not valid now, or at the given moment.
         """
     @staticmethod
-    def from_pem(pem: "str | bytes | PathLike[str]") -> CertificateChain:
+    def from_pem(pem: str | bytes | PathLike[str]) -> CertificateChain:
         """
         Reads PEM text or a file: one certificate or more, in any order.
         """
     @staticmethod
-    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | bytes | None = None) -> CertificateChain:
+    def from_pkcs12(
+        source: bytes | PathLike[str], pass_phrase: str | bytes | None = None
+    ) -> CertificateChain:
         """
         Takes the certificates of PKCS#12 (PFX) bytes or of such a file.
         """
@@ -219,7 +320,7 @@ class CertificateRequest:
     A certificate request that a device made.
     """
     @staticmethod
-    def from_pem(pem: "str | bytes") -> CertificateRequest:
+    def from_pem(pem: str | bytes) -> CertificateRequest:
         """
         Reads a request from PEM, and verifies its signature.
         """
@@ -239,8 +340,28 @@ class Examination:
     """
     What `dps_core.doctor()` is made of.
     """
-    def __new__(cls, /, *, x509: X509 | None = None, certificate: "str | bytes | PathLike[str] | None" = None, key: "str | bytes | PathLike[str] | None" = None, pass_phrase: str | bytes | None = None, authorities: "str | bytes | PathLike[str] | None" = None, group_certificate: "str | bytes | PathLike[str] | None" = None, individual_certificate: "str | bytes | PathLike[str] | None" = None, registration_id: str | None = None, id_scope: str | None = None, host: str | None = None, connect_to: str | None = None, roots: "str | bytes | PathLike[str] | None" = None, at: datetime | None = None, deadline: SupportsFloat | SupportsIndex | None = None, wire: bool = False, register: bool = False) -> Examination: ...
-    def run(self, /) -> "Report":
+    def __new__(
+        cls,
+        /,
+        *,
+        x509: X509 | None = None,
+        certificate: str | bytes | PathLike[str] | None = None,
+        key: str | bytes | PathLike[str] | None = None,
+        pass_phrase: str | bytes | None = None,
+        authorities: str | bytes | PathLike[str] | None = None,
+        group_certificate: str | bytes | PathLike[str] | None = None,
+        individual_certificate: str | bytes | PathLike[str] | None = None,
+        registration_id: str | None = None,
+        id_scope: str | None = None,
+        host: str | None = None,
+        connect_to: str | None = None,
+        roots: str | bytes | PathLike[str] | None = None,
+        at: datetime | None = None,
+        deadline: SupportsFloat | SupportsIndex | None = None,
+        wire: bool = False,
+        register: bool = False,
+    ) -> Examination: ...
+    def run(self, /) -> Report:
         """
         Examines, and waits on this thread.
         """
@@ -296,6 +417,7 @@ class Folder:
 
     Files are written whole or not at all; one that exists is left alone unless `overwrite` is set.
     """
+
     INTERMEDIATE: Final[str]
     """
     The stem of the intermediate's files.
@@ -325,11 +447,11 @@ class Folder:
         """
         `csr/STEM.csr.pem`.
         """
-    def write_private(self, /, path: str | PathLike[str], contents: "str | bytes") -> None:
+    def write_private(self, /, path: str | PathLike[str], contents: str | bytes) -> None:
         """
         Writes a key, readable by its owner alone.
         """
-    def write_public(self, /, path: str | PathLike[str], contents: "str | bytes") -> None:
+    def write_public(self, /, path: str | PathLike[str], contents: str | bytes) -> None:
         """
         Writes a certificate or a request, readable by all.
         """
@@ -339,12 +461,25 @@ class Hub:
     """
     What the hub clients in Python are made of.
     """
-    def __new__(cls, /, host: str, device_id: str, *, x509: X509 | None = None, symmetric_key: str | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, keep_alive: SupportsFloat | SupportsIndex | None = None, token_lifetime: SupportsFloat | SupportsIndex | None = None) -> Hub: ...
-    def close(self, /, deadline: SupportsFloat | SupportsIndex | None, for_good: bool) -> "None":
+    def __new__(
+        cls,
+        /,
+        host: str,
+        device_id: str,
+        *,
+        x509: X509 | None = None,
+        symmetric_key: str | None = None,
+        port: SupportsIndex | None = None,
+        roots: str | bytes | PathLike[str] | None = None,
+        connect_to: str | None = None,
+        keep_alive: SupportsFloat | SupportsIndex | None = None,
+        token_lifetime: SupportsFloat | SupportsIndex | None = None,
+    ) -> Hub: ...
+    def close(self, /, deadline: SupportsFloat | SupportsIndex | None, for_good: bool) -> None:
         """
         Disconnects, and waits on this thread for what has not been acknowledged.
         """
-    def connect(self, /, deadline: SupportsFloat | SupportsIndex | None = None) -> "None":
+    def connect(self, /, deadline: SupportsFloat | SupportsIndex | None = None) -> None:
         """
         Connects, and waits on this thread.
         """
@@ -354,23 +489,46 @@ class Hub:
         Whether the hub has accepted the connection, and it has not been lost since.
         """
     @staticmethod
-    def from_connection_string(connection_string: str, *, x509: X509 | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, keep_alive: SupportsFloat | SupportsIndex | None = None, token_lifetime: SupportsFloat | SupportsIndex | None = None) -> Hub:
+    def from_connection_string(
+        connection_string: str,
+        *,
+        x509: X509 | None = None,
+        port: SupportsIndex | None = None,
+        roots: str | bytes | PathLike[str] | None = None,
+        connect_to: str | None = None,
+        keep_alive: SupportsFloat | SupportsIndex | None = None,
+        token_lifetime: SupportsFloat | SupportsIndex | None = None,
+    ) -> Hub:
         """
         As the constructor, with host, device ID and symmetric key as a connection string has them.
         """
-    def send(self, /, message: Any) -> "None":
+    def send(self, /, message: Any) -> None:
         """
         Sends one message, and waits on this thread for its acknowledgement.
         """
-    def send_all(self, /, messages: Any) -> "None":
+    def send_all(self, /, messages: Any) -> None:
         """
         Sends messages in their order, and waits on this thread for every acknowledgement.
         """
-    def start_close(self, /, bridge: Bridge, future: Any, deadline: SupportsFloat | SupportsIndex | None, for_good: bool) -> int:
+    def start_close(
+        self,
+        /,
+        bridge: Bridge,
+        future: Any,
+        deadline: SupportsFloat | SupportsIndex | None,
+        for_good: bool,
+    ) -> int:
         """
         Disconnects; the event loop's future is resolved.
         """
-    def start_connect(self, /, bridge: Bridge, event_loop: Any, future: Any, deadline: SupportsFloat | SupportsIndex | None = None) -> int:
+    def start_connect(
+        self,
+        /,
+        bridge: Bridge,
+        event_loop: Any,
+        future: Any,
+        deadline: SupportsFloat | SupportsIndex | None = None,
+    ) -> int:
         """
         Connects; the event loop's future is resolved.
         """
@@ -413,7 +571,15 @@ class Message:
 
     `data` is `str` (sent as UTF-8), bytes, or a number (sent as text).
     """
-    def __new__(cls, /, data: Any, message_id: Any | None = None, content_encoding: Any | None = None, content_type: Any | None = None, output_name: Any | None = None) -> Message: ...
+    def __new__(
+        cls,
+        /,
+        data: Any,
+        message_id: Any | None = None,
+        content_encoding: Any | None = None,
+        content_type: Any | None = None,
+        output_name: Any | None = None,
+    ) -> Message: ...
     def __str__(self, /) -> str: ...
     @property
     def ack(self, /) -> Any | None:
@@ -526,7 +692,9 @@ class PrivateKey:
         A certificate request in PEM with this common name.
         """
     @staticmethod
-    def from_pem(pem: "str | bytes | PathLike[str]", pass_phrase: str | bytes | None = None) -> PrivateKey:
+    def from_pem(
+        pem: str | bytes | PathLike[str], pass_phrase: str | bytes | None = None
+    ) -> PrivateKey:
         """
         Reads a key from PEM, DER or PKCS#12.
         """
@@ -546,6 +714,10 @@ class PrivateKey:
         """
         The public key as DER SubjectPublicKeyInfo.
         """
+    def to_der(self, /) -> bytes:
+        """
+        The key as DER (PKCS#8), in the clear.
+        """
     def to_pem(self, /, pass_phrase: str | bytes | None = None) -> str:
         """
         The key as PEM (PKCS#8), encrypted if there is a pass phrase.
@@ -556,12 +728,40 @@ class Registration:
     """
     What the provisioning clients in Python are made of.
     """
-    def __new__(cls, /, host: str | None, id_scope: str, registration_id: str | None, *, x509: X509 | None = None, symmetric_key: str | None = None, port: SupportsIndex | None = None, roots: "str | bytes | PathLike[str] | None" = None, connect_to: str | None = None, api_version: str | None = None) -> Registration: ...
-    def register(self, /, payload: str | None = None, deadline: SupportsFloat | SupportsIndex | None = None, on_progress: Any | None = None) -> "RegistrationResult":
+    def __new__(
+        cls,
+        /,
+        host: str | None,
+        id_scope: str,
+        registration_id: str | None,
+        *,
+        x509: X509 | None = None,
+        symmetric_key: str | None = None,
+        port: SupportsIndex | None = None,
+        roots: str | bytes | PathLike[str] | None = None,
+        connect_to: str | None = None,
+        api_version: str | None = None,
+    ) -> Registration: ...
+    def register(
+        self,
+        /,
+        payload: str | None = None,
+        deadline: SupportsFloat | SupportsIndex | None = None,
+        on_progress: Any | None = None,
+    ) -> RegistrationResult:
         """
         Registers, and waits on this thread.
         """
-    def start(self, /, bridge: Bridge, event_loop: Any, future: Any, payload: str | None = None, deadline: SupportsFloat | SupportsIndex | None = None, on_progress: Any | None = None) -> int:
+    def start(
+        self,
+        /,
+        bridge: Bridge,
+        event_loop: Any,
+        future: Any,
+        payload: str | None = None,
+        deadline: SupportsFloat | SupportsIndex | None = None,
+        on_progress: Any | None = None,
+    ) -> int:
         """
         Registers; the event loop's future is resolved.
         """
@@ -755,27 +955,36 @@ class X509:
     """
     A device's certificate chain and its private key.
 
-    X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made.
+    X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made:
+    PEM, DER or PKCS#12 (PFX), which may be one and the same.
     """
-    def __new__(cls, /, cert_file: str | PathLike[str], key_file: str | PathLike[str], pass_phrase: str | bytes | None = None) -> X509: ...
+    def __new__(
+        cls,
+        /,
+        cert_file: str | PathLike[str],
+        key_file: str | PathLike[str],
+        pass_phrase: str | bytes | None = None,
+    ) -> X509: ...
     @property
     def certificate_file(self, /) -> Path | None:
         """
         The file with the chain, where there is one.
         """
     @staticmethod
-    def from_pem(chain: "str | bytes", key: "str | bytes", pass_phrase: str | bytes | None = None) -> X509:
+    def from_pem(
+        chain: str | bytes, key: str | bytes, pass_phrase: str | bytes | None = None
+    ) -> X509:
         """
-        The full chain and the leaf's private key as PEM.
+        The full chain and the leaf's private key as PEM; bytes may be DER or PKCS#12 too.
         """
     @staticmethod
-    def from_pkcs12(source: "bytes | PathLike[str]", pass_phrase: str | bytes | None = None) -> X509:
+    def from_pkcs12(source: bytes | PathLike[str], pass_phrase: str | bytes | None = None) -> X509:
         """
         The full chain and the leaf's private key as PKCS#12 (PFX): bytes, or the path object of a
         file, which is read when a client is made.
         """
     @staticmethod
-    def from_signer(chain: "str | bytes | PathLike[str]", signer: Any) -> X509:
+    def from_signer(chain: str | bytes | PathLike[str], signer: Any) -> X509:
         """
         The full chain, as PEM or as the path object of a file, with a key that stays where it is:
         `signer` is any object with `sign(request)`, plain or async, which returns the signature.
@@ -799,12 +1008,12 @@ def at_exit() -> None:
     For `atexit`: ends the runtime while the interpreter is still whole.
     """
 
-def c_string(pem: "str | bytes") -> str:
+def c_string(pem: str | bytes) -> str:
     """
     PEM as a C string constant, one source line for each line of the text.
     """
 
-def certificates_from_pem(pem: "str | bytes | PathLike[str]") -> list[Certificate]:
+def certificates_from_pem(pem: str | bytes | PathLike[str]) -> list[Certificate]:
     """
     Reads every certificate of a PEM text or file.
     """
@@ -819,22 +1028,27 @@ def derive_device_key(group_key: str, registration_id: str) -> str:
     The key of one device of an enrollment group, in base64.
     """
 
-def error_catalogue() -> "list[tuple[int, str, bool, str]]":
+def error_catalogue() -> list[tuple[int, str, bool, str]]:
     """
     Every kind of error: code, name, whether a retry may help, and what it means.
     """
 
-def inspect(source: "str | bytes | PathLike[str]", *others: "str | bytes | PathLike[str]", pass_phrase: str | bytes | None = None, at: datetime | None = None) -> Inspection:
+def inspect(
+    source: str | bytes | PathLike[str],
+    *others: str | bytes | PathLike[str],
+    pass_phrase: str | bytes | None = None,
+    at: datetime | None = None,
+) -> Inspection:
     """
     Reads PEM, DER or PKCS#12, of which a chain need not hold; several are shown as one tree.
     """
 
-def java_string(pem: "str | bytes") -> str:
+def java_string(pem: str | bytes) -> str:
     """
     PEM as a Java string constant; Python reads it too, between parentheses.
     """
 
-def next_log_records() -> "list[tuple[int, str, str, float]]":
+def next_log_records() -> list[tuple[int, str, str, float]]:
     """
     Waits for records and returns them: level, logger, message, time.
     """
@@ -844,7 +1058,7 @@ def next_sign_job() -> SignJob | None:
     Waits for a signature to make; `None` ends the thread.
     """
 
-def registration_ids_from_csv(csv: "str | bytes | PathLike[str]") -> RegistrationIds:
+def registration_ids_from_csv(csv: str | bytes | PathLike[str]) -> RegistrationIds:
     """
     Reads the registration IDs of a CSV: its text, or the path object of a file.
 

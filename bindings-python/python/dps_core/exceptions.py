@@ -33,6 +33,9 @@ class ServiceDetails:
         self.tracking_id = tracking_id
         self.retry_after = retry_after
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ServiceDetails, tuple(getattr(self, name) for name in _SERVICE))
+
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in _SERVICE)
         shown = ", ".join(f"{name}={value!r}" for name, value in values if value is not None)
@@ -58,7 +61,8 @@ class DpsError(Exception):
     service: ServiceDetails | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restore, (type(self), self.args, self.__dict__))
+        # A copy has members of its own.
+        return (_restore, (type(self), self.args, dict(self.__dict__), _portable(self.__cause__)))
 
 
 class CredentialError(DpsError):
@@ -191,9 +195,30 @@ def _from_core(
     return error
 
 
-def _restore(kind: type[DpsError], arguments: tuple[Any, ...], members: dict[str, Any]) -> DpsError:
+def _portable(cause: BaseException | None) -> BaseException | None:
+    """The cause, unless it cannot be pickled: it comes from anybody's signer, and the error is to
+    arrive in any case."""
+    if cause is None:
+        return None
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(cause))
+    except Exception:
+        return None
+    return cause
+
+
+def _restore(
+    kind: type[DpsError],
+    arguments: tuple[Any, ...],
+    members: dict[str, Any],
+    cause: BaseException | None,
+) -> DpsError:
     error = kind(*arguments)
     error.__dict__.update(members)
+    if cause is not None:
+        error.__cause__ = cause
     return error
 
 

@@ -1,6 +1,7 @@
 //! `dps chain device`: one, several, or a batch.
 
 use std::{
+    fmt,
     io::{IsTerminal, stderr},
     path::PathBuf,
 };
@@ -10,7 +11,7 @@ use dps_core::{
     Error, RegistrationId,
     chain::{Batch, CsvRegistrationIds, Outcome, RegistrationIdRange, check_distinct},
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::{Common, ISSUER_PROMPT, IntermediateIssuer, Maker, report};
@@ -95,7 +96,13 @@ fn progress_bar(count: u64) -> ProgressBar {
     if !stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} devices, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} devices, {rate}/s, {eta} left")
+        .map(|style| {
+            style.with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+                // A template cannot do without its decimals, and a bar has nobody to fail to.
+                let _ = write!(text, "{:.0}", state.per_sec());
+            })
+        });
     let bar = ProgressBar::new(count);
     match style {
         Ok(style) => bar.with_style(style),

@@ -115,6 +115,7 @@ impl Maker {
         issuer: &Authority,
         key: &Arc<PrivateKey>,
     ) -> Result<(Certificate, Files), Error> {
+        self.folder.check_device(id)?;
         let files = self.device_files(id.as_str())?;
         let certificate = issuer.issue_device(id, key.public_key_info(), self.validity)?;
         let chain = self.full_chain(&certificate, issuer)?;

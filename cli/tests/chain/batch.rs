@@ -99,8 +99,12 @@ fn a_power_cut_leaves_empty_files_and_they_are_made_again() {
     for file in ["certs/d-4.cert.pem", "certs/d-4-full-chain.cert.pem", "private/d-4.key.pem"] {
         fs::write(folder.path(file), "").unwrap();
     }
+    // Of the fifth the key alone: what was issued for it is of no use.
+    fs::write(folder.path("private/d-5.key.pem"), "").unwrap();
+    let useless = folder.text("certs/d-5.cert.pem");
     let again = folder.json(&arguments);
-    assert_eq!((&again["made"], &again["present"]), (&3.into(), &3.into()));
+    assert_eq!((&again["made"], &again["present"]), (&4.into(), &2.into()));
+    assert_ne!(folder.text("certs/d-5.cert.pem"), useless);
     for index in 1..=6 {
         assert_whole_and_matching(&folder, &format!("d-{index}"));
     }

@@ -8,6 +8,8 @@ use crate::Folder;
 
 const CHAIN: &str = "certs/device-01-full-chain.cert.pem";
 const KEY: &str = "private/device-01.key.pem";
+const LEAF: &str = "certs/device-01.cert.pem";
+const INTERMEDIATE: &str = "certs/azure-iot-test-only.intermediate.cert.pem";
 const ROOT: &str = "certs/azure-iot-test-only.root.ca.cert.pem";
 
 fn with_device() -> Folder {
@@ -49,6 +51,97 @@ fn inspect_shows_a_tree_from_root_to_leaf() {
 }
 
 #[test]
+fn pkcs12_and_der_are_shown_and_verified_like_pem() {
+    let folder = with_device();
+    folder.run(&["chain", "convert", CHAIN, "--key", KEY, "--to", "pkcs12", "--out", "d.pfx"]);
+    openssl(&folder, &["x509", "-in", LEAF, "-outform", "DER", "-out", "leaf.der"]);
+    openssl(&folder, &["pkey", "-in", KEY, "-outform", "DER", "-out", "key.der"]);
+
+    let shown = folder.run(&["chain", "inspect", CHAIN]);
+    assert_eq!(folder.run(&["chain", "inspect", "d.pfx"]), shown);
+    assert_eq!(folder.run(&["chain", "inspect", "leaf.der", INTERMEDIATE, ROOT]), shown);
+    assert_eq!(
+        folder.json(&["chain", "inspect", "leaf.der"]),
+        folder.json(&["chain", "inspect", LEAF])
+    );
+    let whole = folder.run(&["chain", "verify", "d.pfx", "--ca", ROOT]);
+    assert_eq!(whole, "d.pfx: the chain holds\n");
+    // The leaf alone is whole below the CA that the enrollment group lists.
+    let below = ["chain", "verify", "leaf.der", "--ca", INTERMEDIATE, "--key", "key.der"];
+    assert!(folder.run(&below).ends_with("leaf.der: the chain holds\n"));
+    let (code, words) = folder.fails(&["chain", "verify", "leaf.der", "--ca", ROOT]);
+    assert!(code == 1 && words.contains("DPS-C002"), "{code} {words}");
+    let key = ["--key", "private/azure-iot-test-only.root.ca.key.pem"];
+    let (code, words) = folder.fails(&[&["chain", "verify", "d.pfx"][..], &key].concat());
+    assert!(code == 1 && words.contains("DPS-K006"), "{code} {words}");
+
+    let mut arguments = vec!["pkcs12", "-export", "-nomac", "-in", CHAIN, "-inkey", KEY];
+    arguments.extend(["-passout", "pass:1234", "-out", "nomac.pfx"]);
+    openssl(&folder, &arguments);
+    for command in ["inspect", "verify"] {
+        let (code, words) = folder.fails(&["chain", command, "nomac.pfx"]);
+        assert!(code == 1 && words.contains("no MAC"), "{command}: {code} {words}");
+    }
+    let wrong =
+        folder.command(&["chain", "inspect", "d.pfx"]).env("DPS_PASSPHRASE", "4321").output();
+    let wrong = String::from_utf8(wrong.unwrap().stderr).unwrap();
+    assert!(wrong.contains("DPS_PASSPHRASE_WRONG") && !wrong.contains("4321"), "{wrong}");
+}
+
+#[test]
+fn a_pasted_value_is_understood_and_mentioned() {
+    let folder = with_device();
+    let flat = |name: &str| folder.text(name).trim_end().replace('\n', "\\n");
+    let notes = ["byte order mark", "two characters \\n", "quotation marks"];
+    fs::write(folder.path("pasted.pem"), format!("\u{feff}\"{}\"", flat(CHAIN))).unwrap();
+    fs::write(folder.path("pasted.key"), format!("'{}'", flat(KEY))).unwrap();
+    let shown = folder.run(&["chain", "inspect", "pasted.pem"]);
+    let (tree, said) = shown.split_at(shown.find("Note: ").unwrap());
+    assert_eq!(tree, folder.run(&["chain", "inspect", CHAIN]));
+    let listed = folder.json(&["chain", "inspect", "pasted.pem"])["notes"].to_string();
+    let (code, found) =
+        folder.fails(&["doctor", "--cert", "pasted.pem", "--key", "pasted.key", "--ca", ROOT]);
+    assert!(code == 1 && found.matches("DPS-C024 ").count() == 5, "{code} {found}");
+    for note in notes {
+        assert!(said.contains(note) && found.contains(note), "{note}: {said} {found}");
+        assert!(listed.contains(&note.replace('\\', "\\\\")), "{note}: {listed}");
+    }
+    // What the finding says to do does it.
+    folder.run(&["chain", "convert", "pasted.pem", "--to", "pem", "--out", "clean.pem"]);
+    assert_eq!(folder.text("clean.pem"), folder.text(CHAIN));
+    assert_eq!(folder.run(&["chain", "inspect", "clean.pem"]), tree);
+    fs::write(folder.path("windows.pem"), folder.text(CHAIN).replace('\n', "\r\n")).unwrap();
+    assert!(folder.run(&["chain", "inspect", "windows.pem"]).starts_with(tree));
+}
+
+#[test]
+fn the_certificate_of_the_enrollment_is_compared() {
+    let folder = with_device();
+    folder.run(&["chain", "renew", "device-01"]);
+    let other = with_device();
+    fs::write(folder.path("other.pem"), other.text(INTERMEDIATE)).unwrap();
+    let (group, individual) = ("--group-certificate", "--individual-certificate");
+    for (option, file, id) in [
+        (group, INTERMEDIATE, None),
+        (group, ROOT, None),
+        (group, LEAF, Some("DPS-C025")),
+        (group, "other.pem", Some("DPS-S003")),
+        (individual, LEAF, None),
+        (individual, INTERMEDIATE, Some("DPS-C025")),
+        (individual, "certs/device-01-renewed.cert.pem", Some("DPS-C026")),
+    ] {
+        let (code, words) = folder.fails(&[
+            "doctor", "--cert", CHAIN, "--key", KEY, "--ca", ROOT, option, file, "--json",
+        ]);
+        let report: serde_json::Value = serde_json::from_str(&words).unwrap();
+        let found: Vec<_> =
+            report["findings"].as_array().unwrap().iter().map(|f| f["id"].as_str()).collect();
+        let expected: Vec<_> = id.iter().map(|id| Some(*id)).collect();
+        assert_eq!((code, found), (if id.is_some() { 2 } else { 0 }, expected), "{option} {file}");
+    }
+}
+
+#[test]
 fn verify_and_doctor_end_with_their_codes() {
     let folder = with_device();
     folder.run(&["chain", "verify", CHAIN, "--ca", ROOT, "--key", KEY]);
@@ -85,10 +178,42 @@ fn conversions_are_read_by_openssl_and_by_us() {
     openssl(&folder, &["pkcs12", "-in", "d.pfx", "-passin", "pass:1234", "-nodes"]);
     let opened = Credential::pkcs12_file(folder.path("d.pfx")).passphrase(Passphrase::new("1234"));
     assert_eq!(opened.open().unwrap().registration_id().unwrap().as_str(), "device-01");
-    // The Windows store's root.pfx, from a key under the same passphrase.
-    let key = "private/azure-iot-test-only.root.ca.key.pem";
-    folder.run(&["chain", "convert", ROOT, "--key", key, "--to", "pkcs12", "--out", "root.pfx"]);
-    openssl(&folder, &["pkcs12", "-in", "root.pfx", "-passin", "pass:1234", "-nodes"]);
+    // The Windows store's root.pfx and intermediate.pfx, from keys under the same passphrase.
+    for (pfx, stem) in [("root.pfx", "root.ca"), ("intermediate.pfx", "intermediate")] {
+        let [certificate, key] =
+            ["certs/azure-iot-test-only.STEM.cert.pem", "private/azure-iot-test-only.STEM.key.pem"]
+                .map(|path| path.replace("STEM", stem));
+        folder.run(&[
+            "chain",
+            "convert",
+            &certificate,
+            "--key",
+            &key,
+            "--to",
+            "pkcs12",
+            "--out",
+            pfx,
+        ]);
+        let opened = ["pkcs12", "-in", pfx, "-passin", "pass:1234"];
+        let held = openssl(&folder, &[&opened[..], &["-nokeys"]].concat());
+        let only = certificates_from_pem(held.as_bytes()).unwrap();
+        assert_eq!(only, certificates_from_pem(folder.text(&certificate).as_bytes()).unwrap());
+        let held = openssl(&folder, &[&opened[..], &["-nocerts", "-nodes"]].concat());
+        fs::write(folder.path("held.key"), held).unwrap();
+        assert_eq!(
+            openssl(&folder, &["pkey", "-in", "held.key", "-pubout"]),
+            openssl(&folder, &["pkey", "-in", &key, "-passin", "pass:1234", "-pubout"]),
+            "{pfx}"
+        );
+        let info = folder.path(pfx);
+        let info = Command::new("openssl")
+            .args(["pkcs12", "-info", "-noout", "-passin", "pass:1234", "-in"])
+            .arg(&info)
+            .output()
+            .unwrap();
+        let info = String::from_utf8(info.stderr).unwrap();
+        assert!(info.contains("MAC: sha256") && info.contains("AES-256-CBC"), "{info}");
+    }
     to("d.pfx", "pem", "all.pem");
     let both = folder.text("all.pem");
     Credential::pem(both.as_bytes(), both.as_bytes()).open().unwrap();

@@ -20,6 +20,7 @@ impl Folder {
             .args(arguments)
             .current_dir(self.0.path())
             .env_remove("DPS_PASSPHRASE")
+            .env("TERM", "xterm")
             .output()
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&stderr), "");
@@ -62,4 +63,30 @@ fn two_typed_passphrases_that_differ_make_no_key() {
         assert!(shown.contains(words) && !shown.contains("horse"), "{shown}");
     }
     assert_eq!(file_names(folder.0.path()), [""; 0]);
+}
+
+#[test]
+fn a_batch_shows_its_progress_at_a_terminal_and_nowhere_else() {
+    let folder = Folder::new();
+    let batch = |range| ["chain", "device", "--range", range, "--key-type", "ec-p256"];
+    let (code, shown) = folder.typed(&["1234"], &batch("d-001..d-300"));
+    assert_eq!(code, 0, "{shown}");
+    // Each state is written over the one before it, and the last is taken away.
+    let states: Vec<_> =
+        shown.split('\r').filter(|state| state.contains("/300 devices, ")).collect();
+    assert!(states.len() > 1, "{shown:?}");
+    let at = |state: &&str| -> u32 {
+        let count =
+            state.split('/').next().unwrap().trim_start_matches(|c: char| !c.is_ascii_digit());
+        count.split(|c: char| !c.is_ascii_digit()).next_back().unwrap().parse().unwrap()
+    };
+    assert!(states.iter().map(at).is_sorted(), "{states:?}");
+    assert!(states.iter().all(|state| state.contains("/s, ") && state.contains(" left")));
+    let last = shown.split('\r').rfind(|state| !state.trim().is_empty()).unwrap();
+    assert_eq!(last, "\u{1b}[2K300 devices made in ., 0 were there already", "{shown:?}");
+
+    let output = folder.output(&batch("d-301..d-400"));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, "100 devices made in ., 0 were there already\n");
 }

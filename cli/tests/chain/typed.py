@@ -19,7 +19,7 @@ if child == 0:
     os.execv(command[0], command)
 
 shown, typed_at = b"", 0
-until = time.monotonic() + 60
+until = time.monotonic() + 300
 while True:
     if time.monotonic() > until:
         os.kill(child, signal.SIGKILL)

@@ -53,6 +53,10 @@ az iot dps enrollment-group update `
 --enrollment-id "my-device-group" `
 --provisioning-status disabled"#;
 
+/// "To revoke access", option 1, which names no group.
+pub(crate) const REVOKE: &str = r#"
+az iot dps enrollment-group update --provisioning-status disabled"#;
+
 pub(crate) const CHANGE_POLICY: &str = r#"
 az iot dps enrollment-group update `
 --dps-name $dpsName `

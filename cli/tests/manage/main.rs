@@ -2,11 +2,12 @@
 //! enrollment group article, and the other tutorial's clean-up.
 
 mod article;
+mod doctor;
 mod register;
 mod symmetric_key;
 mod world;
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use dps_core::{Credential, ErrorKind, Message};
 use serde_json::{Value, json};
@@ -154,6 +155,20 @@ async fn an_update_changes_what_is_named_and_nothing_else() {
         fixed["reprovisionPolicy"],
         json!({ "updateHubAssignment": false, "migrateDeviceData": false })
     );
+}
+
+/// The article disables "the entire enrollment group" without saying which: no guess is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_names_no_group_changes_none_and_says_how_to_name_it() {
+    let world = World::with_verified_certificates().await;
+    world.run(article::CREATE).done();
+    let before = world.run(article::SHOW).json();
+    let run = world.run(article::REVOKE);
+    run.failed(64, "required arguments were not provided:\n  --enrollment-id <ID>");
+    assert_eq!(world.run(article::SHOW).json(), before);
+    world.run_with(article::REVOKE, &["--enrollment-id", "my-device-group"]).done();
+    let refused = world.register("device-01").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::EnrollmentDisabled, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -424,9 +439,25 @@ fn azure_gives_no_certificates_and_no_telemetry_for_a_connection_string() {
             "HostName=mine.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey=a2V5".to_owned(),
         ),
     ];
-    let certificates = run(directory.path(), &environment, "dps certificate list", &[]);
-    certificates.failed(1, "management plane");
-    assert!(certificates.stderr.contains("DPS_UNSUPPORTED"), "{}", certificates.stderr);
+    let chain = Chain::new();
+    fs::write(directory.path().join("root.pem"), chain.root.certificate().to_pem()).unwrap();
+    fs::write(directory.path().join("proof.pem"), chain.proof("C0DE")).unwrap();
+    for verb in [
+        "create -n my-root-ca --path root.pem --verified true",
+        "list",
+        "show -n my-root-ca",
+        "generate-verification-code -n my-root-ca",
+        "verify -n my-root-ca --path proof.pem",
+        "delete -n my-root-ca",
+    ] {
+        let command = format!("dps certificate {verb} --json");
+        let refused = run(directory.path(), &environment, &command, &[]);
+        refused.failed(1, "management plane");
+        let error: Value = serde_json::from_str(&refused.stderr).unwrap();
+        assert_eq!(error["error"]["name"], "DPS_UNSUPPORTED", "{command}");
+        let hint = error["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("az iot dps certificate"), "{command}: {hint}");
+    }
     let messages = run(directory.path(), &environment, "dps hub device messages -d d", &[]);
     messages.failed(1, "DPS_UNSUPPORTED");
 }

@@ -1,15 +1,8 @@
 //! A certificate authority: makes roots, intermediates, device and verification certificates with
 //! exactly the extensions of the tutorial's OpenSSL profiles.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::{
-    digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
-    rand::fill,
-};
 use der::{
     Encode,
     asn1::{Ia5StringRef, OctetStringRef},
@@ -19,10 +12,13 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData,
     SerialNumber, SubjectPublicKeyInfo,
 };
-use time::{OffsetDateTime, macros::datetime};
 
-use super::{Certificate, CertificateRequest, Issues, request::is_signed_by_its_key};
+use super::{Certificate, CertificateRequest, Issues, Validity, request::is_signed_by_its_key};
 use crate::{
+    crypto::{
+        digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
+        fill,
+    },
     error::{Error, ErrorKind, Result},
     identity,
     key::PrivateKey,
@@ -30,58 +26,6 @@ use crate::{
     registration_id::RegistrationId,
     signer::{self, SignatureAlgorithm, Signer, SignerError},
 };
-
-/// When a certificate is valid.
-#[derive(Clone, Copy, Debug)]
-pub struct Validity {
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
-}
-
-impl Validity {
-    /// The validity that the tutorial gives every certificate.
-    pub const TUTORIAL_DAYS: u32 = 30;
-
-    /// From five minutes ago, so that a device whose clock runs late accepts the certificate, for
-    /// this many days from now, but not beyond the last date that a certificate can name, which
-    /// means for ever (RFC 5280, section 4.1.2.5).
-    pub fn days(days: u32) -> Self {
-        const BACK_DATED: Duration = Duration::from_secs(5 * 60);
-
-        let now = OffsetDateTime::now_utc();
-        let end = now.checked_add(time::Duration::days(days.into()));
-        Self { not_before: now - BACK_DATED, not_after: end.unwrap_or(FOR_EVER).min(FOR_EVER) }
-    }
-
-    /// From one moment to another.
-    pub fn between(not_before: SystemTime, not_after: SystemTime) -> Result<Self> {
-        if not_after <= not_before {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "a certificate cannot end before it begins",
-            ));
-        }
-        Ok(Self { not_before: date(not_before)?, not_after: date(not_after)? })
-    }
-}
-
-const FOR_EVER: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
-
-/// `time` to the second, as a certificate can name it.
-fn date(time: SystemTime) -> Result<OffsetDateTime> {
-    let seconds = match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()),
-        Err(until) => i64::try_from(until.duration().as_secs()).map(|seconds| -seconds),
-    };
-    seconds
-        .ok()
-        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .filter(|date| (0..=9999).contains(&date.year()))
-        .ok_or_else(|| {
-            let message = "a certificate's dates lie in the years 0 to 9999";
-            Error::new(ErrorKind::InvalidArgument, message)
-        })
-}
 
 /// The key of a new certificate's subject, with what signs for it.
 #[derive(Clone)]
@@ -149,6 +93,7 @@ impl Authority {
                 ),
             ));
         }
+        let signer = signer::for_certificate(signer, &certificate);
         identity::prove(&certificate, signer.as_ref())?;
         let key = SubjectKey::signer(signer, certificate.public_key_info().to_vec());
         Ok(Self { certificate, key })
@@ -530,8 +475,7 @@ fn key_identifier(public_key_info: &[u8]) -> Result<Vec<u8>> {
 /// 128 random bits, positive and never zero (RFC 5280, section 4.1.2.2).
 fn random_serial() -> Result<SerialNumber> {
     let mut serial = [0; 16];
-    fill(&mut serial)
-        .map_err(|_| Error::new(ErrorKind::Internal, "the random generator failed"))?;
+    fill(&mut serial)?;
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(SerialNumber::from_slice(&serial))
 }
@@ -554,18 +498,6 @@ mod tests {
             let root = Authority::create_root("Root", key, Validity::days(1)).unwrap();
             let intermediate = root.create_intermediate("CA", mixed, Validity::days(1));
             assert_eq!(intermediate.err().unwrap().kind(), ErrorKind::KeyMismatch);
-        }
-    }
-
-    #[test]
-    fn dates_beyond_what_a_certificate_can_name_end_with_it_or_are_refused() {
-        assert_eq!(Validity::days(u32::MAX).not_after, FOR_EVER);
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        let last = u64::try_from(FOR_EVER.unix_timestamp()).unwrap();
-        assert_eq!(Validity::between(at(0), at(last)).unwrap().not_after, FOR_EVER);
-        for (from, to) in [(at(0), at(last + 1)), (at(5), at(5))] {
-            let error = Validity::between(from, to).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         }
     }
 }

@@ -23,7 +23,8 @@ use crate::{
 /// A device is done when its full chain is there, which is written last. Each file is written
 /// whole or not at all, and none that exists is touched (unless the folder is to be overwritten): an
 /// interrupted device is finished with the key that it has. Files are left to the system to flush;
-/// after a power cut the batch is run again, and what was lost is made again.
+/// after a power cut the batch is run again, and what was lost is made again: with a key, all that
+/// was issued for it.
 pub struct Batch<'a> {
     folder: Folder,
     issuer: &'a Authority,
@@ -75,11 +76,19 @@ impl<'a> Batch<'a> {
     }
 
     fn try_device(&self, id: &RegistrationId) -> Result<Outcome> {
+        self.folder.check_device(id)?;
         let key_file = Slot::new(self.folder.key(id.as_str()));
         let certificate_file = Slot::new(self.folder.certificate(id.as_str()));
         let chain_file = Slot::new(self.folder.full_chain(id.as_str()));
         let fresh = self.folder.overwrites();
 
+        if !fresh && key_file.is_empty() {
+            // What there is was issued for a key that nobody has any more. The key's file goes
+            // last: it is what says so.
+            for file in [&certificate_file, &chain_file, &key_file] {
+                file.remove()?;
+            }
+        }
         let key = match key_file.read(fresh)? {
             Some(pem) => Some(
                 PrivateKey::from_pem(&pem, None)
@@ -165,7 +174,7 @@ impl Slot {
         }
         match fs::read(&self.path).map(Zeroizing::new) {
             Ok(bytes) if bytes.is_empty() => {
-                fs::remove_file(&self.path).map_err(|error| not_writable(&self.path, error))?;
+                self.remove()?;
                 Ok(None)
             }
             Ok(bytes) => Ok(Some(bytes)),
@@ -175,6 +184,19 @@ impl Slot {
                 format!("{}: {}", self.path.display(), pem::io_reason(&error)),
             )
             .with_source(error)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| file.len() == 0)
+    }
+
+    fn remove(&self) -> Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(not_writable(&self.path, error))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{fmt, path::Path};
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use x509_parser::{
@@ -15,11 +14,13 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo,
 };
 
-use super::{certificates_from_file, extensions::Extensions};
+use super::{certificates_from_file, certificates_from_pem, extensions::Extensions};
 use crate::{
+    crypto::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest},
     error::{Error, ErrorKind, Result},
     key::KeyType,
     pem,
+    signer::SignatureAlgorithm,
 };
 
 /// An X.509 certificate.
@@ -95,20 +96,28 @@ impl Certificate {
         })
     }
 
-    /// Reads a file that holds one certificate in PEM or DER. Of several the first is taken, and
-    /// the others are mentioned.
+    /// Reads one certificate in PEM or DER. Of several the first is taken, and the others are
+    /// mentioned.
+    pub fn from_pem(bytes: &[u8]) -> Result<Self> {
+        certificates_from_pem(bytes).map(|found| Self::first(found, &"the certificate"))
+    }
+
+    /// As [`from_pem`](Self::from_pem), from a file, which may be PKCS#12 too.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let mut certificates = certificates_from_file(path, None)?;
+        certificates_from_file(path, None).map(|found| Self::first(found, &path.display()))
+    }
+
+    /// The first of what was read, which is one at least.
+    fn first(mut certificates: Vec<Self>, source: &dyn fmt::Display) -> Self {
         if let others @ 1.. = certificates.len() - 1 {
             tracing::warn!(
-                "{}: of its {} certificates the first was taken, {:?}",
-                path.display(),
+                "{source}: of its {} certificates the first was taken, {:?}",
                 others + 1,
                 certificates[0].subject()
             );
         }
-        Ok(certificates.swap_remove(0))
+        certificates.swap_remove(0)
     }
 
     /// The certificate in DER.
@@ -159,6 +168,15 @@ impl Certificate {
     /// The type of the public key.
     pub fn public_key_type(&self) -> &PublicKeyType {
         &self.public_key_type
+    }
+
+    /// All that the key can sign with, in order of preference; nothing for a type of key that is
+    /// not supported.
+    pub(crate) fn signature_algorithms(&self) -> &'static [SignatureAlgorithm] {
+        match &self.public_key_type {
+            PublicKeyType::Supported(key_type) => key_type.signature_algorithms(),
+            PublicKeyType::Other(_) => &[],
+        }
     }
 
     /// Whether the certificate may issue others (`basicConstraints` with `CA:TRUE`).
@@ -300,6 +318,6 @@ fn signature_algorithm(certificate: &X509Certificate<'_>) -> &'static str {
     }
 }
 
-fn upper_hex(bytes: &[u8]) -> String {
+pub(super) fn upper_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }

@@ -11,7 +11,10 @@ use std::{
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
-use super::folder::file_stem;
+use super::{
+    Certificate, Folder, certificates_from_file,
+    folder::{FULL_CHAIN, file_stem},
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     pem::io_reason,
@@ -65,9 +68,12 @@ pub fn registration_ids_from_csv(
             return None;
         }
         let id = RegistrationId::parse_common_name(row.get(at).unwrap_or_default());
-        let id = id.and_then(|id| match names.add(&id) {
-            Name::Taken => Err(taken(&id)),
-            Name::New | Name::Again => Ok(id),
+        let id = id.and_then(|id| {
+            check_stem(&id)?;
+            match names.add(&id) {
+                Name::Taken => Err(taken(&id)),
+                Name::New | Name::Again => Ok(id),
+            }
         });
         Some(id.map_err(|error| error.in_context(format_args!("line {}", line(&row)))))
     })
@@ -139,17 +145,57 @@ fn line(row: &StringRecord) -> u64 {
     row.position().map_or(0, csv::Position::line)
 }
 
-/// Fails where two of the registration IDs are the same, or would have the same files.
+/// Fails where two of the registration IDs are the same, or would have the same files, or where one
+/// would have those of a CA or of a full chain.
 pub fn check_distinct(ids: &[RegistrationId]) -> Result<()> {
     let mut names = Names::default();
-    ids.iter().try_for_each(|id| match names.add(id) {
-        Name::New => Ok(()),
-        Name::Taken => Err(taken(id)),
-        Name::Again => Err(Error::new(
-            ErrorKind::RegistrationIdInvalid,
-            format!("the registration ID {:?} stands twice", id.as_str()),
-        )),
+    ids.iter().try_for_each(|id| {
+        check_stem(id)?;
+        match names.add(id) {
+            Name::New => Ok(()),
+            Name::Taken => Err(taken(id)),
+            Name::Again => Err(Error::new(
+                ErrorKind::RegistrationIdInvalid,
+                format!("the registration ID {:?} stands twice", id.as_str()),
+            )),
+        }
     })
+}
+
+impl Folder {
+    /// Fails where the files of this device would be those of something else: another device's full
+    /// chain, a CA, the proof of possession. Asked before anything is written.
+    pub fn check_device(&self, id: &RegistrationId) -> Result<()> {
+        check_stem(id)?;
+        let is_authority = || {
+            certificates_from_file(self.certificate(id.as_str()), None)
+                .is_ok_and(|found| found.iter().any(Certificate::is_ca))
+        };
+        // What may not be overwritten is found where it is read.
+        match self.overwrites() && is_authority() {
+            true => Err(not_free(id, "a CA")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Fails for a registration ID whose files have another meaning.
+fn check_stem(id: &RegistrationId) -> Result<()> {
+    match file_stem(id.as_str()).to_ascii_lowercase().as_str() {
+        Folder::ROOT | Folder::INTERMEDIATE => Err(not_free(id, "a CA")),
+        Folder::VERIFICATION => Err(not_free(id, "the proof of possession")),
+        stem if format!("{stem}.cert.pem").ends_with(FULL_CHAIN) => {
+            Err(not_free(id, "another device's full chain"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_free(id: &RegistrationId, owner: &str) -> Error {
+    Error::new(
+        ErrorKind::RegistrationIdInvalid,
+        format!("the registration ID {:?} would have the files of {owner}", id.as_str()),
+    )
 }
 
 /// The file names that registration IDs stand for: 16 bytes for each, so that a batch of any
@@ -274,6 +320,10 @@ fn split(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        chain::{Authority, Validity},
+        key::{KeyType, PrivateKey},
+    };
 
     fn csv(text: &str) -> Result<Vec<String>> {
         registration_ids_from_csv(text.as_bytes()).map(|id| id.map(|id| id.to_string())).collect()
@@ -291,6 +341,36 @@ mod tests {
             assert_eq!(csv(text).unwrap(), ["a", "b"], "{text:?}");
         }
         assert!(csv("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_device_never_gets_the_files_of_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Folder::new(folder.path());
+        let key = Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap());
+        let line = Authority::create_root("Line 1", key, Validity::days(1)).unwrap();
+        kept.write_public(&kept.certificate("line-1"), line.certificate().to_pem()).unwrap();
+        for (id, owner) in [
+            ("azure-iot-test-only.root.ca", "a CA"),
+            ("Azure-IoT-test-only.intermediate", "a CA"),
+            ("verification-code", "the proof of possession"),
+            ("device-01-full-chain", "full chain"),
+            ("device-01-FULL-chain", "full chain"),
+            ("line-1", "a CA"),
+        ] {
+            let id = RegistrationId::parse(id).unwrap();
+            let error = kept.clone().overwrite(true).check_device(&id).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::RegistrationIdInvalid);
+            assert!(error.message().contains(owner), "{error}");
+            assert_eq!(
+                check_distinct(&[id]).is_ok(),
+                owner == "a CA" && error.message().contains("line-1")
+            );
+        }
+        let error = csv("a\nb-full-chain\n").unwrap_err();
+        assert!(error.message().contains("line 2"), "{error}");
+        let free = RegistrationId::parse("full-chain").unwrap();
+        kept.overwrite(true).check_device(&free).unwrap();
     }
 
     #[test]

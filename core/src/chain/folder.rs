@@ -162,7 +162,7 @@ pub(super) const EXISTS: &str =
     "Choose another folder, or ask to overwrite what is there (dps: --force).";
 
 /// How the names of full chains end.
-const FULL_CHAIN: &str = "-full-chain.cert.pem";
+pub(super) const FULL_CHAIN: &str = "-full-chain.cert.pem";
 
 fn path_above(certificate: &Certificate, authorities: &[Certificate]) -> Vec<Certificate> {
     let mut path: Vec<Certificate> = Vec::new();

@@ -9,11 +9,14 @@ use std::{
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{Certificate, Issues, PublicKeyType, check::text as date, read_any};
+use super::{
+    Certificate, Issues, PublicKeyType, certificate::upper_hex, check::text as date, read_any,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Passphrase,
     pem,
+    source::Source,
 };
 
 /// The certificates of a file, with what each may be used for.
@@ -40,6 +43,14 @@ impl Inspection {
             ));
         }
         Ok(Self { certificates, notes, now: now.into() })
+    }
+
+    /// As [`new`](Self::new) or [`file`](Self::file).
+    pub fn read(source: &Source, passphrase: Option<&Passphrase>, now: SystemTime) -> Result<Self> {
+        match source {
+            Source::File(path) => Self::file(path, passphrase, now),
+            Source::Memory(bytes) => Self::new(bytes, passphrase, now),
+        }
     }
 
     /// As [`new`](Self::new), from a file, which errors and notes then name.
@@ -91,7 +102,7 @@ impl Inspection {
                 "issuer": certificate.issuer(),
                 "issuedBy": parent,
                 "selfSigned": certificate.is_self_signed(),
-                "serial": hex(certificate.serial()),
+                "serial": upper_hex(certificate.serial()),
                 "notBefore": date(certificate.not_before()),
                 "notAfter": date(certificate.not_after()),
                 "daysLeft": self.days_left(certificate),
@@ -222,8 +233,4 @@ fn key(certificate: &Certificate) -> String {
         PublicKeyType::Supported(key_type) => key_type.to_string(),
         PublicKeyType::Other(name) => name.clone(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }

@@ -131,22 +131,24 @@ impl<'a> Path<'a> {
             if last.is_self_signed() || (last.is_self_issued() && unverifiable) {
                 return End::Root;
             }
-            let named: Vec<_> = self
-                .trusted
-                .iter()
-                .chain(&self.unused)
-                .filter(|candidate| candidate.issues(last) != Issues::No)
-                .collect();
-            let Some(first) = named.first() else { return End::Gap };
-            let issuer = named
-                .iter()
-                .find(|candidate| {
-                    candidate.issues(last) == Issues::Yes && key_ids_agree(candidate, last)
-                })
-                .or_else(|| named.iter().find(|other| other.issues(last) == Issues::Yes));
+            // Of those that bear the issuer's name, the first that signed; one with the right key
+            // identifier goes before the others.
+            let (mut named, mut issuer) = (None, None);
+            for candidate in self.trusted.iter().chain(&self.unused) {
+                match candidate.issues(last) {
+                    Issues::No => continue,
+                    Issues::NameOnly => {}
+                    Issues::Yes if key_ids_agree(candidate, last) => {
+                        issuer = Some(candidate);
+                        break;
+                    }
+                    Issues::Yes => issuer = issuer.or(Some(candidate)),
+                }
+                named = named.or(Some(candidate));
+            }
             match issuer {
                 Some(issuer) => {
-                    let issuer = (*issuer).clone();
+                    let issuer = issuer.clone();
                     if !key_ids_agree(&issuer, last) {
                         findings.push(key_id_differs(&issuer, last));
                     }
@@ -158,7 +160,8 @@ impl<'a> Path<'a> {
                     self.path.push(issuer);
                 }
                 None => {
-                    findings.push(not_the_signer(first, last));
+                    let Some(named) = named else { return End::Gap };
+                    findings.push(not_the_signer(named, last));
                     return End::Impostor;
                 }
             }

@@ -5,7 +5,7 @@ use std::{env, sync::Arc};
 use time::{OffsetDateTime, macros::datetime};
 use zeroize::Zeroizing;
 
-use super::{Check, Doctor, Finding, Input, Report};
+use super::{Check, Doctor, Finding, Report, certificates};
 use crate::{
     chain::{self, Certificate, CertificateChain, Issues, PublicKeyType, date},
     error::{Error, ErrorKind, Result},
@@ -14,7 +14,8 @@ use crate::{
     pem::{self, Der},
     provisioning::GLOBAL_HOST,
     registration_id::RegistrationId,
-    signer::Signer,
+    signer::{self, Signer},
+    source::{Named, Source},
     transport::Host,
 };
 
@@ -93,9 +94,11 @@ fn examine_roots(doctor: &Doctor, reach: Reach, report: &mut Report) -> Result<(
     const MOST_PINNED: usize = 20;
 
     let system = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
-    let system = system.filter(|_| reach == Reach::Network).map(|path| Input::File(path.into()));
+    let system = system
+        .filter(|_| reach == Reach::Network)
+        .map(|path| Named::new("the trust roots", Source::File(path.into())));
     let Some(input) = doctor.roots.as_ref().or(system.as_ref()) else { return Ok(()) };
-    let roots = input.certificates()?;
+    let roots = certificates(input)?;
     let elsewhere = doctor.connect_to.is_some()
         || env::var_os("DPS_CONNECT_TO").is_some_and(|target| !target.is_empty());
     if elsewhere || doctor.host != GLOBAL_HOST {
@@ -129,17 +132,17 @@ fn listed(names: &[&str]) -> String {
 
 /// The two files of a credential, as far as they can be read.
 struct Files<'a> {
-    chain: Option<(&'a Input, Zeroizing<Vec<u8>>)>,
-    key: Option<(&'a Input, Zeroizing<Vec<u8>>)>,
+    chain: Option<(&'a Named, Zeroizing<Vec<u8>>)>,
+    key: Option<(&'a Named, Zeroizing<Vec<u8>>)>,
     /// Of a PKCS#12 file, which holds both.
     key_is_in_chain: bool,
 }
 
 impl<'a> Files<'a> {
     fn read(doctor: &'a Doctor, report: &mut Report) -> Self {
-        let mut read = |input: &'a Option<Input>, check: Check| {
+        let mut read = |input: &'a Option<Named>, check: Check| {
             let input = input.as_ref()?;
-            match input.read() {
+            match input.source().read() {
                 Ok(bytes) => Some((input, bytes)),
                 Err(error) => {
                     let fix = "Check the path, and that this user may read the file: ls -l FILE";
@@ -184,10 +187,10 @@ fn swapped(chain: &[u8], key: &[u8]) -> bool {
 /// The certificates from the leaf upward, as far as the path goes.
 fn examine_chain(
     doctor: &Doctor,
-    file: Option<&(&Input, Zeroizing<Vec<u8>>)>,
+    file: Option<&(&Named, Zeroizing<Vec<u8>>)>,
     report: &mut Report,
 ) -> Result<Vec<Certificate>> {
-    let read = |input: &Option<Input>| input.as_ref().map_or(Ok(Vec::new()), Input::certificates);
+    let read = |input: &Option<Named>| input.as_ref().map_or(Ok(Vec::new()), certificates);
     let known = read(&doctor.authorities)?;
     let (group, individual) = (read(&doctor.group)?, read(&doctor.individual)?);
     let mut certificates = Vec::new();
@@ -337,7 +340,7 @@ fn examine_registration_id(doctor: &Doctor, leaf: Option<&Certificate>, report: 
 /// What signs for the leaf, where it does.
 fn examine_key(
     doctor: &Doctor,
-    file: Option<&(&Input, Zeroizing<Vec<u8>>)>,
+    file: Option<&(&Named, Zeroizing<Vec<u8>>)>,
     leaf: Option<&Certificate>,
     report: &mut Report,
 ) -> Option<Arc<dyn Signer>> {
@@ -352,9 +355,10 @@ fn examine_key(
         return None;
     }
     if let Some(signer) = &doctor.signer {
-        let proof = identity::prove(leaf?, signer.as_ref());
-        return match proof {
-            Ok(()) => Some(Arc::clone(signer)),
+        let leaf = leaf?;
+        let signer = signer::for_certificate(Arc::clone(signer), leaf);
+        return match identity::prove(leaf, signer.as_ref()) {
+            Ok(()) => Some(signer),
             Err(error) => {
                 let check = match error.kind() {
                     ErrorKind::Signer => Check::SignerFailed,
@@ -413,7 +417,7 @@ fn unusable(leaf: &Certificate) -> Option<String> {
 }
 
 /// A file of the credential that cannot be used, and why.
-fn unreadable(input: &Input, error: &Error, otherwise: Check) -> Finding {
+fn unreadable(input: &Named, error: &Error, otherwise: Check) -> Finding {
     let (check, fix) = match error.kind() {
         ErrorKind::PassphraseRequired => {
             (Check::PassphraseMissing, "Give the passphrase: --passphrase-file FILE")
@@ -441,7 +445,7 @@ fn unreadable(input: &Input, error: &Error, otherwise: Check) -> Finding {
     Finding::new(check, format!("{input}: {}.", error.message()), fix)
 }
 
-fn pasted(input: &Input, what: &str) -> Finding {
+fn pasted(input: &Named, what: &str) -> Finding {
     Finding::new(
         Check::Pasted,
         format!("{input} is not PEM as other programs expect it: {what}."),
@@ -451,7 +455,12 @@ fn pasted(input: &Input, what: &str) -> Finding {
 
 /// An error's message as a sentence of its own.
 pub(super) fn sentence(error: &Error) -> String {
-    let mut letters = error.message().chars();
+    let message = error.message();
+    // A host or a file that it begins with keeps its name.
+    if message.split(' ').next().is_some_and(|word| word.contains(['.', '/', ':', '\\'])) {
+        return format!("{message}.");
+    }
+    let mut letters = message.chars();
     match letters.next() {
         Some(first) => format!("{}{}.", first.to_uppercase(), letters.as_str()),
         None => error.kind().sentence().to_owned(),

@@ -16,12 +16,13 @@ use tokio_tungstenite::tungstenite::{
     http::{HeaderValue, Response, header},
 };
 
-use super::{Check, Doctor, Finding, Input, Limit, Report, offline::Examined, offline::sentence};
+use super::{Check, Doctor, Finding, Limit, Report, offline::Examined, offline::sentence};
 use crate::{
     chain::{Certificate, date},
     error::{Error, ErrorKind, Result},
     identity::Identity,
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
+    source::{Named, Source},
     tls::{Roots, TlsClient, TlsStream},
     transport::{Host, MQTT_PORT, Network},
 };
@@ -90,9 +91,9 @@ impl Doctor {
         if let Some(target) = &self.connect_to {
             network = network.connect_to(target);
         }
-        match &self.roots {
-            Some(Input::File(path)) => network.roots(Roots::pem_file(path)),
-            Some(Input::Memory(_, pem)) => network.roots(Roots::pem(pem.as_slice())),
+        match self.roots.as_ref().map(Named::source) {
+            Some(Source::File(path)) => network.roots(Roots::pem_file(path)),
+            Some(Source::Memory(pem)) => network.roots(Roots::pem(pem.as_slice())),
             None => network,
         }
     }

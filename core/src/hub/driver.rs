@@ -21,8 +21,9 @@ use super::{
     wire::DeviceId,
 };
 use crate::{
-    backoff::Backoff,
+    backoff::{Backoff, is_load},
     error::{Error, ErrorKind, Result},
+    pacing::{Pacing, Throttling},
     symmetric_key::Tokens,
     transport::{
         Host,
@@ -69,11 +70,37 @@ pub(super) struct Dialer<O> {
     /// What the hub is shown in place of a certificate.
     pub(super) tokens: Option<Tokens>,
     pub(super) keep_alive: Duration,
+    pub(super) throttled: Throttled,
 }
 
-/// An accepted connection.
+/// What the device remembers of being throttled by this hub.
+pub(super) struct Throttled {
+    hub: String,
+    pacing: Arc<Pacing>,
+}
+
+impl Throttled {
+    /// For the hub by this name, in this device's memory.
+    pub(super) fn new(hub: String, pacing: &Arc<Pacing>) -> Self {
+        Self { hub, pacing: Arc::clone(pacing) }
+    }
+
+    fn recall(&self) -> Option<Throttling> {
+        self.pacing.recall(&self.hub, Instant::now())
+    }
+
+    fn note(&self, throttling: Option<Throttling>) {
+        self.pacing.note(&self.hub, Instant::now(), throttling);
+    }
+}
+
+/// What gives a connection.
+type Attempt<T> = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+/// An accepted connection. The wire is in a box, since every future that it passes through would
+/// have room for one of its own.
 struct Connection<S> {
-    wire: Wire<S>,
+    wire: Box<Wire<S>>,
     renewal: Option<Renewal>,
 }
 
@@ -90,18 +117,31 @@ impl<O: Open> Dialer<O> {
             }
         };
         let session = Session::connect(stream, &connect, &self.host, CONNACK_LIMIT).await;
+        // With the ID of the doctor's finding, as the errors of a registration.
         let session = session.map_err(|error| match error.kind() {
             ErrorKind::Unauthorized if self.tokens.is_some() => error.with_hint(
-                "The hub does not know this device, has disabled it, or knows it by another key: \
-                 register again. Or this machine's clock is wrong.",
+                "DPS-S014: The hub does not know this device, has disabled it, or knows it by \
+                 another key: register again. Or this machine's clock is wrong.",
             ),
             ErrorKind::Unauthorized => error.with_hint(
-                "The hub does not know this device, has disabled it, or knows it by another \
-                 certificate: register again.",
+                "DPS-S014: The hub does not know this device, has disabled it, or knows it by \
+                 another certificate: register again.",
             ),
             _ => error,
         })?;
-        Ok(Connection { wire: session.into_wire(), renewal })
+        self.throttled.note(None);
+        Ok(Connection { wire: Box::new(session.into_wire()), renewal })
+    }
+
+    /// How long to wait after an attempt that failed, or nothing if there is no point in another.
+    /// Noted now, since whoever waits may stop waiting.
+    fn retry(&self, machine: &mut Machine<Ticket>, error: &Error) -> Option<Duration> {
+        let wait = machine.retry(error)?;
+        if is_load(error) {
+            let (backoff, error) = (machine.backoff().clone(), error.replicate());
+            self.throttled.note(Some(Throttling { backoff, until: wait, error }));
+        }
+        Some(wait)
     }
 
     fn introduction(&self, password: Option<Zeroizing<String>>) -> Result<Zeroizing<Vec<u8>>> {
@@ -129,16 +169,33 @@ pub(super) async fn start<O: Open>(
     deadline: Duration,
     jitter_seed: Option<u64>,
 ) -> Result<HubClient> {
-    let backoff = Backoff::new(jitter_seed);
+    let (backoff, earlier) = match dialer.throttled.recall() {
+        None => (Backoff::new(jitter_seed), None),
+        Some(Throttling { backoff, until, error }) => {
+            (backoff, (!until.is_zero()).then_some((until, error)))
+        }
+    };
     let mut machine = Machine::new(dialer.host.clone(), dialer.keep_alive, backoff);
     let mut last_error = None;
     let first = async {
+        if let Some((wait, error)) = earlier {
+            if wait > deadline {
+                return Err(error.in_context(format!(
+                    "not asked again, since the next attempt is due in another {:.1} s and the \
+                     deadline is {:.1} s",
+                    wait.as_secs_f64(),
+                    deadline.as_secs_f64()
+                )));
+            }
+            last_error = Some(error);
+            sleep(wait).await;
+        }
         loop {
             let error = match dialer.connect().await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            let Some(delay) = machine.retry(&error) else { return Err(error) };
+            let Some(delay) = dialer.retry(&mut machine, &error) else { return Err(error) };
             tracing::debug!(host = %dialer.host, %error, ?delay, "not connected yet");
             last_error = Some(error);
             sleep(delay).await;
@@ -249,7 +306,8 @@ impl<O: Open> Driver<O> {
                 Err(end) => break (end, None),
             };
         };
-        self.finish(end, wire).await;
+        // In a box, since no driver needs its room before its end.
+        Box::pin(self.finish(end, wire)).await;
     }
 
     /// Uses one connection until it is lost, which is the error, or no longer needed.
@@ -298,18 +356,18 @@ impl<O: Open> Driver<O> {
     }
 
     /// Leaves a connection for one with a fresh token. A state is told only if that fails.
-    async fn renew(&mut self, old: Wire<O::Stream>) -> Result<Connection<O::Stream>, End> {
+    async fn renew(&mut self, old: Box<Wire<O::Stream>>) -> Result<Connection<O::Stream>, End> {
         tracing::debug!(host = %self.shared.host, "connecting anew with a fresh token");
         self.machine.left(now());
         let dialer = Arc::clone(&self.dialer);
-        let renewed = self.attempt(async move {
+        let renewed = self.attempt(Box::pin(async move {
             old.disconnect().await;
             dialer.connect().await
-        });
+        }));
         match renewed.await? {
             Ok(connection) => Ok(connection),
             Err(error) => {
-                let delay = self.machine.retry(&error);
+                let delay = self.dialer.retry(&mut self.machine, &error);
                 self.come_back(error, delay).await
             }
         }
@@ -329,25 +387,24 @@ impl<O: Open> Driver<O> {
                 last_error: error.to_string(),
             });
             let dialer = Arc::clone(&self.dialer);
-            let attempt = self.attempt(async move {
+            let attempt = self.attempt(Box::pin(async move {
                 sleep(wait).await;
                 dialer.connect().await
-            });
+            }));
             error = match attempt.await? {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
-            delay = self.machine.retry(&error);
+            delay = self.dialer.retry(&mut self.machine, &error);
         }
     }
 
-    /// Waits for an attempt to connect, and serves the handles meanwhile.
+    /// Waits for an attempt to connect, and serves the handles meanwhile. The attempt is in a box
+    /// from its beginning: a handshake takes more memory than a connection does later.
     async fn attempt(
         &mut self,
-        attempt: impl Future<Output = Result<Connection<O::Stream>>> + Send,
+        mut attempt: Attempt<Connection<O::Stream>>,
     ) -> Result<Result<Connection<O::Stream>>, End> {
-        // In a box of its own: a handshake takes more memory than a connection does later.
-        let mut attempt = Box::pin(attempt);
         loop {
             if let Some(end) = self.end() {
                 return Err(end);
@@ -409,7 +466,7 @@ impl<O: Open> Driver<O> {
     }
 
     /// Says goodbye to the hub and tells everyone who still waits why there is no more.
-    async fn finish(mut self, end: End, wire: Option<Wire<O::Stream>>) {
+    async fn finish(mut self, end: End, wire: Option<Box<Wire<O::Stream>>>) {
         if let End::Refused(error) = &end {
             tracing::warn!(host = %self.shared.host, %error, "the hub client has stopped");
             // Nobody else sets it.

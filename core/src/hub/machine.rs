@@ -236,6 +236,11 @@ impl<W: Waiter> Machine<W> {
         error.retryable().then(|| self.backoff.next(error))
     }
 
+    /// How long the waits have become.
+    pub(crate) fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
     /// How many attempts there have been since a connection proved its worth.
     pub fn attempts(&self) -> u32 {
         self.backoff.attempts()

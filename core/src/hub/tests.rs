@@ -23,6 +23,8 @@ use crate::{
     transport::mqtt::{Packet, QoS, Stream},
 };
 
+mod connecting;
+
 const ACCEPTED: ConnectReturnCode = ConnectReturnCode::Success;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -148,6 +150,7 @@ fn dialer<O>(opener: O) -> Dialer<O> {
         device_id: DeviceId::parse("device-01").unwrap(),
         tokens: None,
         keep_alive: MINUTE,
+        throttled: Throttled::new("hub.example.net:8883".into(), &Arc::default()),
     }
 }
 
@@ -550,41 +553,6 @@ async fn a_hub_that_refuses_the_device_ends_the_client_with_that_error() {
     assert_eq!(client.send("2").await.unwrap_err().kind(), ErrorKind::Unauthorized);
     assert_eq!(client.state(), ConnectionState::Closed);
     client.close(MINUTE).await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_first_connection_is_tried_until_it_succeeds() {
-    let failure = |kind| Error::new(kind, "hub.example.net: scripted");
-    let failures = [ErrorKind::HostNotFound, ErrorKind::ConnectionFailed].map(failure);
-    let (mut hub, client) = connecting(failures.into());
-    hub.opened().await.answer(ConnectReturnCode::ServiceUnavailable).await;
-    let _peer = hub.accepted().await;
-    assert_eq!(client.await.unwrap().unwrap().state(), ConnectionState::Connected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_first_connection_fails_at_once_where_waiting_does_not_help() {
-    let (mut hub, client) = connecting(Vec::new());
-    let before = Instant::now();
-    hub.opened().await.answer(ConnectReturnCode::NotAuthorized).await;
-    let error = client.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    assert_eq!(before.elapsed(), Duration::ZERO);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_first_connection_gives_up_at_its_deadline_and_says_why() {
-    let failures = (0..1000).map(|_| Error::new(ErrorKind::HostNotFound, "hub.example.net"));
-    let (_hub, client) = connecting(failures.collect());
-    let before = Instant::now();
-    let error = client.await.unwrap().unwrap_err();
-    assert_eq!(before.elapsed().as_secs(), 60);
-    assert_eq!(error.kind(), ErrorKind::HostNotFound);
-    assert!(error.message().contains("within 60.0 s"), "{error}");
-
-    let (_silent, client) = connecting(Vec::new());
-    let error = client.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::RequestTimeout, "{error}");
 }
 
 #[tokio::test(start_paused = true)]

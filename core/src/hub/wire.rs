@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::Message;
 use crate::{
     error::{Error, ErrorKind, Result},
+    percent::RESERVED,
     transport::{
         Host,
         mqtt::{MAX_STRING, Publish, QoS},
@@ -25,9 +26,6 @@ const MAX_DEVICE_ID: usize = 128;
 
 /// The interface of the messages that Microsoft Defender for IoT reads.
 const SECURITY_AGENT: &str = "urn:azureiot:Security:SecurityAgent";
-
-/// All but RFC 3986's unreserved characters.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A device ID that a topic can carry.
 #[derive(Clone, Debug)]
@@ -94,9 +92,9 @@ pub(super) fn publish(telemetry_topic: &str, message: Message) -> Result<Publish
             return Err(Error::new(ErrorKind::MessageInvalid, message));
         }
         topic.push_str(separator);
-        topic.extend(utf8_percent_encode(name, ESCAPED));
+        topic.extend(utf8_percent_encode(name, RESERVED));
         topic.push('=');
-        topic.extend(utf8_percent_encode(value, ESCAPED));
+        topic.extend(utf8_percent_encode(value, RESERVED));
         separator = "&";
     }
     if topic.len() > MAX_STRING {
@@ -116,6 +114,16 @@ pub(super) fn size(message: &Message) -> usize {
     let system = message.system_properties().map(|(_, value)| value.len());
     let own = message.properties.iter().map(|(name, value)| name.len() + value.len());
     message.payload.len() + system.chain(own).sum::<usize>()
+}
+
+/// At most the length of the topic and the payload of `message`.
+pub(super) fn queued_size(message: &Message) -> usize {
+    // The longest device ID, with what stands around it.
+    const TOPIC: usize = MAX_DEVICE_ID + "devices//messages/events/".len();
+    // Three bytes for each byte, and two separators for each property.
+    let bag: usize =
+        message.all_properties().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+    TOPIC + bag + message.payload.len()
 }
 
 /// `time` as the hub's system properties carry it, to the second.
@@ -206,6 +214,10 @@ mod tests {
         let expiry = UNIX_EPOCH + std::time::Duration::from_millis(951_782_400_900);
         let message = Message::from("").expires_at(expiry).security_message().output_name("out");
         assert_eq!(message.size(), 3 + 35 + 20, "their names are not counted");
+        let device = DeviceId::parse("device-01").unwrap();
+        let sent = publish(&device.telemetry_topic(), message.clone()).unwrap();
+        let (queued, sent) = (message.queued_size(), sent.topic.len() + sent.payload.len());
+        assert!((sent..sent + 1024).contains(&queued), "{queued} for {sent}");
         assert_eq!(
             topic_of(message),
             "devices/device-01/messages/events/%24.on=out\

@@ -8,7 +8,11 @@ use des::{Des, TdesEde3};
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-use super::{Passphrase, passphrase_required, passphrase_wrong, unsupported_encryption};
+use super::{
+    Passphrase,
+    encrypted::{passphrase_required, unsupported_encryption},
+    passphrase_wrong,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Decrypts the body of a block whose `DEK-Info` header is `dek_info`.

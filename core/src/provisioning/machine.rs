@@ -18,6 +18,7 @@ use super::wire::{Answer, Operation, Request, service_details};
 use crate::{
     backoff::{Backoff, is_load},
     error::{Error, ErrorKind, Result, ServiceDetails},
+    pacing::Throttling,
 };
 
 /// How long one request waits for its answer.
@@ -86,20 +87,6 @@ pub struct Registered {
     pub state: Map<String, Value>,
 }
 
-/// What a registration that was throttled leaves to the next one of the same device.
-///
-/// Without it, a program that calls again after each deadline would begin each time with the
-/// quickest retries, and a fleet of such programs would never thin out.
-#[derive(Debug)]
-pub struct Throttling {
-    /// How long the waits have become.
-    pub backoff: Backoff,
-    /// When the service is to be asked again, since the start of the registration.
-    pub until: Duration,
-    /// What the service said.
-    pub error: Error,
-}
-
 /// How far the registration has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -112,6 +99,18 @@ pub enum Progress {
     Assigning,
     /// The service has assigned a hub.
     Assigned,
+}
+
+impl Progress {
+    /// The stage in a word, such as `assigning`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Registering => "registering",
+            Self::Assigning => "assigning",
+            Self::Assigned => "assigned",
+        }
+    }
 }
 
 /// The dialogue's state.

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     error::{Error, ErrorKind, Result, ServiceDetails},
+    percent::RESERVED,
     registration_id::RegistrationId,
 };
 
@@ -18,9 +19,6 @@ pub(super) const API_VERSION: &str = "2021-06-01";
 
 /// Where answers arrive.
 pub(super) const ANSWERS: &str = "$dps/registrations/res/#";
-
-/// Unreserved characters of RFC 3986, section 2.3, stand for themselves.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// One request of the dialogue.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,13 +7,14 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::TokenSigner;
 use crate::{
     error::{Error, ErrorKind, Result},
+    percent::RESERVED,
     registration_id::RegistrationId,
     signer::SignerError,
     tls::SigningThreads,
@@ -24,9 +25,6 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// HMAC-SHA256 has 32 bytes (RFC 4868, section 2.1).
 const SIGNATURE_LENGTH: usize = 32;
-
-/// All but the unreserved characters of RFC 3986, section 2.3.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where the tokens for one resource come from.
 #[derive(Clone)]
@@ -86,7 +84,7 @@ impl Tokens {
         token.push_str("SharedAccessSignature sr=");
         token.push_str(&self.resource);
         token.push_str("&sig=");
-        token.extend(utf8_percent_encode(&signature, ENCODED));
+        token.extend(utf8_percent_encode(&signature, RESERVED));
         let key_name = self.key_name.map(|name| format!("&skn={name}")).unwrap_or_default();
         // Writing to a text cannot fail.
         let _ = write!(token, "&se={expiry}{key_name}");
@@ -95,7 +93,7 @@ impl Tokens {
 }
 
 fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 async fn sign(signer: &Arc<dyn TokenSigner>, message: Vec<u8>) -> Result<Vec<u8>> {

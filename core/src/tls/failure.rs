@@ -106,6 +106,9 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
             "The server did not accept the device's certificate: check the chain and the key."
         }
         AlertDescription::UnrecognisedName => "The server does not serve this host name.",
+        AlertDescription::ProtocolVersion => {
+            "The server, or a proxy before it, speaks neither TLS 1.2 nor 1.3: have it updated."
+        }
         _ => "The server and this device found no common TLS parameters.",
     }
 }

@@ -8,6 +8,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use crate::crypto::tls_provider;
+
 /// The certificates that a server presented, its own first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerChain(Arc<Mutex<Vec<Vec<u8>>>>);
@@ -60,6 +62,6 @@ impl ServerCertVerifier for Recorder {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        super::provider().signature_verification_algorithms.supported_schemes()
+        tls_provider().signature_verification_algorithms.supported_schemes()
     }
 }

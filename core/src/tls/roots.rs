@@ -9,17 +9,20 @@ use std::{
 };
 
 use rustls::{RootCertStore, client::WebPkiServerVerifier};
+use rustls_native_certs::{load_certs_from_paths, load_native_certs};
+use rustls_pki_types::CertificateDer;
 
 use crate::{
     chain,
+    crypto::tls_provider,
     error::{Error, ErrorKind, Result},
     pem,
 };
 
 /// Trust roots for the server. Cheap to clone; the clones share what was loaded.
 ///
-/// The default is the file in the environment variable `SSL_CERT_FILE`, else the platform's store,
-/// else, where there is no store, Mozilla's roots as compiled in.
+/// The default is the file in the environment variable `SSL_CERT_FILE`, else the folders in
+/// `SSL_CERT_DIR`, else the platform's store, else, where there is no store, Mozilla's roots as compiled in.
 #[derive(Clone, Default)]
 pub struct Roots(Arc<Inner>);
 
@@ -73,12 +76,11 @@ impl Roots {
 impl fmt::Display for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.source {
-            Source::Platform => {
-                match env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-                    Some(path) => write!(f, "the file {} (SSL_CERT_FILE)", path.to_string_lossy()),
-                    None => f.write_str("the platform's trust store"),
-                }
-            }
+            Source::Platform => match (set("SSL_CERT_FILE"), set("SSL_CERT_DIR")) {
+                (Some(file), _) => write!(f, "the file {} (SSL_CERT_FILE)", file.display()),
+                (None, Some(folder)) => write!(f, "the folder {} (SSL_CERT_DIR)", folder.display()),
+                (None, None) => f.write_str("the platform's trust store"),
+            },
             Source::File(path) => write!(f, "the file {}", path.display()),
             Source::Pem(_) => f.write_str("the given roots"),
         }
@@ -96,8 +98,6 @@ fn platform() -> Result<Arc<WebPkiServerVerifier>> {
     type Loaded = Option<([Option<OsString>; 2], Arc<WebPkiServerVerifier>)>;
     static LOADED: Mutex<Loaded> = Mutex::new(None);
 
-    // An empty variable counts as unset, as everywhere.
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
     let environment = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(set);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((loaded_from, verifier)) = &*loaded
@@ -105,26 +105,74 @@ fn platform() -> Result<Arc<WebPkiServerVerifier>> {
     {
         return Ok(Arc::clone(verifier));
     }
-    let verifier = match &environment[0] {
+    let verifier = match &environment {
         // Read here and not by the store's loader, so that a wrong file has its own clear error.
-        Some(path) => {
+        [Some(path), _] => {
             let path = PathBuf::from(path);
             let context = format!("SSL_CERT_FILE {}", path.display());
             let read = pem::read(&path).map_err(|error| error.in_context("SSL_CERT_FILE"))?;
             from_pem(&read).map_err(|error| error.in_context(context))?
         }
-        None => {
-            let native = rustls_native_certs::load_native_certs();
+        [None, Some(folders)] => {
             let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(native.certs);
-            if added == 0 {
-                roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            for folder in env::split_paths(folders) {
+                let found = load_certs_from_paths(None, Some(&folder));
+                roots.add_parsable_certificates(found.certs);
+            }
+            if roots.is_empty() {
+                return Err(Error::new(
+                    ErrorKind::WrongFileContent,
+                    format!("SSL_CERT_DIR {}: no certificate in it", folders.display()),
+                )
+                .with_hint(
+                    "OpenSSL finds certificates there by names that `openssl rehash` makes.",
+                ));
+            }
+            build(roots)?
+        }
+        [None, None] => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(system_store());
+            if roots.is_empty() {
+                add_public(&mut roots)?;
             }
             build(roots)?
         }
     };
     *loaded = Some((environment, Arc::clone(&verifier)));
     Ok(verifier)
+}
+
+/// A variable's value; an empty one counts as unset, as everywhere.
+fn set(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// What the system trusts, where no variable names anything.
+fn system_store() -> Vec<CertificateDer<'static>> {
+    // The loader's own search takes an empty variable for a file.
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    if env::var_os("SSL_CERT_FILE").is_some() {
+        let probed = openssl_probe::probe();
+        let folder = probed.cert_dir.first();
+        return load_certs_from_paths(probed.cert_file.as_deref(), folder.map(PathBuf::as_path))
+            .certs;
+    }
+    load_native_certs().certs
+}
+
+/// Mozilla's, as compiled in.
+#[cfg(feature = "public-roots")]
+#[expect(clippy::unnecessary_wraps, reason = "a build without them fails here")]
+fn add_public(roots: &mut RootCertStore) -> Result<()> {
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    Ok(())
+}
+
+#[cfg(not(feature = "public-roots"))]
+fn add_public(_: &mut RootCertStore) -> Result<()> {
+    Err(Error::left_out("Mozilla's roots, and this system has no store of its own")
+        .with_hint("Name the server's root certificate by SSL_CERT_FILE or the roots option."))
 }
 
 fn from_pem(text: &[u8]) -> Result<Arc<WebPkiServerVerifier>> {
@@ -141,7 +189,7 @@ fn from_pem(text: &[u8]) -> Result<Arc<WebPkiServerVerifier>> {
 }
 
 fn build(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider()).build().map_err(
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls_provider()).build().map_err(
         |error| Error::new(ErrorKind::Internal, format!("the trust roots cannot be used: {error}")),
     )
 }

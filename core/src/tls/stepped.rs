@@ -5,18 +5,18 @@
 //! take one thread for each stalled peer.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     io, mem,
     pin::Pin,
     process,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Wake, Waker},
-    thread,
     time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
+
+use super::pool::Pool;
 
 /// Runs the steps of a handshake that may call a blocking signer.
 pub trait SigningExecutor: Send + Sync {
@@ -25,20 +25,13 @@ pub trait SigningExecutor: Send + Sync {
 }
 
 /// At most eight threads, started when needed and ended after ten idle seconds.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct SigningThreads(Arc<Pool>);
 
-#[derive(Default)]
-struct Pool {
-    state: Mutex<State>,
-    work: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Box<dyn FnOnce() + Send>>,
-    threads: usize,
-    idle: usize,
+impl Default for SigningThreads {
+    fn default() -> Self {
+        Self(Arc::new(Pool::new(Self::MOST, Self::IDLE)))
+    }
 }
 
 impl SigningThreads {
@@ -65,47 +58,7 @@ impl SigningThreads {
 
 impl SigningExecutor for SigningThreads {
     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.jobs.push_back(job);
-        if state.idle < state.jobs.len() && state.threads < Self::MOST {
-            let pool = Arc::clone(&self.0);
-            let spawned =
-                thread::Builder::new().name("dps-signing".into()).spawn(move || pool.serve());
-            match spawned {
-                Ok(_) => state.threads += 1,
-                // No thread now and none later: dropping the job fails its handshake.
-                Err(_) if state.threads == 0 => state.jobs.clear(),
-                Err(_) => {}
-            }
-        }
-        drop(state);
-        self.0.work.notify_one();
-    }
-}
-
-impl Pool {
-    fn serve(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                drop(state);
-                // A panicking signer costs its own handshake, not the thread's place in the pool.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
-                state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.idle += 1;
-            let (next, timeout) = self
-                .work
-                .wait_timeout(state, SigningThreads::IDLE)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = next;
-            state.idle -= 1;
-            if timeout.timed_out() && state.jobs.is_empty() {
-                state.threads -= 1;
-                return;
-            }
-        }
+        self.0.execute(job);
     }
 }
 

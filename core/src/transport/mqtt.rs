@@ -56,7 +56,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const LAST_WORDS: usize = 1024;
 
 /// What carries the packets.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
     /// Takes the last few bytes; the shutdown, which must follow, sends them in one piece with
     /// its own goodbye.
     fn put_last(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -225,7 +225,7 @@ impl<S: Stream> Session<S> {
 }
 
 /// A stream that carries MQTT packets both ways at once.
-pub(crate) struct Wire<S> {
+pub struct Wire<S> {
     stream: S,
     host: Host,
     incoming: BytesMut,
@@ -235,7 +235,8 @@ pub(crate) struct Wire<S> {
 }
 
 impl<S: Stream> Wire<S> {
-    fn new(stream: S, host: &Host) -> Self {
+    /// A stream to `host`, on which nothing has been said yet.
+    pub fn new(stream: S, host: &Host) -> Self {
         Self {
             stream,
             host: host.clone(),
@@ -246,12 +247,12 @@ impl<S: Stream> Wire<S> {
     }
 
     /// How many bytes wait to be written.
-    pub(crate) fn backlog(&self) -> usize {
+    pub fn backlog(&self) -> usize {
         self.outgoing.len()
     }
 
     /// Lines `packet` up to be written by [`Self::progress`].
-    pub(crate) fn put(&mut self, packet: &Packet) -> Result<()> {
+    pub fn put(&mut self, packet: &Packet) -> Result<()> {
         packet.write(&mut self.outgoing, MAX_OUTGOING).map(drop).map_err(not_encoded)
     }
 
@@ -261,7 +262,7 @@ impl<S: Stream> Wire<S> {
     }
 
     /// The next packet that has arrived whole.
-    pub(crate) fn take(&mut self) -> Result<Option<Packet>> {
+    pub fn take(&mut self) -> Result<Option<Packet>> {
         match Packet::read(&mut self.incoming, MAX_INCOMING) {
             Ok(Packet::Publish(mut publish)) => {
                 // A slice would keep the whole read buffer alive.
@@ -275,7 +276,7 @@ impl<S: Stream> Wire<S> {
     }
 
     /// Reads and writes until something has moved. Cancel-safe.
-    pub(crate) async fn progress(&mut self) -> Result<()> {
+    pub async fn progress(&mut self) -> Result<()> {
         poll_fn(|cx| self.poll_progress(cx)).await.map_err(|cause| self.lost(cause))
     }
 

@@ -53,6 +53,57 @@ async fn a_call_needs_a_token_for_this_host_of_the_right_policy() {
     assert_eq!(send("/nowhere", DPS_HOST, Some(good)).await.status, 404);
 }
 
+/// Microsoft, how-to-control-access: the resource is a prefix of the URI, by segment.
+#[tokio::test]
+async fn a_token_for_a_branch_of_the_paths_is_good_for_what_lies_below_it_and_nothing_else() {
+    let bench = Bench::new();
+    let key = bench.service.owner_key_bytes().to_vec();
+    let later = bench.service.now().unix_timestamp() + 60;
+    let status = async |resource: &str, host: &str, path: &str| {
+        let policy = if host == HUB { "iothubowner" } else { "provisioningserviceowner" };
+        let request = Request::builder()
+            .uri(format!("{path}?api-version=2021-10-01"))
+            .header("host", host)
+            .header("authorization", token(resource, &key, later, policy));
+        bench.send(request.body(Body::empty()).expect("request")).await.status
+    };
+    let groups = format!("{DPS_HOST}/enrollmentGroups");
+    for resource in [
+        format!("{DPS_HOST}/"),
+        groups.clone(),
+        format!("{groups}/"),
+        groups.to_ascii_uppercase(),
+        format!("{groups}/line 1"),
+    ] {
+        assert_eq!(status(&resource, DPS_HOST, "/enrollmentGroups/line%201").await, 404);
+    }
+    let devices = format!("{HUB}/devices");
+    assert_eq!(status(&devices, HUB, "/devices").await, 200);
+    assert_eq!(status(&devices, HUB, "/devices/none").await, 404);
+
+    for (resource, host, path) in [
+        // Half a segment, another path, the branch's own stem, a longer branch.
+        (format!("{DPS_HOST}/enrollment"), DPS_HOST, "/enrollmentGroups/none"),
+        (groups.clone(), DPS_HOST, "/enrollments/none"),
+        (groups.clone(), DPS_HOST, "/registrations/none"),
+        (format!("{groups}/a"), DPS_HOST, "/enrollmentGroups/b"),
+        (format!("{groups}/a/b"), DPS_HOST, "/enrollmentGroups/a"),
+        // An escaped slash is no border between segments.
+        (format!("{groups}/a"), DPS_HOST, "/enrollmentGroups/a%2Fb"),
+        (format!("{DPS_HOST}//"), DPS_HOST, "/enrollmentGroups/none"),
+        (format!("{DPS_HOST}//enrollmentGroups"), DPS_HOST, "/enrollmentGroups/none"),
+        ("/enrollmentGroups".to_owned(), DPS_HOST, "/enrollmentGroups/none"),
+        (String::new(), DPS_HOST, "/enrollmentGroups/none"),
+        // Another host, and half of this one's name.
+        (format!("{HUB}/enrollmentGroups"), DPS_HOST, "/enrollmentGroups/none"),
+        ("my-dps-x509".to_owned(), DPS_HOST, "/enrollmentGroups/none"),
+        (format!("{devices}/a"), HUB, "/devices"),
+        (devices, HUB, "/twins/a"),
+    ] {
+        assert_eq!(status(&resource, host, path).await, 401, "{resource:?} at {path}");
+    }
+}
+
 #[tokio::test]
 async fn an_enrollment_group_lives_by_its_etags() {
     let bench = Bench::new();

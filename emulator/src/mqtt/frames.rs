@@ -9,7 +9,7 @@ use rumqttc::mqttbytes::v4::{Connect, Packet};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::listener::{self, Shared};
+use crate::listener::{self, Connection, Shared};
 use crate::record::{self, Direction, Recorded, Role, Transport};
 
 /// Largest packet taken in: a hub's message of 256 KB with its properties behind
@@ -127,13 +127,17 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
 /// Records the packets of one connection.
 pub(super) struct Trace {
     shared: Arc<Shared>,
-    connection: u64,
+    connection: Arc<Connection>,
     transport: Transport,
     identity: Option<(Role, String)>,
 }
 
 impl Trace {
-    pub(super) fn new(shared: Arc<Shared>, connection: u64, transport: Transport) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        connection: Arc<Connection>,
+        transport: Transport,
+    ) -> Self {
         Self { shared, connection, transport, identity: None }
     }
 
@@ -148,8 +152,11 @@ impl Trace {
 
     fn push(&self, direction: Direction, packet: &Packet) {
         let (role, device) = self.identity.clone().unzip();
+        let Recorded { connection, tls, server_name, .. } = self.connection.entry();
         self.shared.recorder.push(Recorded {
-            connection: self.connection,
+            connection,
+            tls,
+            server_name,
             direction,
             transport: self.transport,
             role,

@@ -198,7 +198,18 @@ pub(crate) async fn http(
 ) -> Result<Answer, hyper::Error> {
     soon(async {
         let host = request.headers()[header::HOST].to_str().unwrap().to_owned();
-        let stream = TokioIo::new(tls(emulator, &host, identity).await);
+        exchange(tls(emulator, &host, identity).await, request).await
+    })
+    .await
+}
+
+/// One HTTP exchange over this connection.
+pub(crate) async fn exchange(
+    stream: TlsStream<TcpStream>,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, hyper::Error> {
+    soon(async {
+        let stream = TokioIo::new(stream);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
         let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await?;

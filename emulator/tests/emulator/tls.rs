@@ -1,9 +1,10 @@
 //! What the TLS layer lets in, and what it does not.
 
 use crate::client::*;
-use dps_emulator::{Emulator, EmulatorError};
+use dps_emulator::{Emulator, EmulatorError, TlsVersion};
+use hyper::{Method, StatusCode};
 use rcgen::{CustomExtension, KeyPair, RsaKeySize};
-use rumqttc::mqttbytes::v4::ConnectReturnCode::Success;
+use rumqttc::mqttbytes::v4::ConnectReturnCode::{NotAuthorized, Success};
 use rumqttc::mqttbytes::v4::{Connect, Packet};
 use rustls::version::{TLS12, TLS13};
 use tokio::io::AsyncReadExt as _;
@@ -27,6 +28,55 @@ async fn every_kind_of_key_signs_a_handshake_of_either_version() {
             assert_eq!(code, Some(Success));
         }
     }
+}
+
+/// The record tells what each connection's handshake agreed upon and which server it asked for.
+#[tokio::test]
+async fn a_version_that_is_not_spoken_is_refused_and_the_other_is_recorded() {
+    for (only, spoken, other) in
+        [(TlsVersion::V1_2, &TLS12, &TLS13), (TlsVersion::V1_3, &TLS13, &TLS12)]
+    {
+        let (emulator, pki) = prepared(Emulator::builder().tls(only)).await;
+        let identity = pki.device("device-01");
+        let refused = config(&emulator, Some(&identity), &[other]);
+        tls_with(&emulator, GLOBAL, refused).await.expect_err("the other version");
+        emulator.clear_recorded();
+
+        let both = config(&emulator, Some(&identity), rustls::ALL_VERSIONS);
+        let mut mqtt = Mqtt::new(tls_with(&emulator, GLOBAL, both).await.unwrap());
+        assert_eq!(mqtt.connect("device-01", &dps_user("device-01"), "").await, Some(Success));
+        let alone = config(&emulator, Some(&identity), &[spoken]);
+        let stream = tls_with(&emulator, HUB, alone).await.unwrap();
+        let answer = exchange(stream, device_request(Method::GET, "/", "")).await.unwrap();
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+
+        let seen = |packet: &str| {
+            let recorded = emulator.recorded();
+            let entry = recorded.into_iter().find(|entry| entry.packet == packet).expect(packet);
+            (entry.tls, entry.server_name)
+        };
+        for (packet, name) in
+            [("CONNECT", GLOBAL), ("CONNACK", GLOBAL), ("REQUEST", HUB), ("RESPONSE", HUB)]
+        {
+            assert_eq!(seen(packet), (Some(only), Some(name.to_owned())), "{packet}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_rsa_pss_an_rsa_key_signs_with_pkcs1_or_not_at_all() {
+    let (emulator, pki) = prepared(Emulator::builder().without_rsa_pss()).await;
+    let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    let rsa = pki.device_with("device-01", rsa, Vec::new());
+    let connect = async |identity, version| {
+        let config = config(&emulator, Some(identity), &[version]);
+        let mut mqtt = Mqtt::new(tls_with(&emulator, GLOBAL, config).await.unwrap());
+        mqtt.connect("device-01", &dps_user("device-01"), "").await
+    };
+    assert_eq!(connect(&rsa, &TLS12).await, Some(Success));
+    // The client comes without its certificate, for want of a scheme.
+    assert_eq!(connect(&rsa, &TLS13).await, Some(NotAuthorized));
+    assert_eq!(connect(&pki.device("device-01"), &TLS13).await, Some(Success));
 }
 
 #[tokio::test]

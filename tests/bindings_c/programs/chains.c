@@ -67,6 +67,30 @@ static void identifies(const char *chain, const dps_key *key, const char *id)
     dps_string_free(pem);
 }
 
+/* The Windows store's file of a CA, and the certificate that proves possession of its key. */
+static void possessed(const dps_authority *authority, const dps_key *key, const char *pfx,
+                      const char *proof)
+{
+    dps_key *fresh = new_key(DPS_KEY_EC_P256);
+    dps_chain *chain = NULL;
+    uint8_t *bytes = NULL;
+    size_t length = 0;
+    char *pem = NULL, *none = NULL;
+    OK(dps_authority_certificate(authority, &pem, error));
+    OK(dps_chain_from_pem((const uint8_t *)pem, strlen(pem), &chain, error));
+    dps_string_free(pem);
+    OK(dps_chain_to_pkcs12(chain, key, "1234", &bytes, &length, error));
+    save_bytes(pfx, bytes, length);
+    dps_chain_free(chain);
+
+    OK(dps_authority_issue_verification(authority, "106A5SD242AF512B3498BD", fresh, 1, &pem, error));
+    save_text(proof, pem);
+    FAILS(DPS_INVALID_ARGUMENT, "verification code",
+          dps_authority_issue_verification(authority, "", fresh, 1, &none, error));
+    CHECK(none == NULL);
+    dps_key_free(fresh);
+}
+
 static dps_authority *root_and_intermediate(dps_authority **root)
 {
     dps_key *root_key = new_key(DPS_KEY_EC_P384), *key = new_key(DPS_KEY_EC_P256);
@@ -92,6 +116,8 @@ static dps_authority *root_and_intermediate(dps_authority **root)
     save_text("certs/root.cert.pem", pem);
     OK(dps_authority_certificate(intermediate, &pem, error));
     save_text("intermediate.pem", pem);
+    possessed(*root, root_key, "root.pfx", "root.proof.pem");
+    possessed(intermediate, key, "intermediate.pfx", "intermediate.proof.pem");
     dps_key_free(root_key);
     dps_key_free(key);
     return intermediate;

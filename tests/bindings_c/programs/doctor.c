@@ -51,6 +51,65 @@ static dps_report *finds(dps_report *report, const char *id, const char *words)
     return report;
 }
 
+typedef dps_status (*enrolled)(dps_doctor *doctor, const char *path, dps_error **error);
+
+/* The device, beside the certificate that its enrollment holds. */
+static dps_report *compare(enrolled set, const char *path)
+{
+    dps_doctor *doctor = dps_doctor_new();
+    dps_report *report = NULL;
+    OK(dps_doctor_set_certificate_file(doctor, variable("CHAIN"), error));
+    OK(dps_doctor_set_key_file(doctor, variable("KEY"), NULL, error));
+    OK(set(doctor, path, error));
+    OK(dps_doctor_run(doctor, DPS_DOCTOR_FILES, NULL, NULL, &report, error));
+    dps_doctor_free(doctor);
+    return report;
+}
+
+static void enrollments(void)
+{
+    const enrolled group = dps_doctor_set_group_certificate_file;
+    const enrolled individual = dps_doctor_set_individual_certificate_file;
+    const char *leaf = variable("LEAF"), *intermediate = variable("INTERMEDIATE");
+    holds(compare(group, intermediate));
+    dps_report_free(finds(compare(group, leaf), "DPS-C025", "wrong kind"));
+    dps_report_free(finds(compare(group, variable("SSL_CERT_FILE")), "DPS-S003", "No certificate"));
+    holds(compare(individual, leaf));
+    dps_report_free(finds(compare(individual, intermediate), "DPS-C025", "wrong kind"));
+    dps_report_free(finds(compare(individual, variable("OTHER_LEAF")), "DPS-C026", "another certificate"));
+}
+
+/* Files in other forms than plain PEM. */
+static void forms(const char *chain, const char *key)
+{
+    dps_report *report;
+    size_t index, words = 0;
+    holds(examine(chain, variable("LEGACY_KEY"), "1234", DPS_DOCTOR_FILES, NULL));
+    holds(examine(chain, variable("DER_KEY"), NULL, DPS_DOCTOR_FILES, NULL));
+    holds(examine(chain, variable("PFX"), "1234", DPS_DOCTOR_FILES, NULL));
+    dps_report_free(finds(examine(chain, variable("LEGACY_KEY"), NULL, DPS_DOCTOR_FILES, NULL),
+                          "DPS-K003", "no passphrase"));
+    report = finds(examine(variable("NO_MAC"), NULL, "1234", DPS_DOCTOR_FILES, NULL), "DPS-C001",
+                   "cannot be read");
+    CHECK(strstr(dps_report_evidence(report, 0), "no MAC") != NULL);
+    dps_report_free(report);
+
+    /* Pasted values are understood, and each oddity is mentioned. */
+    report = examine(variable("PASTED_CHAIN"), key, NULL, DPS_DOCTOR_FILES, NULL);
+    CHECK(dps_report_len(report) == 3 && dps_report_exit_code(report) == 1);
+    for (index = 0; index < 3; index += 1)
+    {
+        const char *evidence = dps_report_evidence(report, index);
+        CHECK(strcmp(dps_report_id(report, index), "DPS-C024") == 0);
+        CHECK(dps_report_severity(report, index) == DPS_SEVERITY_WARNING);
+        words += strstr(evidence, "byte order mark") != NULL;
+        words += strstr(evidence, "two characters \\n") != NULL;
+        words += strstr(evidence, "quotation marks") != NULL;
+    }
+    CHECK(words == 3);
+    dps_report_free(report);
+}
+
 /* The test compares its JSON with the command's. */
 static void print(dps_report *report)
 {
@@ -127,6 +186,8 @@ int main(void)
     dps_report_free(report);
     dps_options_free(options);
 
+    enrollments();
+    forms(chain, key);
     refusals();
     return 0;
 }

@@ -1,4 +1,4 @@
-/* The mirrored HSM interface: memory, order, counting, two HSMs, and each function failing. */
+/* The mirrored HSM interface: memory, order, counting, two HSMs at once, and each function failing. */
 #include <time.h>
 
 #include "support.h"
@@ -11,6 +11,9 @@ static int open_memory;
 static const char *chain_of_hsm;
 static const char *key_of_hsm;
 static const char *name_of_hsm;
+/* What it was told to hold. */
+static char set_name[129];
+static char set_key[129];
 
 static int step(char letter)
 {
@@ -29,10 +32,18 @@ static char *give(const char *text)
     return copy;
 }
 
-/* Whatever comes back has been wiped. */
+/* The sanitizer's own (sanitizer/allocator_interface.h, which some compilers leave out). */
+size_t __sanitizer_get_allocated_size(const volatile void *memory);
+
+/* Whatever comes back has been wiped, to its end. */
 static void take(void *memory)
 {
-    CHECK(((char *)memory)[0] == '\0');
+    size_t place, length = __sanitizer_get_allocated_size(memory);
+    CHECK(length > 0);
+    for (place = 0; place < length; place++)
+    {
+        CHECK(((char *)memory)[place] == '\0');
+    }
     open_memory -= 1;
     free(memory);
 }
@@ -49,9 +60,9 @@ static char *get_name(void *handle) { CHECK(handle != NULL); return step('N') ? 
 static int set_info(void *handle, const char *name, const char *key)
 {
     CHECK(handle != NULL && name != NULL && key != NULL);
-    name_of_hsm = variable("SYMMETRIC_ID");
-    key_of_hsm = variable("SYMMETRIC_KEY");
-    CHECK(strcmp(name, name_of_hsm) == 0 && strcmp(key, key_of_hsm) == 0);
+    CHECK(strlen(name) < sizeof set_name && strlen(key) < sizeof set_key);
+    name_of_hsm = strcpy(set_name, name);
+    key_of_hsm = strcpy(set_key, key);
     return step('S') ? 9 : 0;
 }
 
@@ -149,22 +160,43 @@ static void holes(void)
     free((void *)(size_t)key_of_hsm);
 }
 
+/* The device registers under its name and sends one message. */
+static void deliver(dps_identity *identity, const char *id)
+{
+    dps_assignment *assignment = NULL;
+    dps_hub *hub = NULL;
+    dps_message *message = text_message("from an HSM");
+    CHECK(strcmp(dps_identity_registration_id(identity), id) == 0);
+    OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    CHECK(strcmp(dps_assignment_device_id(assignment), id) == 0);
+    OK(dps_hub_connect(dps_assignment_hub(assignment), id, identity, NULL, &hub, error));
+    OK(dps_hub_send(hub, message, 60000, error));
+    OK(dps_hub_close(hub, 60000, error));
+    dps_hub_free(hub);
+    dps_message_free(message);
+    dps_assignment_free(assignment);
+}
+
 static void symmetric(void)
 {
     static const char STEPS[] = "YcSNK";
     const char *failing;
     dps_hsm_source hsm = source();
     dps_identity *identity = NULL;
-    dps_assignment *assignment = NULL;
     const char *id = variable("SYMMETRIC_ID"), *key = variable("SYMMETRIC_KEY");
 
     memset(trace, 0, sizeof trace);
     OK(dps_identity_from_hsm_symmetric_key(&hsm, id, key, &identity, error));
     CHECK(strcmp(trace, "itYcSNK") == 0);
-    CHECK(strcmp(dps_identity_registration_id(identity), id) == 0);
-    OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
-    CHECK(strcmp(dps_assignment_device_id(assignment), id) == 0);
-    dps_assignment_free(assignment);
+    deliver(identity, id);
+    dps_identity_free(identity);
+    /* The key of an enrollment of the device's own. */
+    OK(dps_identity_from_hsm_symmetric_key(&hsm, variable("INDIVIDUAL_ID"), variable("INDIVIDUAL_KEY"),
+                                           &identity, error));
+    CHECK(strcmp(set_key, variable("INDIVIDUAL_KEY")) == 0);
+    deliver(identity, variable("INDIVIDUAL_ID"));
+    dps_identity_free(identity);
+    OK(dps_identity_from_hsm_symmetric_key(&hsm, id, key, &identity, error));
     dps_identity_free(identity);
     /* It holds them by now. */
     memset(trace, 0, sizeof trace);
@@ -219,7 +251,61 @@ static void symmetric_polled(void)
     dps_identity_free(identity);
 }
 
-/* The linked HSM, which is the sample's, beside the one above: two HSMs in one process. */
+/* A second HSM: functions, handles and a device of its own, and only an X.509 part. */
+static int second_created;
+static char *second_chain;
+static char *second_key;
+
+static int second_init(void) { return step('I') ? 1 : 0; }
+static void second_deinit(void) { (void)step('D'); }
+static void *second_create(void) { (void)step('n'); return &second_created; }
+static void second_destroy(void *handle) { CHECK(handle == &second_created); (void)step('z'); }
+static char *second_get_cert(void *handle) { CHECK(handle == &second_created); return give(second_chain); }
+static char *second_get_key(void *handle) { CHECK(handle == &second_created); return give(second_key); }
+static char *second_get_name(void *handle) { CHECK(handle == &second_created); return give("device-02"); }
+static const HSM_CLIENT_X509_INTERFACE second_table = { second_create, second_destroy, second_get_cert,
+                                                        second_get_key, second_get_name };
+static const HSM_CLIENT_X509_INTERFACE *second_interface(void) { return &second_table; }
+
+/* Both at once: each is initialised and ended for itself, whichever goes first, and the one that
+   stays goes on. */
+static void two_at_once(void)
+{
+    dps_hsm_source first_source = source();
+    dps_hsm_source second_source = { sizeof second_source, second_interface, NULL, NULL,
+                                     second_init, second_deinit, NULL, NULL, take };
+    int first_goes_first;
+    second_chain = read_whole(variable("SECOND_CHAIN"));
+    second_key = read_whole(variable("SECOND_KEY"));
+    for (first_goes_first = 0; first_goes_first < 2; first_goes_first++)
+    {
+        dps_identity *first = NULL, *second = NULL, *again = NULL;
+        memset(trace, 0, sizeof trace);
+        OK(dps_identity_from_hsm_x509(&first_source, &first, error));
+        OK(dps_identity_from_hsm_x509(&second_source, &second, error));
+        CHECK(strcmp(trace, "itXcNCKIn") == 0);
+        OK(dps_identity_from_hsm_x509(&second_source, &again, error));
+        CHECK(strcmp(trace, "itXcNCKInn") == 0);
+        dps_identity_free(again);
+        CHECK(strcmp(trace, "itXcNCKInnz") == 0);
+        deliver(first, "device-01");
+        deliver(second, "device-02");
+
+        memset(trace, 0, sizeof trace);
+        dps_identity_free(first_goes_first ? first : second);
+        CHECK(strcmp(trace, first_goes_first ? "xde" : "zD") == 0);
+        memset(trace, 0, sizeof trace);
+        deliver(first_goes_first ? second : first, first_goes_first ? "device-02" : "device-01");
+        CHECK(trace[0] == '\0');
+        dps_identity_free(first_goes_first ? second : first);
+        CHECK(strcmp(trace, first_goes_first ? "zD" : "xde") == 0);
+    }
+    CHECK(open_memory == 0);
+    free(second_chain);
+    free(second_key);
+}
+
+/* The linked HSM, which is the sample's. */
 static void linked(void)
 {
     dps_identity *identity = NULL;
@@ -246,6 +332,9 @@ int main(void)
     holes();
     symmetric_polled();
     symmetric();
+    key_of_hsm = key;
+    name_of_hsm = "device-01";
+    two_at_once();
     linked();
     free(chain);
     free(key);

@@ -227,12 +227,15 @@ static void endless(void)
     dps_options_free(options);
 }
 
-/* Polled: the hook runs on the thread that polls. */
+/* Polled: the hook runs on the thread that polls, at DPS and at the hub. */
 static void polled(void)
 {
     struct hook hook;
     struct timespec pause = { 0, 2000000L };
     dps_registration *registration = NULL;
+    dps_assignment *assignment;
+    dps_hub *hub = NULL;
+    int calls;
     uint32_t wait_ms = 0;
     dps_identity *identity;
     memset(&hook, 0, sizeof hook);
@@ -245,7 +248,22 @@ static void polled(void)
         CHECK(pthread_equal(hook.last_thread, pthread_self()));
         (void)nanosleep(&pause, NULL);
     }
+    assignment = dps_registration_assignment(registration);
     dps_registration_free(registration);
+
+    calls = hook.calls;
+    OK(dps_hub_start(dps_assignment_hub(assignment), dps_assignment_device_id(assignment), identity,
+                     NULL, &hub, error));
+    CHECK(hook.calls == calls);
+    while (dps_hub_get_state(hub) != DPS_HUB_CONNECTED)
+    {
+        OK(dps_hub_do_work(hub, NULL, error));
+        CHECK(pthread_equal(hook.last_thread, pthread_self()));
+        (void)nanosleep(&pause, NULL);
+    }
+    CHECK(hook.calls > calls);
+    dps_hub_free(hub);
+    dps_assignment_free(assignment);
     dps_identity_free(identity);
     CHECK(drops(&hook) == 1);
 }

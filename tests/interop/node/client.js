@@ -6,7 +6,6 @@
 'use strict';
 
 const fs = require('fs');
-const tls = require('tls');
 const { Client, Message } = require('azure-iot-device');
 const { Mqtt } = require('azure-iot-device-mqtt');
 const { ProvisioningDeviceClient } = require('azure-iot-provisioning-device');
@@ -17,15 +16,7 @@ const { X509Security } = require('azure-iot-security-x509');
 const DEADLINE = 50_000; // milliseconds
 
 const { env } = process;
-const outcome = { tls: [], sent: [] };
-
-// Notes which version of TLS was agreed upon.
-const connect = tls.connect;
-tls.connect = (...args) => {
-  const socket = connect(...args);
-  socket.once('secureConnect', () => outcome.tls.push(socket.getProtocol()));
-  return socket;
-};
+const outcome = { sent: [] };
 
 async function main(order) {
   const symmetricKey = env.PROVISIONING_SYMMETRIC_KEY;
