@@ -213,6 +213,8 @@ fn pasted_chains_and_keys_are_understood_and_mentioned() {
         assert!(warnings.contains(word), "{word}: {warnings}");
     }
     let windows = chain.replace('\n', "\r\n");
+    let inspection = Inspection::new(windows.as_bytes(), None, SystemTime::now()).unwrap();
+    assert!(inspection.notes().join("\n").contains("CRLF"), "{:?}", inspection.notes());
     let identity = Credential::pem(windows, key.replace('\n', "\r\n")).open().unwrap();
     assert!(identity.chain().unwrap().warnings().is_empty(), "CRLF is how Windows writes PEM");
 }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     key::Passphrase,
-    pem,
+    pem::{self, Der},
     source::Source,
 };
 
@@ -35,12 +35,15 @@ impl Inspection {
         // Who issued whom is asked of each and each; a system's store of roots has half as many.
         const MOST: usize = 300;
 
-        let (certificates, notes) = read_any(bytes, passphrase)?;
+        let (certificates, mut notes) = read_any(bytes, passphrase)?;
         if certificates.len() > MOST {
             return Err(Error::new(
                 ErrorKind::WrongFileContent,
                 format!("{} certificates are too many; {MOST} can be shown", certificates.len()),
             ));
+        }
+        if Der::detect(bytes).is_none() && bytes.windows(2).any(|pair| pair == b"\r\n") {
+            notes.push("its lines end with CRLF, as on Windows, which is no fault".to_owned());
         }
         Ok(Self { certificates, notes, now: now.into() })
     }
