@@ -32,7 +32,7 @@ pub const CHAPTERS: [Chapter; 6] = [
         question: Question::Boot(RetryAfter::Constant(10)),
         plot: "scale-boot-constant.svg",
         title: "All boot at once; 429 says 10 s to everybody",
-        text: "Nobody undercuts it. The Node SDK shows it to the program, which here waits 10 s anyway.",
+        text: "Nobody undercuts it.",
     },
     Chapter {
         question: Question::Boot(RetryAfter::Backlog),
