@@ -210,6 +210,16 @@ impl Case {
         self.credential.id.as_deref().unwrap_or("device-01")
     }
 
+    /// Whether the shim ends with its hub client open.
+    pub(crate) fn leaves_its_hub(&self) -> bool {
+        let has = |wanted: &str| {
+            self.steps.iter().any(|step| match step {
+                Step::Flag(flag) | Step::Valued(flag, _) => flag == wanted,
+            })
+        };
+        (has("connect") || has("connection-string")) && !has("close")
+    }
+
     /// The lifetime of tokens that the case asks for, in whole seconds.
     pub(crate) fn token_lifetime(&self) -> Option<u64> {
         let mut options = self.options.iter();

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// What a CONNECT with a password says of it.
 const HAS_PASSWORD: &str = " password=yes ";
 
+/// The last packet of a client that is closed.
+pub(crate) const FAREWELL: &str = "DISCONNECT";
+
 /// How much later than at the earliest moment a packet may come, in milliseconds: a loaded machine
 /// is slow, but what waits three times as long as it was told does not count.
 const LATE: u64 = 10_000;
@@ -79,7 +82,7 @@ pub(crate) fn first_said(lines: &[String]) -> Vec<String> {
             }
             None => line,
         };
-        if line != "DISCONNECT" && !said.contains(&line) {
+        if line != FAREWELL && !said.contains(&line) {
             said.push(line);
         }
     }
