@@ -1,12 +1,14 @@
 //! What a caller holds, before it is opened into an [`Identity`].
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, mem, path::PathBuf, sync::Arc};
 
 use zeroize::Zeroizing;
 
 use crate::{
     chain::{self, CertificateChain},
+    doctor::{Shown, with_finding},
     error::{Error, ErrorKind, Result},
+    hub::DeviceId,
     identity::Identity,
     key::{Passphrase, PrivateKey},
     registration_id::RegistrationId,
@@ -25,7 +27,13 @@ pub struct Credential {
 
 enum Proof {
     X509 { chain: Named, key: Key },
-    SymmetricKey { registration_id: String, secret: Secret },
+    SymmetricKey { id: Id, secret: Secret },
+}
+
+/// Whose symmetric key it is.
+enum Id {
+    Registration(String),
+    Device(String),
 }
 
 enum Key {
@@ -103,11 +111,21 @@ impl Credential {
     }
 
     fn keyed(registration_id: impl Into<String>, secret: Secret) -> Self {
-        Self::new(Proof::SymmetricKey { registration_id: registration_id.into(), secret })
+        let id = Id::Registration(registration_id.into());
+        Self::new(Proof::SymmetricKey { id, secret })
     }
 
     fn new(proof: Proof) -> Self {
         Self { proof, passphrase: None, authorities: None }
+    }
+
+    /// For a hub alone: what the symmetric key was given with is the ID of a device that the hub
+    /// knows, which may hold more characters than a registration ID.
+    pub fn for_hub(mut self) -> Self {
+        if let Proof::SymmetricKey { id, .. } = &mut self.proof {
+            *id = Id::Device(mem::take(id.text_mut()));
+        }
+        self
     }
 
     /// The passphrase of an encrypted key.
@@ -136,15 +154,62 @@ impl Credential {
         match proof {
             Proof::X509 { chain, key } => open_x509(&chain, key, passphrase, authorities),
             Proof::SymmetricKey { .. } if passphrase.is_some() || authorities.is_some() => {
-                Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    "a symmetric key has neither a passphrase nor authorities",
-                ))
+                Err(keyless())
             }
-            Proof::SymmetricKey { registration_id, secret } => open_keyed(&registration_id, secret),
+            Proof::SymmetricKey { id, secret } => open_keyed(&id, secret),
         }
-        .map_err(|error| error.during("open credential"))
+        .map_err(not_opened)
     }
+
+    /// The error of a caller who waited for a credential to be opened for as long as he could:
+    /// files and signers may be slow.
+    pub fn not_in_time() -> Error {
+        not_opened(Error::new(
+            ErrorKind::DeadlineExceeded,
+            "the credential was not opened within the deadline",
+        ))
+    }
+}
+
+impl Identity {
+    /// Whether the chain reaches one of these CA certificates, as
+    /// [`Credential::authorities`] asks it before there is an identity.
+    pub fn check_reaches(&self, authorities: impl Into<Source>) -> Result<()> {
+        let authorities = Named::new(AUTHORITIES, authorities);
+        match self.chain() {
+            Some(chain) => check_reaches(chain, &authorities, CHAIN),
+            None => Err(keyless()),
+        }
+        .map_err(not_opened)
+    }
+}
+
+impl Id {
+    fn text_mut(&mut self) -> &mut String {
+        let (Self::Registration(text) | Self::Device(text)) = self;
+        text
+    }
+}
+
+/// Says what was going on, and which finding explains it.
+fn not_opened(error: Error) -> Error {
+    with_finding(error, Shown::Unknown, None).during("open credential")
+}
+
+fn keyless() -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        "a symmetric key has neither a passphrase nor authorities",
+    )
+}
+
+fn check_reaches(
+    chain: &CertificateChain,
+    authorities: &Named,
+    source: impl fmt::Display,
+) -> Result<()> {
+    let authorities = authorities.parse(chain::certificates_from_pem)?;
+    chain.check_reaches(&authorities).map_err(|error| error.in_context(source))
 }
 
 /// A key that was read, with the files that an error is to name.
@@ -189,32 +254,34 @@ fn open_x509(
         }
     };
     if let (Some(authorities), Some(chain)) = (authorities, identity.chain()) {
-        let authorities = authorities.parse(chain::certificates_from_pem)?;
-        chain.check_reaches(&authorities).map_err(|error| error.in_context(source))?;
+        check_reaches(chain, &authorities, source)?;
     }
     Ok(identity)
 }
 
-fn open_keyed(registration_id: &str, secret: Secret) -> Result<Identity> {
-    let id = RegistrationId::parse(registration_id)?;
+fn open_keyed(id: &Id, secret: Secret) -> Result<Identity> {
+    let id = match id {
+        Id::Registration(id) => RegistrationId::parse(id)?.as_str().to_owned(),
+        Id::Device(id) => DeviceId::parse(id)?.as_str().to_owned(),
+    };
     let signer: Arc<dyn TokenSigner> = match secret {
         Secret::Device(key) => Arc::new(SymmetricKey::from_base64(&key)?),
         Secret::Group(key) => {
             let group_key = SymmetricKey::from_base64(&key)
                 .map_err(|error| error.in_context("the enrollment group's key"))?;
-            Arc::new(derive_device_key(&group_key, &id))
+            Arc::new(derive_device_key(&group_key, &RegistrationId::parse(&id)?))
         }
         Secret::Signer(signer) => signer,
     };
-    Ok(Identity::from_token_signer(id, signer))
+    Ok(Identity::for_device(&id, signer))
 }
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.proof {
             Proof::X509 { chain, .. } => write!(f, "Credential({chain}, ..)"),
-            Proof::SymmetricKey { registration_id, .. } => {
-                write!(f, "Credential({registration_id}, ..)")
+            Proof::SymmetricKey { id: Id::Registration(id) | Id::Device(id), .. } => {
+                write!(f, "Credential({id}, ..)")
             }
         }
     }
@@ -241,6 +308,32 @@ mod tests {
             assert!(identity.chain().is_none());
             assert!(!format!("{shown} {identity:?}").contains("O+H9"), "{shown} {identity:?}");
         }
+    }
+
+    #[test]
+    fn a_hub_allows_more_in_a_device_id_than_dps_in_a_registration_id() {
+        let identity = Credential::symmetric_key("A*b,c", KEY).for_hub().open().unwrap();
+        let error = identity.registration_id().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RegistrationIdInvalid);
+        let error = Credential::symmetric_key("a b", KEY).for_hub().open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[test]
+    fn an_open_identity_is_asked_for_its_authorities_as_its_credential_would_be() {
+        let ((chain, key), (other, _)) = (device(KeyType::EcP256), device(KeyType::EcP256));
+        let key = key.to_pem().unwrap();
+        let open = || Credential::pem(chain.as_str(), key.as_bytes());
+        let root = |chain: &str| chain[chain.rfind("-----BEGIN").unwrap()..].to_owned();
+        let identity = open().authorities(root(&chain)).open().unwrap();
+        identity.check_reaches(root(&chain)).unwrap();
+        let early = open().authorities(root(&other)).open().unwrap_err();
+        let late = identity.check_reaches(root(&other)).unwrap_err();
+        assert_eq!((early.kind(), early.hint()), (late.kind(), late.hint()));
+        assert_eq!(early.to_string(), late.to_string());
+        let keyed = Credential::symmetric_key("a", KEY).open().unwrap();
+        let error = keyed.check_reaches(root(&chain)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
 
     #[test]

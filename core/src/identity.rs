@@ -65,15 +65,8 @@ impl Identity {
         Ok(Self::x509(chain, signer))
     }
 
-    /// A symmetric key, here or elsewhere. Only the service can tell whether it is the right one.
-    pub(crate) fn from_token_signer(
-        registration_id: RegistrationId,
-        signer: Arc<dyn TokenSigner>,
-    ) -> Self {
-        Self::for_device(registration_id.as_str(), signer)
-    }
-
-    /// The symmetric key of a device that a hub knows already.
+    /// A symmetric key, here or elsewhere, of a device that registers or that a hub knows already.
+    /// Only the service can tell whether it is the right one.
     pub(crate) fn for_device(id: &str, signer: Arc<dyn TokenSigner>) -> Self {
         Self(Arc::new(Inner::SymmetricKey { id: id.to_owned(), signer }), Arc::default())
     }

@@ -154,7 +154,7 @@ impl ProvisioningClient {
     /// Registers the device and waits for its assignment.
     pub async fn register(&self) -> Result<Assignment> {
         self.try_register().await.map_err(|error| {
-            with_finding(error, Shown::by(&self.identity), &self.id_scope).during("register")
+            with_finding(error, Shown::by(&self.identity), Some(&self.id_scope)).during("register")
         })
     }
 

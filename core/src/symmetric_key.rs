@@ -104,9 +104,12 @@ pub fn derive_device_key_base64(
     group_key: &str,
     registration_id: &str,
 ) -> Result<Zeroizing<String>> {
-    let group_key = SymmetricKey::from_base64(group_key)?;
-    let registration_id = RegistrationId::parse(registration_id)?;
-    Ok(derive_device_key(&group_key, &registration_id).to_base64())
+    let derive = || {
+        let group_key = SymmetricKey::from_base64(group_key)?;
+        let registration_id = RegistrationId::parse(registration_id)?;
+        Ok(derive_device_key(&group_key, &registration_id).to_base64())
+    };
+    derive().map_err(|error: Error| error.during("derive device key"))
 }
 
 fn malformed(reason: &str) -> Error {

@@ -105,8 +105,8 @@ fn names(text: &str, word: &str) -> bool {
 }
 
 /// The error with the finding that explains it as its hint.
-pub(crate) fn with_finding(error: Error, shown: Shown<'_>, id_scope: &str) -> Error {
-    let Some(finding) = explain(&error, shown, Some(id_scope)) else { return error };
+pub(crate) fn with_finding(error: Error, shown: Shown<'_>, id_scope: Option<&str>) -> Error {
+    let Some(finding) = explain(&error, shown, id_scope) else { return error };
     let id = finding.check().id();
     let hint = match finding.evidence() == sentence(&error) {
         true => format!("{id}: {}", finding.fix()),
@@ -115,7 +115,7 @@ pub(crate) fn with_finding(error: Error, shown: Shown<'_>, id_scope: &str) -> Er
     error.with_hint(hint)
 }
 
-/// The finding that explains a failed registration. `None` where the mistake is the caller's own,
+/// The finding that explains why a credential was not opened or a registration failed. `None` where the mistake is the caller's own,
 /// such as an argument, or ours: the error says it all.
 fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Finding> {
     if error.service().is_none()
