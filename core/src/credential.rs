@@ -51,7 +51,7 @@ enum Secret {
     Signer(Arc<dyn TokenSigner>),
 }
 
-const CHAIN: &str = "the certificate chain";
+pub(crate) const CHAIN: &str = "the certificate chain";
 const AUTHORITIES: &str = "the known CAs";
 
 impl Credential {
@@ -176,8 +176,8 @@ impl Identity {
     /// [`Credential::authorities`] asks it before there is an identity.
     pub fn check_reaches(&self, authorities: impl Into<Source>) -> Result<()> {
         let authorities = Named::new(AUTHORITIES, authorities);
-        match self.chain() {
-            Some(chain) => check_reaches(chain, &authorities, CHAIN),
+        match self.chain_and_source() {
+            Some((chain, source)) => check_reaches(chain, &authorities, source),
             None => Err(keyless()),
         }
         .map_err(not_opened)
@@ -247,10 +247,10 @@ fn open_x509(
     }
     let identity = match key {
         OpenKey::Private(key, context) => {
-            Identity::from_key(chain, key).map_err(|error| error.in_context(context))?
+            Identity::from_key(chain, key, source).map_err(|error| error.in_context(context))?
         }
         OpenKey::Signer(signer) => {
-            Identity::from_signer(chain, signer).map_err(|error| error.in_context(source))?
+            Identity::from_signer(chain, signer, source).map_err(|error| error.in_context(source))?
         }
     };
     if let (Some(authorities), Some(chain)) = (authorities, identity.chain()) {

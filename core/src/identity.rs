@@ -39,6 +39,8 @@ enum Inner {
     X509 {
         chain: CertificateChain,
         key: Arc<ClientKey>,
+        /// What errors call the place that the chain was read from.
+        source: Box<str>,
     },
     /// The ID is a registration ID, or that of a device of a hub, which may have other letters.
     SymmetricKey {
@@ -49,20 +51,28 @@ enum Inner {
 
 impl Identity {
     /// A key in this process's memory.
-    pub(crate) fn from_key(chain: CertificateChain, key: PrivateKey) -> Result<Self> {
+    pub(crate) fn from_key(
+        chain: CertificateChain,
+        key: PrivateKey,
+        source: impl fmt::Display,
+    ) -> Result<Self> {
         let leaf = chain.leaf();
         supported_key_type(leaf)?;
         if leaf.public_key_info() != key.public_key_info() {
             return Err(mismatch(leaf, &format!("the private key is {}", key.key_type())));
         }
-        Ok(Self::x509(chain, Arc::new(key)))
+        Ok(Self::x509(chain, Arc::new(key), source))
     }
 
     /// A key that is elsewhere. It proves that it is the leaf's by one test signature.
-    pub(crate) fn from_signer(chain: CertificateChain, signer: Arc<dyn Signer>) -> Result<Self> {
+    pub(crate) fn from_signer(
+        chain: CertificateChain,
+        signer: Arc<dyn Signer>,
+        source: impl fmt::Display,
+    ) -> Result<Self> {
         let signer = signer::for_certificate(signer, chain.leaf());
         prove(chain.leaf(), signer.as_ref())?;
-        Ok(Self::x509(chain, signer))
+        Ok(Self::x509(chain, signer, source))
     }
 
     /// A symmetric key, here or elsewhere, of a device that registers or that a hub knows already.
@@ -71,17 +81,27 @@ impl Identity {
         Self(Arc::new(Inner::SymmetricKey { id: id.to_owned(), signer }), Arc::default())
     }
 
-    fn x509(chain: CertificateChain, signer: Arc<dyn Signer>) -> Self {
+    fn x509(
+        chain: CertificateChain,
+        signer: Arc<dyn Signer>,
+        source: impl fmt::Display,
+    ) -> Self {
         let key = Arc::new(ClientKey::new(chain.to_der(), signer));
-        Self(Arc::new(Inner::X509 { chain, key }), Arc::default())
+        let source = source.to_string().into();
+        Self(Arc::new(Inner::X509 { chain, key, source }), Arc::default())
+    }
+
+    /// The device's certificates, and where they were read from.
+    pub(crate) fn chain_and_source(&self) -> Option<(&CertificateChain, &str)> {
+        match self.0.as_ref() {
+            Inner::X509 { chain, source, .. } => Some((chain, source)),
+            Inner::SymmetricKey { .. } => None,
+        }
     }
 
     /// The device's certificates; a device with a symmetric key has none.
     pub fn chain(&self) -> Option<&CertificateChain> {
-        match self.0.as_ref() {
-            Inner::X509 { chain, .. } => Some(chain),
-            Inner::SymmetricKey { .. } => None,
-        }
+        self.chain_and_source().map(|(chain, _)| chain)
     }
 
     /// The registration ID: the one that the leaf's common name stands for, or the one that the

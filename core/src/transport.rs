@@ -168,6 +168,9 @@ impl Network {
     }
 
     fn route(&self, host: &Host, port: u16) -> Result<Route> {
+        if port == 0 {
+            return Err(Error::new(ErrorKind::InvalidArgument, "port 0 cannot be connected to"));
+        }
         let real = Route { host: host.0.clone(), port, on_behalf_of: None };
         let (option, target) = match &self.connect_to {
             Some(target) => ("connect_to", target.clone()),
@@ -355,6 +358,13 @@ mod tests {
     async fn dial(network: &Network) -> Result<TcpStream> {
         let route = network.route(&Host::parse("real.example.net").unwrap(), MQTT_PORT)?;
         network.dial(&route, Instant::now() + OPEN_LIMIT).await
+    }
+
+    #[test]
+    fn no_server_listens_on_port_0() {
+        let network = Network::default().connect_to("hub.example.net:8883");
+        let error = network.route(&Host::parse("real.example.net").unwrap(), 0).err().unwrap();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::InvalidArgument, false));
     }
 
     /// An address on which nobody listens.

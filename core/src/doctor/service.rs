@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     chain::CertificateChain,
+    credential::CHAIN,
     error::{Error, ErrorKind, Result},
     identity::Identity,
     provisioning::ProvisioningClient,
@@ -29,7 +30,7 @@ pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined, limit: Lim
     else {
         return Ok(());
     };
-    let identity = Identity::from_signer(chain, signer)?;
+    let identity = Identity::from_signer(chain, signer, CHAIN)?;
     let mut client = ProvisioningClient::new(id_scope, &identity)
         .host(&doctor.host)
         .deadline(limit.left())

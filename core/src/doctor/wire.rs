@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::{
 use super::{Check, Doctor, Finding, Limit, Report, offline::Examined, offline::sentence};
 use crate::{
     chain::{Certificate, date},
+    credential::CHAIN,
     error::{Error, ErrorKind, Result},
     identity::Identity,
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
@@ -47,7 +48,7 @@ pub(super) async fn examine(
         Some((chain, signer)) => {
             let sent = chain.certificates().len();
             let watched = Arc::new(Watched { signer, signed: AtomicBool::new(false) });
-            match Identity::from_signer(chain, Arc::clone(&watched) as Arc<dyn Signer>) {
+            match Identity::from_signer(chain, Arc::clone(&watched) as Arc<dyn Signer>, CHAIN) {
                 Ok(identity) => {
                     // The proof that the key is the leaf's was a signature too.
                     watched.signed.store(false, Ordering::Relaxed);

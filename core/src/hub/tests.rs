@@ -83,6 +83,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.say(Packet::ConnAck(ConnAck::new(code, false))).await;
     }
 
+    /// Hears CONNECT and answers that the hub is busy, unless the client's time was over first.
+    async fn refuse_as_busy(&mut self) {
+        let Some(Packet::Connect(_)) = self.packet().await else { return };
+        let mut bytes = BytesMut::new();
+        let busy = ConnAck::new(ConnectReturnCode::ServiceUnavailable, false);
+        busy.write(&mut bytes).unwrap();
+        let _ = self.stream.write_all(&bytes).await;
+    }
+
     /// The next PUBLISH: its text, its packet ID and whether it is a duplicate.
     async fn publish(&mut self) -> (String, u16, bool) {
         let Some(Packet::Publish(publish)) = self.packet().await else { panic!("no PUBLISH") };

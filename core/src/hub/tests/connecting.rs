@@ -68,7 +68,7 @@ async fn a_program_that_connects_again_and_again_does_not_hammer_a_busy_hub() {
             loop {
                 let mut peer = hub.opened().await;
                 attempts.lock().unwrap().push(Instant::now());
-                peer.answer(ConnectReturnCode::ServiceUnavailable).await;
+                peer.refuse_as_busy().await;
             }
         }
     });
