@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     chain::{self, CertificateChain},
-    doctor::{Shown, with_finding},
+    doctor::{Shown, with_finding, with_slow_signer},
     error::{Error, ErrorKind, Result},
     hub::DeviceId,
     identity::Identity,
@@ -52,6 +52,7 @@ enum Secret {
 }
 
 pub(crate) const CHAIN: &str = "the certificate chain";
+const OPEN: &str = "open credential";
 const AUTHORITIES: &str = "the known CAs";
 
 impl Credential {
@@ -161,13 +162,14 @@ impl Credential {
         .map_err(not_opened)
     }
 
-    /// The error of a caller who waited for a credential to be opened for as long as he could:
-    /// files and signers may be slow.
+    /// The error of a caller who waited as long as he could for the credential to be opened, which
+    /// waits for its signer, or for whatever else holds its key.
     pub fn not_in_time() -> Error {
-        not_opened(Error::new(
+        let error = Error::new(
             ErrorKind::DeadlineExceeded,
             "the credential was not opened within the deadline",
-        ))
+        );
+        with_slow_signer(error).during(OPEN)
     }
 }
 
@@ -193,7 +195,7 @@ impl Id {
 
 /// Says what was going on, and which finding explains it.
 fn not_opened(error: Error) -> Error {
-    with_finding(error, Shown::Unknown, None).during("open credential")
+    with_finding(error, Shown::Unknown, None).during(OPEN)
 }
 
 fn keyless() -> Error {
@@ -249,9 +251,8 @@ fn open_x509(
         OpenKey::Private(key, context) => {
             Identity::from_key(chain, key, source).map_err(|error| error.in_context(context))?
         }
-        OpenKey::Signer(signer) => {
-            Identity::from_signer(chain, signer, source).map_err(|error| error.in_context(source))?
-        }
+        OpenKey::Signer(signer) => Identity::from_signer(chain, signer, source)
+            .map_err(|error| error.in_context(source))?,
     };
     if let (Some(authorities), Some(chain)) = (authorities, identity.chain()) {
         check_reaches(chain, &authorities, source)?;

@@ -27,6 +27,7 @@ use tokio::{
 use self::driver::{Command, Dialer, Open, Throttled, start};
 pub(crate) use self::wire::DeviceId;
 use crate::{
+    doctor::with_slow_signer,
     error::{Error, ErrorKind, Result},
     identity::Identity,
     symmetric_key::LIFETIME,
@@ -431,7 +432,12 @@ impl HubBuilder<'_> {
     ///
     /// Must be called on a tokio runtime, which then keeps the connection.
     pub async fn connect(self) -> Result<HubClient> {
-        self.try_connect().await.map_err(|error| error.during("connect to hub"))
+        let identity = self.identity.clone();
+        self.try_connect().await.map_err(|error| {
+            let late = error.kind() == ErrorKind::DeadlineExceeded;
+            let error = if late && identity.is_signing() { with_slow_signer(error) } else { error };
+            error.during("connect to hub")
+        })
     }
 
     async fn try_connect(self) -> Result<HubClient> {

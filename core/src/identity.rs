@@ -1,6 +1,8 @@
 //! Who a device is: its chain and what signs for it, proven to belong together, or its symmetric
 //! key.
 
+mod awaited;
+
 use std::{
     fmt,
     sync::Arc,
@@ -9,6 +11,7 @@ use std::{
 
 use x509_parser::{asn1_rs::FromDer, x509::SubjectPublicKeyInfo};
 
+use self::awaited::{Awaited, Calls};
 use crate::{
     chain::{Certificate, CertificateChain, PublicKeyType},
     crypto::{
@@ -41,12 +44,10 @@ enum Inner {
         key: Arc<ClientKey>,
         /// What errors call the place that the chain was read from.
         source: Box<str>,
+        calls: Calls,
     },
     /// The ID is a registration ID, or that of a device of a hub, which may have other letters.
-    SymmetricKey {
-        id: String,
-        signer: Arc<dyn TokenSigner>,
-    },
+    SymmetricKey { id: String, signer: Arc<dyn TokenSigner>, calls: Calls },
 }
 
 impl Identity {
@@ -78,17 +79,22 @@ impl Identity {
     /// A symmetric key, here or elsewhere, of a device that registers or that a hub knows already.
     /// Only the service can tell whether it is the right one.
     pub(crate) fn for_device(id: &str, signer: Arc<dyn TokenSigner>) -> Self {
-        Self(Arc::new(Inner::SymmetricKey { id: id.to_owned(), signer }), Arc::default())
+        let (id, calls) = (id.to_owned(), Calls::default());
+        let signer: Arc<dyn TokenSigner> = match signer.may_block() {
+            true => Arc::new(Awaited { signer, calls: calls.clone() }),
+            false => signer,
+        };
+        Self(Arc::new(Inner::SymmetricKey { id, signer, calls }), Arc::default())
     }
 
-    fn x509(
-        chain: CertificateChain,
-        signer: Arc<dyn Signer>,
-        source: impl fmt::Display,
-    ) -> Self {
+    fn x509(chain: CertificateChain, signer: Arc<dyn Signer>, source: impl fmt::Display) -> Self {
+        let (source, calls) = (source.to_string().into(), Calls::default());
+        let signer: Arc<dyn Signer> = match signer.may_block() {
+            true => Arc::new(Awaited { signer, calls: calls.clone() }),
+            false => signer,
+        };
         let key = Arc::new(ClientKey::new(chain.to_der(), signer));
-        let source = source.to_string().into();
-        Self(Arc::new(Inner::X509 { chain, key, source }), Arc::default())
+        Self(Arc::new(Inner::X509 { chain, key, source, calls }), Arc::default())
     }
 
     /// The device's certificates, and where they were read from.
@@ -160,6 +166,12 @@ impl Identity {
     /// What this device remembers of being throttled.
     pub(crate) fn pacing(&self) -> &Arc<Pacing> {
         &self.1
+    }
+
+    /// Whether a signer that may be slow has been asked, and has not answered yet.
+    pub(crate) fn is_signing(&self) -> bool {
+        let (Inner::X509 { calls, .. } | Inner::SymmetricKey { calls, .. }) = self.0.as_ref();
+        calls.under_way()
     }
 
     fn token_signer(&self) -> Option<Arc<dyn TokenSigner>> {

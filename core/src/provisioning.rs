@@ -25,7 +25,7 @@ use self::{
 };
 use crate::{
     backoff::Backoff,
-    doctor::{Shown, with_finding},
+    doctor::{Shown, with_finding, with_slow_signer},
     error::{Error, ErrorKind, Result},
     identity::Identity,
     registration_id::RegistrationId,
@@ -154,7 +154,12 @@ impl ProvisioningClient {
     /// Registers the device and waits for its assignment.
     pub async fn register(&self) -> Result<Assignment> {
         self.try_register().await.map_err(|error| {
-            with_finding(error, Shown::by(&self.identity), Some(&self.id_scope)).during("register")
+            let late = error.kind() == ErrorKind::DeadlineExceeded;
+            let explained = match late && self.identity.is_signing() {
+                true => with_slow_signer(error),
+                false => with_finding(error, Shown::by(&self.identity), Some(&self.id_scope)),
+            };
+            explained.during("register")
         })
     }
 

@@ -163,6 +163,8 @@ async fn a_signer_that_never_answers_ends_at_the_deadline_and_frees_the_rest() {
     let registered = timeout(PATIENCE, client.register()).await.expect("in time");
     let error = registered.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.starts_with("DPS-K007: What holds the key had not answered."), "{hint}");
     cloud.register(&hierarchy, &hierarchy.device("device-02")).await.unwrap();
     drop(release);
     cloud.stop().await;

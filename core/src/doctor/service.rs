@@ -107,7 +107,20 @@ fn names(text: &str, word: &str) -> bool {
 
 /// The error with the finding that explains it as its hint.
 pub(crate) fn with_finding(error: Error, shown: Shown<'_>, id_scope: Option<&str>) -> Error {
-    let Some(finding) = explain(&error, shown, id_scope) else { return error };
+    match explain(&error, shown, id_scope) {
+        Some(finding) => hinting(error, &finding),
+        None => error,
+    }
+}
+
+/// The error of a deadline that passed while a signer was silent, with that as its hint.
+pub(crate) fn with_slow_signer(error: Error) -> Error {
+    let evidence = "What holds the key had not answered.";
+    let check = Check::SignerFailed;
+    hinting(error, &Finding::new(check, evidence, remedy(check)))
+}
+
+fn hinting(error: Error, finding: &Finding) -> Error {
     let id = finding.check().id();
     let hint = match finding.evidence() == sentence(&error) {
         true => format!("{id}: {}", finding.fix()),
