@@ -6,10 +6,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{
-    password,
-    world::{Language, World},
-};
+use crate::{password, world::World};
 
 /// One case. README.md says what each member means.
 #[derive(Debug, Deserialize)]
@@ -56,15 +53,12 @@ pub(crate) struct Case {
     /// Milliseconds after which the shim must have ended.
     #[serde(default = "patience")]
     pub(crate) within: u64,
-    /// Lines that are not the same in every language, and why.
+    /// Lines that are not the same in every language, and why; not the error, nor its hint.
     #[serde(default)]
     pub(crate) differs: BTreeMap<String, String>,
     /// Why how far the client comes, and how often it says the same, is a matter of time.
     #[serde(default)]
     pub(crate) timed: Option<String>,
-    /// Languages that have no such thing, and what they lack.
-    #[serde(default)]
-    pub(crate) lacks: BTreeMap<Language, String>,
 }
 
 /// What a scripted server answers: for each connection, what it says after each packet. The last
@@ -184,6 +178,11 @@ pub(crate) fn load(folder: &Path) -> Vec<Case> {
         let of_file: Vec<Case> = serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         cases.extend(of_file);
+    }
+    for case in &cases {
+        let same = ["error", "code", "retryable", "hint", "service-status", "service-code"];
+        let differs = case.differs.keys().find(|name| same.contains(&name.as_str()));
+        assert_eq!(differs, None, "{}: what no language may have for itself", case.name);
     }
     let mut names: Vec<_> = cases.iter().map(|case| &case.name).collect();
     names.sort();

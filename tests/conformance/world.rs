@@ -36,8 +36,7 @@ const MEMBER: &str = "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6";
 const DERIVED_KEY: &str = "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=";
 
 /// A language and its shim.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Language {
     Rust,
     C,
