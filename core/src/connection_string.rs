@@ -1,6 +1,6 @@
 //! Device connection strings, as IoT Hub hands them out.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use zeroize::Zeroizing;
 
@@ -81,7 +81,7 @@ impl ConnectionString {
     pub fn identity(&self) -> Result<Option<Identity>> {
         let Some(key) = &self.key else { return Ok(None) };
         let key = SymmetricKey::from_base64(key)?;
-        Ok(Some(Identity::for_device(self.device_id.as_str(), Arc::new(key))))
+        Ok(Some(Identity::from_symmetric_key(self.device_id.as_str().to_owned(), key)))
     }
 }
 

@@ -265,16 +265,16 @@ fn open_keyed(id: &Id, secret: Secret) -> Result<Identity> {
         Id::Registration(id) => RegistrationId::parse(id)?.as_str().to_owned(),
         Id::Device(id) => DeviceId::parse(id)?.as_str().to_owned(),
     };
-    let signer: Arc<dyn TokenSigner> = match secret {
-        Secret::Device(key) => Arc::new(SymmetricKey::from_base64(&key)?),
+    Ok(match secret {
+        Secret::Device(key) => Identity::from_symmetric_key(id, SymmetricKey::from_base64(&key)?),
         Secret::Group(key) => {
             let group_key = SymmetricKey::from_base64(&key)
                 .map_err(|error| error.in_context("the enrollment group's key"))?;
-            Arc::new(derive_device_key(&group_key, &RegistrationId::parse(&id)?))
+            let key = derive_device_key(&group_key, &RegistrationId::parse(&id)?);
+            Identity::from_symmetric_key(id, key)
         }
-        Secret::Signer(signer) => signer,
-    };
-    Ok(Identity::for_device(&id, signer))
+        Secret::Signer(signer) => Identity::from_token_signer(id, signer),
+    })
 }
 
 impl fmt::Debug for Credential {

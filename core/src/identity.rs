@@ -28,7 +28,7 @@ use crate::{
     pacing::Pacing,
     registration_id::RegistrationId,
     signer::{self, SignatureAlgorithm, Signer},
-    symmetric_key::{TokenSigner, Tokens},
+    symmetric_key::{SymmetricKey, TokenSigner, Tokens},
     tls::{ClientKey, Roots, TlsClient},
 };
 
@@ -62,7 +62,7 @@ impl Identity {
         if leaf.public_key_info() != key.public_key_info() {
             return Err(mismatch(leaf, &format!("the private key is {}", key.key_type())));
         }
-        Ok(Self::x509(chain, Arc::new(key), source))
+        Ok(Self::x509(chain, Arc::new(key), source, Calls::default()))
     }
 
     /// A key that is elsewhere. It proves that it is the leaf's by one test signature.
@@ -73,27 +73,35 @@ impl Identity {
     ) -> Result<Self> {
         let signer = signer::for_certificate(signer, chain.leaf());
         prove(chain.leaf(), signer.as_ref())?;
-        Ok(Self::x509(chain, signer, source))
+        let calls = Calls::default();
+        let signer = Arc::new(Awaited { signer, calls: calls.clone() });
+        Ok(Self::x509(chain, signer, source, calls))
     }
 
-    /// A symmetric key, here or elsewhere, of a device that registers or that a hub knows already.
-    /// Only the service can tell whether it is the right one.
-    pub(crate) fn for_device(id: &str, signer: Arc<dyn TokenSigner>) -> Self {
-        let (id, calls) = (id.to_owned(), Calls::default());
-        let signer: Arc<dyn TokenSigner> = match signer.may_block() {
-            true => Arc::new(Awaited { signer, calls: calls.clone() }),
-            false => signer,
-        };
+    /// A symmetric key in this process's memory, of a device that registers or that a hub knows
+    /// already. Only the service can tell whether it is the right one.
+    pub(crate) fn from_symmetric_key(id: String, key: SymmetricKey) -> Self {
+        Self::keyed(id, Arc::new(key), Calls::default())
+    }
+
+    /// As [`from_symmetric_key`](Self::from_symmetric_key), with a key that is elsewhere.
+    pub(crate) fn from_token_signer(id: String, signer: Arc<dyn TokenSigner>) -> Self {
+        let calls = Calls::default();
+        Self::keyed(id, Arc::new(Awaited { signer, calls: calls.clone() }), calls)
+    }
+
+    fn keyed(id: String, signer: Arc<dyn TokenSigner>, calls: Calls) -> Self {
         Self(Arc::new(Inner::SymmetricKey { id, signer, calls }), Arc::default())
     }
 
-    fn x509(chain: CertificateChain, signer: Arc<dyn Signer>, source: impl fmt::Display) -> Self {
-        let (source, calls) = (source.to_string().into(), Calls::default());
-        let signer: Arc<dyn Signer> = match signer.may_block() {
-            true => Arc::new(Awaited { signer, calls: calls.clone() }),
-            false => signer,
-        };
+    fn x509(
+        chain: CertificateChain,
+        signer: Arc<dyn Signer>,
+        source: impl fmt::Display,
+        calls: Calls,
+    ) -> Self {
         let key = Arc::new(ClientKey::new(chain.to_der(), signer));
+        let source = source.to_string().into();
         Self(Arc::new(Inner::X509 { chain, key, source, calls }), Arc::default())
     }
 

@@ -32,7 +32,7 @@ pub trait Signer: Send + Sync {
     fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError>;
 
     /// Whether [`sign`](Self::sign) may take long. Such a signer is called away from the thread
-    /// that serves the other connections.
+    /// that serves the other connections. Asked before each use, where the answer may differ.
     fn may_block(&self) -> bool {
         true
     }

@@ -50,11 +50,19 @@ impl Signer for Awaited<dyn Signer> {
         let _call = self.calls.begin();
         self.signer.sign(request)
     }
+
+    fn may_block(&self) -> bool {
+        self.signer.may_block()
+    }
 }
 
 impl TokenSigner for Awaited<dyn TokenSigner> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let _call = self.calls.begin();
         self.signer.sign(message)
+    }
+
+    fn may_block(&self) -> bool {
+        self.signer.may_block()
     }
 }
