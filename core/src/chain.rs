@@ -21,7 +21,6 @@ use std::{path::Path, time::SystemTime};
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
-pub(crate) use self::check::text as date;
 pub use self::{
     authority::{Authority, SubjectKey},
     batch::{Batch, Outcome},
@@ -34,6 +33,7 @@ pub use self::{
     validity::Validity,
     verify::{Verification, verify},
 };
+pub(crate) use self::{check::text as date, verify::ends_below};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::{Passphrase, PrivateKey},

@@ -141,6 +141,21 @@ pub struct ServiceDetails {
     pub retry_after: Option<Duration>,
 }
 
+/// What had not come when time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The address of the host's name.
+    Address,
+    /// The connection, or the first word of whoever accepted it.
+    Connection,
+    /// The end of the TLS handshake.
+    Handshake,
+    /// The answer to what was sent.
+    Answer,
+    /// The hub that the service was looking for.
+    Hub,
+}
+
 /// An error of this crate.
 ///
 /// `Display` gives one line: what was being done, what happened and to which file or host, what
@@ -153,6 +168,7 @@ struct Inner {
     message: String,
     service: Option<ServiceDetails>,
     hint: Option<String>,
+    missing: Option<Missing>,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
@@ -165,6 +181,7 @@ impl Error {
             message: message.into(),
             service: None,
             hint: None,
+            missing: None,
             source: None,
         }))
     }
@@ -193,6 +210,12 @@ impl Error {
     /// Keeps what caused the error.
     pub fn with_source(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Says what had not come when time ran out.
+    pub(crate) fn awaiting(mut self, missing: Missing) -> Self {
+        self.0.missing = Some(missing);
         self
     }
 
@@ -233,6 +256,11 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// What had not come when time ran out, where it did.
+    pub(crate) fn missing(&self) -> Option<Missing> {
+        self.0.missing
+    }
+
     /// Whether the same call may succeed later with nothing changed on this side.
     pub fn retryable(&self) -> bool {
         self.0.kind.retryable()
@@ -251,6 +279,7 @@ impl Error {
             message: self.0.message.clone(),
             service: self.0.service.clone(),
             hint: self.0.hint.clone(),
+            missing: self.0.missing,
             source: self.0.source.clone(),
         }))
     }

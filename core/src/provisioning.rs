@@ -7,7 +7,10 @@ pub(crate) mod wire;
 use std::{
     fmt,
     future::Future,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -26,7 +29,7 @@ use self::{
 use crate::{
     backoff::Backoff,
     doctor::{Shown, with_finding, with_slow_signer},
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Missing, Result},
     identity::Identity,
     registration_id::RegistrationId,
     symmetric_key::Tokens,
@@ -225,7 +228,9 @@ impl ProvisioningClient {
                         session.disconnect().await;
                     }
                     let network = self.network.clone();
-                    let assignment = Assignment::new(result?, &target.registration_id, network)?;
+                    let registered =
+                        result.map_err(|error| target.where_it_ended(error, &self.network))?;
+                    let assignment = Assignment::new(registered, &target.registration_id, network)?;
                     self.tell(Progress::Assigned, &target);
                     return Ok(assignment);
                 }
@@ -257,7 +262,9 @@ impl ProvisioningClient {
         let tls = self.identity.tls(self.network.trusted_roots())?;
         let user_name = wire::user_name(&self.id_scope, &registration_id, &self.api_version);
         let tokens = self.identity.registration_tokens(&self.id_scope, &registration_id);
-        Ok(Target { host, port: self.port, tls, user_name, tokens, registration_id })
+        let port = self.port;
+        let is_open = AtomicBool::new(false);
+        Ok(Target { host, port, tls, user_name, tokens, registration_id, is_open })
     }
 
     fn checked_registration_id(&self) -> Result<RegistrationId> {
@@ -323,10 +330,29 @@ struct Target {
     user_name: String,
     tokens: Option<Tokens>,
     registration_id: RegistrationId,
+    /// Whether the server was there when it was last connected to.
+    is_open: AtomicBool,
 }
 
 impl Target {
+    /// What of the connection had not come, which the machine takes for one thing.
+    fn where_it_ended(&self, error: Error, network: &Network) -> Error {
+        match error.missing() {
+            Some(Missing::Connection) if self.is_open.load(Ordering::Relaxed) => {
+                error.awaiting(Missing::Answer)
+            }
+            Some(Missing::Connection) if error.hint().is_none() => {
+                match network.route(&self.host, self.port) {
+                    Ok(route) => error.with_hint(route.remedy()),
+                    Err(_) => error,
+                }
+            }
+            _ => error,
+        }
+    }
+
     async fn connect(&self, network: &Network) -> Result<Session<TlsStream>> {
+        self.is_open.store(false, Ordering::Relaxed);
         let (stream, connect) = match &self.tokens {
             None => {
                 let connect = self.introduction(None)?;
@@ -338,6 +364,7 @@ impl Target {
                 (stream, self.introduction(Some(password))?)
             }
         };
+        self.is_open.store(true, Ordering::Relaxed);
         let mut session = Session::connect(stream, &connect, &self.host, PATIENCE).await?;
         session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?;
         Ok(session)

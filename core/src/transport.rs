@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Missing, Result},
     tls::{Roots, TlsClient, TlsStream},
 };
 
@@ -162,16 +162,17 @@ impl Network {
         let route = self.route(host, port)?;
         let deadline = Instant::now() + OPEN_LIMIT;
         let stream = self.dial(&route, deadline).await?;
-        timeout_at(deadline, tls.handshake(stream, host, first))
-            .await
-            .unwrap_or_else(|_| Err(route.too_slow("the TLS handshake was not done")))
+        timeout_at(deadline, tls.handshake(stream, host, first)).await.unwrap_or_else(|_| {
+            Err(route.too_slow("the TLS handshake was not done", Missing::Handshake))
+        })
     }
 
-    fn route(&self, host: &Host, port: u16) -> Result<Route> {
+    /// Where the bytes for `host` go.
+    pub(crate) fn route(&self, host: &Host, port: u16) -> Result<Route> {
         if port == 0 {
             return Err(Error::new(ErrorKind::InvalidArgument, "port 0 cannot be connected to"));
         }
-        let real = Route { host: host.0.clone(), port, on_behalf_of: None };
+        let real = Route { host: host.0.clone(), port, detour: None };
         let (option, target) = match &self.connect_to {
             Some(target) => ("connect_to", target.clone()),
             None => match env::var(CONNECT_TO) {
@@ -186,14 +187,14 @@ impl Network {
             Error::new(ErrorKind::InvalidArgument, format!("{option} is {}", quoted(&target)))
                 .with_hint("It must be HOST:PORT, such as 127.0.0.1:8883.")
         })?;
-        Ok(Route { host: host.0, port, on_behalf_of: Some(real.to_string()) })
+        Ok(Route { host: host.0, port, detour: Some(Detour { option, real: real.to_string() }) })
     }
 
     /// Tries each address in turn, giving each a fair share of the time that is left.
     async fn dial(&self, route: &Route, deadline: Instant) -> Result<TcpStream> {
-        let addresses = timeout_at(deadline, self.resolve(route))
-            .await
-            .unwrap_or_else(|_| Err(route.too_slow("the host name was not resolved")))?;
+        let addresses = timeout_at(deadline, self.resolve(route)).await.unwrap_or_else(|_| {
+            Err(route.too_slow("the host name was not resolved", Missing::Address))
+        })?;
         let mut failures = String::new();
         let mut all_slow = true;
         for (index, address) in addresses.iter().enumerate() {
@@ -214,7 +215,9 @@ impl Network {
             let _ = write!(failures, "; {address}: {cause}");
         }
         let kind = if all_slow { ErrorKind::RequestTimeout } else { ErrorKind::ConnectionFailed };
-        Err(Error::new(kind, format!("could not connect to {route}{failures}")))
+        Err(Error::new(kind, format!("could not connect to {route}{failures}"))
+            .awaiting(Missing::Connection)
+            .with_hint(route.remedy()))
     }
 
     /// At least one address, or an error.
@@ -227,8 +230,9 @@ impl Network {
             None => lookup_host((route.host.as_str(), route.port)).await.map(Iterator::collect),
         };
         let not_found = |cause: &dyn fmt::Display| {
-            let for_host = route.on_behalf_of.as_deref();
-            let for_host = for_host.map(|real| format!(", in place of {real}")).unwrap_or_default();
+            let for_host = route.detour.as_ref();
+            let for_host = for_host.map(|detour| format!(", in place of {}", detour.real));
+            let for_host = for_host.unwrap_or_default();
             Error::new(
                 ErrorKind::HostNotFound,
                 format!("the host name {}{for_host} could not be resolved: {cause}", route.host),
@@ -250,30 +254,58 @@ impl fmt::Debug for Network {
 }
 
 /// Where the bytes go.
-struct Route {
+pub(crate) struct Route {
     host: String,
     port: u16,
-    /// The real host and port, where the connection is sent elsewhere.
-    on_behalf_of: Option<String>,
+    /// Where the connection is sent elsewhere than to the real host.
+    detour: Option<Detour>,
+}
+
+struct Detour {
+    /// What asked for it.
+    option: &'static str,
+    /// The real host and port.
+    real: String,
 }
 
 impl Route {
-    fn too_slow(&self, what: &str) -> Error {
+    fn too_slow(&self, what: &str, missing: Missing) -> Error {
         Error::new(
             ErrorKind::RequestTimeout,
             format!("{self}: {what} within {} s", OPEN_LIMIT.as_secs()),
         )
+        .awaiting(missing)
+    }
+
+    /// What to do where nobody answers.
+    pub(crate) fn remedy(&self) -> String {
+        let Self { host, port, detour } = self;
+        match detour {
+            None => format!(
+                "Have outgoing TCP to {} allowed; test it: nc -vz {host} {port}",
+                self.target()
+            ),
+            Some(Detour { option, .. }) => format!(
+                "{option} sends every connection to {}: is the emulator running there? Start it: \
+                 dps emulator; or leave {option} out.",
+                self.target()
+            ),
+        }
+    }
+
+    fn target(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
     }
 }
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port)?,
-            false => write!(f, "{}:{}", self.host, self.port)?,
-        }
-        match &self.on_behalf_of {
-            Some(real) => write!(f, " (in place of {real})"),
+        f.write_str(&self.target())?;
+        match &self.detour {
+            Some(Detour { real, .. }) => write!(f, " (in place of {real})"),
             None => Ok(()),
         }
     }

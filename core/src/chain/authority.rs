@@ -244,6 +244,43 @@ impl Authority {
         self.issue_device(&id, public_key_info, validity)
     }
 
+    /// A CA certificate in place of `old`, which is this CA's own or one that it issued: the same
+    /// name, key and path length, so that all that was issued under the old one leads to the new
+    /// one too. The tutorial's profile `v3_ca`, as [`create_root`](Self::create_root) has it.
+    ///
+    /// Fails with [`ErrorKind::InvalidArgument`] for a certificate that this CA did not issue or
+    /// that is not a CA's, and with [`ErrorKind::Unsupported`] where its name holds more than a
+    /// common name, or its key has another identifier than the SHA-1 of its bits: what was issued
+    /// would not lead to it.
+    pub fn reissue_authority(&self, old: &Certificate, validity: Validity) -> Result<Certificate> {
+        let refused = |kind, what: &str| Error::new(kind, format!("{:?} {what}", old.subject()));
+        if !old.is_ca() {
+            return Err(refused(ErrorKind::InvalidArgument, "is not a CA certificate"));
+        }
+        if self.certificate.issues(old) != Issues::Yes {
+            let what = format!("was not issued by {:?}", self.certificate.subject());
+            return Err(refused(ErrorKind::InvalidArgument, &what));
+        }
+        // A limit beyond what fits is no limit in practice.
+        let path_length = old.path_length().map(|length| u8::try_from(length).unwrap_or(u8::MAX));
+        let profile = Profile::Authority { path_length };
+        let common_name = old.common_name().unwrap_or_default();
+        let new = self.issue(profile, common_name, old.public_key_info(), validity)?;
+        let key_id = |ca: &Certificate| ca.extensions().subject_key_id.clone();
+        let same_key_id = key_id(old).is_none_or(|id| key_id(&new) == Some(id));
+        if !same_key_id || !new.has_same_subject_and_issuer_names_as(old) {
+            return Err(refused(
+                ErrorKind::Unsupported,
+                "has a name or a key identifier that a new certificate cannot repeat",
+            )
+            .with_hint(
+                "Issue it again with the tool that made it: for a root, openssl x509 -in OLD \
+                 -signkey KEY -days DAYS -out NEW.",
+            ));
+        }
+        Ok(new)
+    }
+
     /// A proof-of-possession certificate: its common name is the verification code that DPS gave,
     /// its signature shows that the caller holds this CA's key.
     pub fn issue_verification(
@@ -499,5 +536,48 @@ mod tests {
             let intermediate = root.create_intermediate("CA", mixed, Validity::days(1));
             assert_eq!(intermediate.err().unwrap().kind(), ErrorKind::KeyMismatch);
         }
+    }
+
+    #[test]
+    fn a_ca_that_is_issued_again_still_issues_what_it_issued() {
+        let days = Validity::days;
+        let [root_key, ca_key, device_key] =
+            [(); 3].map(|()| Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap()));
+        let root = Authority::create_root_with_path_length("Root", root_key, days(1), 2).unwrap();
+        let ca = root.create_intermediate("CA", ca_key, days(1)).unwrap();
+        let id = RegistrationId::parse("device-01").unwrap();
+        let leaf = ca.issue_device(&id, device_key.public_key_info(), days(1)).unwrap();
+        for (old, child) in [(root.certificate(), ca.certificate()), (ca.certificate(), &leaf)] {
+            let new = root.reissue_authority(old, days(9)).unwrap();
+            assert_eq!((new.subject(), new.issuer()), (old.subject(), old.issuer()));
+            assert_eq!(new.public_key_info(), old.public_key_info());
+            assert_eq!(new.path_length(), old.path_length());
+            assert!(new.is_ca() && new.not_after() > old.not_after());
+            assert_eq!(
+                (new.issues(child), root.certificate().issues(&new)),
+                (Issues::Yes, Issues::Yes)
+            );
+        }
+        for (authority, old) in [(&ca, ca.certificate()), (&ca, root.certificate()), (&ca, &leaf)] {
+            let error = authority.reissue_authority(old, days(9)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_whose_name_cannot_be_repeated_is_not_issued_again() {
+        let key = Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap());
+        let subject = SubjectKey::from(Arc::clone(&key));
+        let rcgen_key = RcgenKey::new(&subject).unwrap();
+        let mut params = Profile::Authority { path_length: None }
+            .params("Root", &subject.public_key_info, Validity::days(1))
+            .unwrap();
+        params.distinguished_name.push(DnType::OrganizationName, "Contoso");
+        let issuer = Issuer::from_params(&params, &rcgen_key);
+        let made = params.signed_by(&rcgen_key, &issuer).unwrap();
+        let made = Certificate::from_der(made.der()).unwrap();
+        let root = Authority::new(made.clone(), key).unwrap();
+        let error = root.reissue_authority(&made, Validity::days(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     }
 }

@@ -39,9 +39,10 @@ pub(super) fn validity(certificate: &Certificate, now: SystemTime) -> Result<()>
                 span(certificate)
             ),
         )
-        .with_hint(
-            "Issue a new certificate; if it should still be valid, set this device's clock.",
-        ));
+        .with_hint(format!(
+            "{}. If it should still be valid, set this device's clock.",
+            issue_again(certificate)
+        )));
     }
     Ok(())
 }
@@ -92,6 +93,21 @@ pub(super) fn reaches(chain: &CertificateChain, authorities: &[Certificate]) -> 
     Err(Error::new(kind, message).with_hint(
         "Append the missing CA certificates to the chain file, leaf first, up to one that DPS knows.",
     ))
+}
+
+/// How to get another certificate for the same key, of a device or of a CA.
+pub(super) fn issue_again(certificate: &Certificate) -> &'static str {
+    match (certificate.is_ca(), certificate.is_self_issued()) {
+        (false, _) => "Issue it again: dps chain renew REGISTRATION_ID",
+        (true, true) => {
+            "Issue it again with the same key: dps chain root --keep-key; upload and verify it in \
+             DPS, and issue each device's chain again: dps chain renew REGISTRATION_ID"
+        }
+        (true, false) => {
+            "Issue it again with the same key: dps chain intermediate --keep-key; list it in the \
+             enrollment group, and issue each device's chain again: dps chain renew REGISTRATION_ID"
+        }
+    }
 }
 
 /// A moment in UTC, to the second.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use time::OffsetDateTime;
 
-use super::{Certificate, Issues, PublicKeyType, check::text as date, order};
+use super::{Certificate, Issues, PublicKeyType, check::issue_again, check::text as date, order};
 use crate::{
     doctor::{Check, Finding, Severity},
     key::KeyType,
@@ -18,6 +18,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Verification {
     path: Vec<Certificate>,
+    /// How many of the path stand among the certificates that were given.
+    presented: usize,
     findings: Vec<Finding>,
 }
 
@@ -25,6 +27,12 @@ impl Verification {
     /// The certificates from the leaf upward, as far as the path could be built.
     pub fn path(&self) -> &[Certificate] {
         &self.path
+    }
+
+    /// Those of the path that were given, which is what a device sends. Where DPS knows the issuer
+    /// of the last of them, the path has that one in addition.
+    pub fn presented(&self) -> &[Certificate] {
+        &self.path[..self.presented]
     }
 
     /// All that was found.
@@ -49,7 +57,7 @@ pub fn verify(
 ) -> Verification {
     let mut findings = Vec::new();
     let unique = without_duplicates(certificates, &mut findings);
-    let path = match order::find_leaf(&unique) {
+    let (path, presented) = match order::find_leaf(&unique) {
         Ok(leaf) => Path::build(unique, leaf, trusted, &mut findings),
         Err(error) => {
             findings.push(Finding::new(
@@ -58,11 +66,11 @@ pub fn verify(
                 "Put the device's certificate first and its issuers after it: cat device.cert.pem \
                  intermediate.cert.pem root.cert.pem > full-chain.cert.pem",
             ));
-            Vec::new()
+            (Vec::new(), 0)
         }
     };
     judge(&path, now.into(), &mut findings);
-    Verification { path, findings }
+    Verification { path, presented, findings }
 }
 
 fn without_duplicates(
@@ -86,6 +94,8 @@ fn without_duplicates(
 
 struct Path<'a> {
     path: Vec<Certificate>,
+    /// How many of the path were given, and not only known: all but perhaps the last.
+    presented: usize,
     unused: Vec<Certificate>,
     trusted: &'a [Certificate],
 }
@@ -108,12 +118,12 @@ impl<'a> Path<'a> {
         leaf: usize,
         trusted: &'a [Certificate],
         findings: &mut Vec<Finding>,
-    ) -> Vec<Certificate> {
+    ) -> (Vec<Certificate>, usize) {
         let path = vec![unused.remove(leaf)];
-        let mut building = Self { path, unused, trusted };
+        let mut building = Self { path, presented: 1, unused, trusted };
         let end = building.climb(findings);
         building.judge_end(end, findings);
-        building.path
+        (building.path, building.presented)
     }
 
     fn last(&self) -> &Certificate {
@@ -152,10 +162,13 @@ impl<'a> Path<'a> {
                     if !key_ids_agree(&issuer, last) {
                         findings.push(key_id_differs(&issuer, last));
                     }
-                    self.unused.retain(|other| *other != issuer);
                     // A path never passes a certificate twice.
                     if self.path.contains(&issuer) {
                         return End::Gap;
+                    }
+                    if let Some(given) = self.unused.iter().position(|other| *other == issuer) {
+                        self.unused.remove(given);
+                        self.presented += 1;
                     }
                     self.path.push(issuer);
                 }
@@ -227,6 +240,11 @@ impl<'a> Path<'a> {
                          device.cert.pem intermediate.cert.pem root.cert.pem > full-chain.cert.pem",
                     ));
                 }
+            }
+            End::Trusted if self.presented < self.path.len() => {
+                let below = &self.path[self.presented - 1];
+                let namesake = self.unused.iter().any(|other| other.subject() == last.subject());
+                findings.push(ends_below(below, last, namesake));
             }
             End::Trusted | End::Root => {}
         }
@@ -303,19 +321,13 @@ fn judge_dates(certificate: &Certificate, now: OffsetDateTime, findings: &mut Ve
         findings.push(Finding::new(
             Check::Expired,
             format!("{} expired {} ago: {}.", name(certificate), ago(now - until), span()),
-            match certificate.is_ca() {
-                true => {
-                    "Issue the CA certificate again with the same key, and every certificate \
-                         below it whose dates have passed."
-                }
-                false => "Issue it again: dps chain renew REGISTRATION_ID",
-            },
+            issue_again(certificate),
         ));
     } else if (now - from) > (until - from) * 4 / 5 {
         findings.push(Finding::new(
             Check::ExpiresSoon,
             format!("{} has {} left: {}.", name(certificate), ago(until - now), span()),
-            "Issue it again in time: dps chain renew REGISTRATION_ID",
+            issue_again(certificate),
         ));
     }
 }
@@ -475,6 +487,28 @@ fn key_id_differs(issuer: &Certificate, issued: &Certificate) -> Finding {
             name(issuer)
         ),
         "Issue the lower certificate again from the CA certificate that stands in the chain.",
+    )
+}
+
+/// The issuer is a CA that DPS knows, and the device would not send it; `namesake` where the file
+/// has another certificate of its name.
+///
+/// Microsoft's documents of enrollment groups have the chain go up to and including a certificate
+/// that is verified with DPS; the readme of the C SDK's X.509 sample leaves that one out.
+pub(crate) fn ends_below(below: &Certificate, known: &Certificate, namesake: bool) -> Finding {
+    Finding::new(
+        Check::EndsBelowKnown,
+        format!(
+            "{} was issued by {}, a CA that DPS knows, whose certificate is not in the file.",
+            name(below),
+            name(known)
+        ),
+        match namesake {
+            true => "Put that certificate into the chain file, in place of the one of its name.",
+            false => {
+                "Append that certificate to the chain file: cat ca.cert.pem >> full-chain.cert.pem"
+            }
+        },
     )
 }
 

@@ -79,6 +79,7 @@ checks! {
     Pasted = "DPS-C024", Warning, "The file is not PEM as other programs expect it, and was understood all the same.";
     WrongEnrollment = "DPS-C025", Error, "The enrolled certificate is of the wrong kind for its enrollment.";
     EnrolledDiffers = "DPS-C026", Error, "The individual enrollment holds another certificate than the device has.";
+    EndsBelowKnown = "DPS-C027", Warning, "The chain ends below the CA that DPS knows.";
 
     KeyWrongContent = "DPS-K001", Error, "The key file is missing, or holds something other than a private key.";
     KeyDamaged = "DPS-K002", Error, "The private key is damaged.";
@@ -94,7 +95,7 @@ checks! {
 
     HostInvalid = "DPS-N001", Error, "The host is not a host name.";
     HostNotFound = "DPS-N002", Error, "The host name cannot be resolved.";
-    MqttPortClosed = "DPS-N003", Error, "Port 8883 cannot be reached.";
+    MqttPortClosed = "DPS-N003", Error, "The port of MQTT, 8883 unless another is given, cannot be reached.";
     HttpsPortClosed = "DPS-N004", Warning, "Port 443 cannot be reached.";
     TlsFailed = "DPS-N005", Error, "The TLS handshake failed.";
     ServerNotTrusted = "DPS-N006", Error, "The server's certificate does not lead to a trusted root.";
@@ -116,7 +117,7 @@ checks! {
     NoHub = "DPS-S010", Error, "No IoT hub is linked that the device could be assigned to.";
     Throttled = "DPS-S011", Warning, "The service throttles requests.";
     ServiceFault = "DPS-S012", Warning, "The service failed.";
-    NoAnswer = "DPS-S013", Error, "The service did not answer.";
+    NoAnswer = "DPS-S013", Error, "The service did not answer, or was not done, in time.";
     HubRefused = "DPS-S014", Error, "The IoT hub refused a device that DPS had assigned to it.";
     UnknownRefusal = "DPS-S015", Error, "The service refused with words that are not known here.";
     AnswerUnknown = "DPS-S016", Error, "The server answered with something that is not understood here.";

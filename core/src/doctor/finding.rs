@@ -19,6 +19,11 @@ impl Finding {
         Self { check, evidence: evidence.into(), fix: fix.into() }
     }
 
+    /// The same, with another way to mend it.
+    pub(super) fn with_fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: fix.into(), ..self }
+    }
+
     /// What was looked for.
     pub fn check(&self) -> Check {
         self.check

@@ -184,7 +184,7 @@ fn swapped(chain: &[u8], key: &[u8]) -> bool {
     !holds_certificates(chain) && is_key(chain) && holds_certificates(key) && !is_key(key)
 }
 
-/// The certificates from the leaf upward, as far as the path goes.
+/// The certificates that the device would send, from the leaf upward.
 fn examine_chain(
     doctor: &Doctor,
     file: Option<&(&Named, Zeroizing<Vec<u8>>)>,
@@ -196,16 +196,14 @@ fn examine_chain(
     let mut certificates = Vec::new();
     if let Some((input, bytes)) = file {
         match chain::read_any(bytes, doctor.passphrase.as_ref()) {
-            Ok((found, notes)) => {
-                for note in notes {
-                    report.found(pasted(input, &note));
-                }
+            Ok((found, _)) => {
+                examine_text(input, bytes, report);
                 certificates = found;
             }
             Err(error) => report.found(unreadable(input, &error, Check::ChainUnreadable)),
         }
     }
-    let mut path = Vec::new();
+    let (mut sent, mut path) = (Vec::new(), Vec::new());
     if !certificates.is_empty() {
         let verification = chain::verify(&certificates, &known, doctor.now());
         let clock_is_wrong = OffsetDateTime::from(doctor.now()) < MADE;
@@ -214,23 +212,59 @@ fn examine_chain(
                 // A clock that is wrong is said once, and dates are not judged by it.
                 Check::NotYetValid => clock_is_wrong,
                 // An individual enrollment knows the very leaf, and needs no issuer.
-                Check::LeafAlone => {
-                    verification.path().first().is_some_and(|leaf| individual.contains(leaf))
+                Check::LeafAlone | Check::EndsBelowKnown => {
+                    matches!(verification.presented(), [leaf] if individual.contains(leaf))
                 }
                 _ => false,
             };
-            if !moot {
-                report.found(finding.clone());
+            if moot {
+                continue;
             }
+            let command = match finding.check() {
+                Check::EndsBelowKnown => appending(doctor, &certificates, &known),
+                _ => None,
+            };
+            report.found(match command {
+                Some(command) => finding.clone().with_fix(command),
+                None => finding.clone(),
+            });
         }
-        path = verification.path().to_vec();
+        // What is above the CA that DPS knows is sent too. A chain that no device can open goes as
+        // far as it holds.
+        let whole = CertificateChain::from_der(
+            certificates.iter().map(|certificate| certificate.der().to_vec()),
+        );
+        sent = match whole {
+            Ok(chain) => chain.certificates().to_vec(),
+            Err(_) => verification.presented().to_vec(),
+        };
+        path.clone_from(&sent);
+        path.extend(verification.path().iter().skip(verification.presented().len()).cloned());
         if verification.holds() {
-            let names: Vec<_> = path.iter().map(Certificate::subject).collect();
+            let names: Vec<_> = verification.path().iter().map(Certificate::subject).collect();
             report.saw(format!("the chain {}", names.join(" <- ")));
         }
     }
     examine_enrollment(&group, &individual, &path, report);
-    Ok(path)
+    Ok(sent)
+}
+
+/// The command that appends the one CA that DPS knows, where both files are named and PEM.
+fn appending(doctor: &Doctor, given: &[Certificate], known: &[Certificate]) -> Option<String> {
+    let path = |input: &Option<Named>| match input.as_ref()?.source() {
+        source @ Source::File(path) if Der::detect(&source.read().ok()?).is_none() => {
+            // Nothing that a shell would read in another way.
+            let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+            path.to_str().filter(|text| text.chars().all(plain)).map(str::to_owned)
+        }
+        Source::File(_) | Source::Memory(_) => None,
+    };
+    let [known] = known else { return None };
+    if given.iter().any(|other| other.subject() == known.subject()) {
+        return None;
+    }
+    let (ca, chain) = (path(&doctor.authorities)?, path(&doctor.chain)?);
+    Some(format!("Append that certificate to the chain file: cat {ca} >> {chain}"))
 }
 
 fn examine_enrollment(
@@ -258,8 +292,14 @@ fn examine_enrollment(
                     && ca.public_key_info() == certificate.public_key_info()
             })
         };
-        let issued_by_listed = group.iter().any(|ca| ca.issues(top) == Issues::Yes);
-        if !issued_by_listed && !path.iter().skip(1).any(listed) {
+        let issuer = group.iter().find(|ca| ca.issues(top) == Issues::Yes);
+        let passes = path.iter().skip(1).any(listed);
+        if let Some(ca) = issuer.filter(|_| !passes) {
+            // Of a leaf alone another finding says so.
+            if path.len() > 1 {
+                report.found(chain::ends_below(top, ca, false));
+            }
+        } else if !passes {
             let names: Vec<_> = group.iter().map(|ca| format!("{:?}", ca.subject())).collect();
             let same_name = path
                 .iter()
@@ -372,11 +412,7 @@ fn examine_key(
         };
     }
     let (input, bytes) = file?;
-    if let Ok(parsed) = pem::parse(bytes) {
-        for what in parsed.pasted {
-            report.found(pasted(input, &what.to_string()));
-        }
-    }
+    examine_text(input, bytes, report);
     let key = match PrivateKey::from_pem(bytes, doctor.passphrase.as_ref()) {
         Ok(key) => key,
         Err(error) => {
@@ -445,12 +481,16 @@ fn unreadable(input: &Named, error: &Error, otherwise: Check) -> Finding {
     Finding::new(check, format!("{input}: {}.", error.message()), fix)
 }
 
-fn pasted(input: &Named, what: &str) -> Finding {
-    Finding::new(
-        Check::Pasted,
-        format!("{input} is not PEM as other programs expect it: {what}."),
-        "Write it anew: dps chain convert FILE --to pem --out NEW",
-    )
+/// What a clipboard, an environment variable or a source file did to a text.
+fn examine_text(input: &Named, bytes: &[u8], report: &mut Report) {
+    // What cannot be read at all has a finding of its own.
+    for what in pem::parse(bytes).map(|parsed| parsed.pasted).unwrap_or_default() {
+        report.found(Finding::new(
+            Check::Pasted,
+            format!("{input} is not PEM as other programs expect it: {what}."),
+            "Write it anew: dps chain convert FILE --to pem --out NEW",
+        ));
+    }
 }
 
 /// An error's message as a sentence of its own.

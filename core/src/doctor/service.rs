@@ -1,5 +1,7 @@
 //! What the service tells: by registering the device, or from an error that the user has already.
 
+use std::ops::Range;
+
 use super::{
     Check, Doctor, Finding, Limit, Report, Severity, cannot_run,
     offline::{Examined, sentence},
@@ -7,7 +9,7 @@ use super::{
 use crate::{
     chain::CertificateChain,
     credential::CHAIN,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Missing, Result},
     identity::Identity,
     provisioning::ProvisioningClient,
 };
@@ -71,18 +73,23 @@ impl<'a> Shown<'a> {
 /// `401002 CA certificate not found.`, in a log or in JSON; or an error of this SDK, such as
 /// `DPS_UNAUTHORIZED`.
 pub fn decode(text: &str) -> Report {
-    let code = numbers(text).find(|number| (400_000..600_000).contains(number));
+    let code = after_error_code(text).or_else(|| numbers(text).find(|number| means(*number)));
     let own = ErrorKind::ALL.iter().copied().find(|kind| names(text, kind.name()));
-    // The service's own words and codes say most; a number of three digits may be anything.
-    let said = meaning(code.map(|code| code / 1000), code, text);
+    let status = code.map(|code| code / 1000).or_else(|| own.and_then(status_of));
     let staged = own.and_then(|kind| Some((kind, stage(kind)?)));
-    let finding = match (said, staged) {
-        (Meaning(Check::UnknownRefusal), Some((kind, check))) => {
-            Finding::new(check, kind.sentence(), remedy(check))
+    // The service's own words and codes say most. "disabled" may be said of anything, and a number
+    // of three digits may be anything.
+    let finding = match (meaning(status, code, text), staged) {
+        (Meaning(Check::UnknownRefusal | Check::EnrollmentDisabled), Some((kind, check))) => {
+            match check {
+                Check::EnrollmentDisabled | Check::HubLinkBroken => {
+                    Meaning(check).finding(Shown::Unknown, None)
+                }
+                _ => Finding::new(check, kind.sentence(), remedy(check)),
+            }
         }
         (Meaning(Check::UnknownRefusal), None) => {
             let status = numbers(text).find(|number| (400..600).contains(number));
-            let status = status.or_else(|| own.and_then(status_of));
             meaning(status, None, "").finding(Shown::Unknown, None)
         }
         (said, _) => said.finding(Shown::Unknown, None),
@@ -92,12 +99,47 @@ pub fn decode(text: &str) -> Report {
     report
 }
 
-/// The numbers of a text, without the digits of the tracking IDs, which are UUIDs.
+/// The codes of the service have six digits: its status, and what is wrong.
+const CODES: Range<u32> = 400_000..600_000;
+
+/// Whether a code says something by itself.
+fn means(code: u32) -> bool {
+    CODES.contains(&code)
+        && !matches!(meaning(Some(code / 1000), Some(code), ""), Meaning(Check::UnknownRefusal))
+}
+
+/// What the service itself calls its code: `"errorCode":401002`, `errorCode 401002`.
+fn after_error_code(text: &str) -> Option<u32> {
+    let text = text.to_ascii_lowercase();
+    text.split("errorcode").skip(1).find_map(|rest| {
+        let rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..end].parse().ok().filter(|code| CODES.contains(code))
+    })
+}
+
+/// The numbers of a text that stand alone: neither the digits of a name, a serial number or a
+/// tracking ID, nor a part of a time or of a fraction.
 fn numbers(text: &str) -> impl Iterator<Item = u32> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
-        .filter(|word| !(word.len() == 36 && word.matches('-').count() == 4))
-        .flat_map(|word| word.split(|c: char| !c.is_ascii_digit()))
-        .filter_map(|digits| digits.parse().ok())
+    let is_glue = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    text.split(move |c: char| !(is_glue(c) || matches!(c, '.' | ':')))
+        .flat_map(|word| {
+            // A colon or a point parts numbers from words, and joins numbers: 11:20:17.468296.
+            let joins = |at: usize| {
+                let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+                digit(word[..at].chars().next_back()) && digit(word[at + 1..].chars().next())
+            };
+            let ends = word.match_indices(['.', ':']).filter(move |(at, _)| !joins(*at));
+            let ends = ends.map(|(at, _)| at).chain([word.len()]);
+            let mut start = 0;
+            ends.map(move |end| {
+                let part = &word[start..end];
+                start = (end + 1).min(word.len());
+                part
+            })
+            .collect::<Vec<_>>()
+        })
+        .filter_map(|number| number.parse().ok())
 }
 
 /// Whether the text has this word, and not only as a part of another.
@@ -133,10 +175,16 @@ fn hinting(error: Error, finding: &Finding) -> Error {
 /// such as an argument, or ours: the error says it all.
 fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Finding> {
     if error.service().is_none()
-        && let Some(check) = stage(error.kind())
+        && let Some(check) = error.missing().map(late).or_else(|| stage(error.kind()))
     {
-        return Some(match check {
-            Check::NoAnswer | Check::EnrollmentDisabled => Meaning(check).finding(shown, id_scope),
+        return Some(match (check, error.missing()) {
+            (Check::EnrollmentDisabled, _) => Meaning(check).finding(shown, id_scope),
+            (_, Some(Missing::Hub)) => Finding::new(
+                check,
+                sentence(error),
+                "Give a longer deadline; a device that still waits after some minutes waits for a \
+                 hub that DPS cannot reach: look at the link between the DPS instance and its hubs.",
+            ),
             _ => Finding::new(check, sentence(error), error.hint().unwrap_or(remedy(check))),
         });
     }
@@ -159,6 +207,16 @@ fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Fi
         meaning => meaning,
     };
     Some(meaning.finding(shown, id_scope))
+}
+
+/// The check for what had not come when time ran out.
+fn late(missing: Missing) -> Check {
+    match missing {
+        Missing::Address => Check::HostNotFound,
+        Missing::Connection => Check::MqttPortClosed,
+        Missing::Handshake => Check::TlsFailed,
+        Missing::Answer | Missing::Hub => Check::NoAnswer,
+    }
 }
 
 /// The check for what goes wrong on this side of the service, or on the way to it.
@@ -211,7 +269,10 @@ fn remedy(check: Check) -> &'static str {
         Check::ChainUnreadable | Check::IssuerMissing | Check::IssuerMadeAnew | Check::Stranger => {
             "Look at the chain, certificate by certificate: dps chain inspect FILE"
         }
-        Check::Expired => "Issue it again: dps chain renew REGISTRATION_ID",
+        Check::Expired => {
+            "Issue it again: dps chain renew REGISTRATION_ID; a CA with its key: dps chain root \
+             --keep-key, dps chain intermediate --keep-key"
+        }
         Check::NotYetValid => "Set this device's clock, for example: timedatectl set-ntp true",
         Check::NoRegistrationId => {
             "Issue the certificate with a registration ID as its common name: dps chain device \
@@ -237,7 +298,8 @@ fn remedy(check: Check) -> &'static str {
         }
         Check::HostNotFound => "Check the spelling, the DNS server and the network.",
         Check::MqttPortClosed => {
-            "Have outgoing TCP to port 8883 allowed; examine it: dps doctor --wire"
+            "Have outgoing TCP to the port allowed, which is 8883 unless another is given; examine \
+             it: dps doctor --wire"
         }
         Check::AnswerUnknown => {
             "Check the host name and what answers for it: dps doctor --wire; if it is DPS, update \
@@ -279,14 +341,13 @@ fn meaning(status: Option<u32>, code: Option<u32>, words: &str) -> Meaning {
         || (says("connack 5") && !says("azure-devices-provisioning"))
     {
         Check::HubRefused
-    } else if says("disabled") {
-        Check::EnrollmentDisabled
     } else {
         match status {
             Some(401) => Check::Unauthorized,
             Some(404) => Check::EnrollmentNotFound,
             Some(429) => Check::Throttled,
             Some(500..=599) => Check::ServiceFault,
+            _ if says("disabled") => Check::EnrollmentDisabled,
             _ => Check::UnknownRefusal,
         }
     })
@@ -421,10 +482,6 @@ impl Meaning {
             Check::ServiceFault => (
                 "The service has failed by itself.".to_owned(),
                 "Try again later; where it lasts, look at the status of Azure.".to_owned(),
-            ),
-            Check::NoAnswer => (
-                "The server was reached, and did not answer in time or hung up.".to_owned(),
-                "Examine the way to it: dps doctor --wire".to_owned(),
             ),
             Check::HubRefused => (
                 "The hub knows the device by another certificate, or not at all.".to_owned(),

@@ -20,7 +20,7 @@ use super::{Check, Doctor, Finding, Limit, Report, offline::Examined, offline::s
 use crate::{
     chain::{Certificate, date},
     credential::CHAIN,
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Missing, Result},
     identity::Identity,
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
     source::{Named, Source},
@@ -137,16 +137,14 @@ impl Connection<'_> {
             ErrorKind::TlsRefused | ErrorKind::ConnectionLost => {
                 explained(&error, Check::TlsFailed)
             }
+            _ if error.missing() == Some(Missing::Handshake) => explained(&error, Check::TlsFailed),
             _ => Finding::new(
                 closed,
                 match closed {
                     Check::MqttPortClosed => format!("{} {}", sentence(&error), self.https().await),
                     _ => sentence(&error),
                 },
-                format!(
-                    "Have outgoing TCP to {}:{port} allowed; test it: nc -vz {} {port}",
-                    self.host, self.host
-                ),
+                error.hint().unwrap_or_default(),
             ),
         };
         report.found(finding);
@@ -156,11 +154,13 @@ impl Connection<'_> {
     /// Takes half of what is left of the time: something else is to be examined after it.
     async fn dial(&self, port: u16, tls: &TlsClient) -> Result<TlsStream> {
         let span = self.limit.left() / 2;
+        let route = self.network.route(self.host, port)?;
         timeout(span, self.network.open(self.host, port, tls, &[])).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::RequestTimeout,
-                format!("{}:{port} did not answer within {span:.1?}", self.host),
-            ))
+                format!("{route} did not answer within {span:.1?}"),
+            )
+            .with_hint(route.remedy()))
         })
     }
 

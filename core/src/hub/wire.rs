@@ -25,7 +25,7 @@ const MAX_MESSAGE: usize = 256 * 1024;
 const MAX_DEVICE_ID: usize = 128;
 
 /// The interface of the messages that Microsoft Defender for IoT reads.
-const SECURITY_AGENT: &str = "urn:azureiot:Security:SecurityAgent";
+const SECURITY_AGENT: &str = "urn:azureiot:Security:SecurityAgent:1";
 
 /// A device ID that a topic can carry.
 #[derive(Clone, Debug)]
@@ -213,7 +213,7 @@ mod tests {
     fn output_expiry_and_security_are_system_properties_too() {
         let expiry = UNIX_EPOCH + std::time::Duration::from_millis(951_782_400_900);
         let message = Message::from("").expires_at(expiry).security_message().output_name("out");
-        assert_eq!(message.size(), 3 + 35 + 20, "their names are not counted");
+        assert_eq!(message.size(), 3 + 37 + 20, "their names are not counted");
         let device = DeviceId::parse("device-01").unwrap();
         let sent = publish(&device.telemetry_topic(), message.clone()).unwrap();
         let (queued, sent) = (message.queued_size(), sent.topic.len() + sent.payload.len());
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(
             topic_of(message),
             "devices/device-01/messages/events/%24.on=out\
-             &%24.ifid=urn%3Aazureiot%3ASecurity%3ASecurityAgent&%24.exp=2000-02-29T00%3A00%3A00Z"
+             &%24.ifid=urn%3Aazureiot%3ASecurity%3ASecurityAgent%3A1&%24.exp=2000-02-29T00%3A00%3A00Z"
         );
     }
 

@@ -12,6 +12,7 @@ pub(crate) enum Pasted {
     LiteralNewlines,
     Quotes,
     LostLineEnds,
+    Indented,
 }
 
 impl fmt::Display for Pasted {
@@ -22,6 +23,7 @@ impl fmt::Display for Pasted {
             Self::LiteralNewlines => "its line ends are written as the two characters \\n",
             Self::Quotes => "it stands in quotation marks",
             Self::LostLineEnds => "its line ends are lost",
+            Self::Indented => "its lines are indented, as in YAML",
         })
     }
 }
@@ -47,6 +49,10 @@ pub(super) fn clean(bytes: &[u8]) -> (Zeroizing<String>, Vec<Pasted>) {
     if text.lines().any(has_company) {
         notes.push(Pasted::LostLineEnds);
         text = Zeroizing::new(with_boundary_lines(&text));
+    }
+    if text.lines().any(is_indented) {
+        notes.push(Pasted::Indented);
+        text = Zeroizing::new(without_margin(&text));
     }
     (text, notes)
 }
@@ -103,6 +109,20 @@ fn without_quotes(text: &str) -> String {
 fn has_company(line: &str) -> bool {
     let line = line.trim();
     boundaries(line).next().is_some_and(|(at, length)| at > 0 || length < line.len())
+}
+
+/// Whether a BEGIN or END line does not begin at the margin, where openssl wants it.
+fn is_indented(line: &str) -> bool {
+    line.starts_with(char::is_whitespace) && boundaries(line.trim()).next().is_some()
+}
+
+fn without_margin(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len() + 1);
+    for line in text.lines() {
+        clean.push_str(line.trim_start());
+        clean.push('\n');
+    }
+    clean
 }
 
 fn with_boundary_lines(text: &str) -> String {
@@ -164,6 +184,9 @@ mod tests {
         let java = PEM.trim_end().replace('\n', "\\n\" +\n\"");
         let utf16: Vec<u8> =
             format!("\u{feff}{PEM}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let indented = |margin: &str| -> String {
+            PEM.lines().map(|line| format!("{margin}{line}\n")).collect()
+        };
         use Pasted::*;
         for (text, notes) in [
             (PEM.replace('\n', "\r\n").into_bytes(), vec![]),
@@ -176,6 +199,9 @@ mod tests {
             (format!("\"{java}\";").into_bytes(), vec![LiteralNewlines, Quotes]),
             (PEM.trim_end().replace('\n', " ").into_bytes(), vec![LostLineEnds]),
             (PEM.replace('\n', "").into_bytes(), vec![LostLineEnds]),
+            (format!("cert: |\n{}", indented("  ")).into_bytes(), vec![Indented]),
+            (indented("\t").replace('\n', "\r\n").into_bytes(), vec![Indented]),
+            (format!("  {}", PEM.trim_end().replace('\n', " ")).into_bytes(), vec![LostLineEnds]),
         ] {
             let found = cleaned(&text);
             assert_eq!(found, (expected.clone(), notes), "{}", String::from_utf8_lossy(&text));

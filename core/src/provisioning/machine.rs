@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use super::wire::{Answer, Operation, Request, service_details};
 use crate::{
     backoff::{Backoff, is_load},
-    error::{Error, ErrorKind, Result, ServiceDetails},
+    error::{Error, ErrorKind, Missing, Result, ServiceDetails},
     pacing::Throttling,
 };
 
@@ -361,18 +361,21 @@ impl Machine {
                 wait.as_secs_f64(),
                 self.deadline.as_secs_f64()
             )),
-            (None, _) => Error::new(
-                ErrorKind::DeadlineExceeded,
-                format!(
-                    "the registration was not done within {:.1} s: {}",
-                    self.deadline.as_secs_f64(),
-                    match self.state {
-                        State::Asking { .. } => "an answer was awaited",
-                        _ if self.operation_id.is_some() => "the service was still assigning a hub",
-                        _ => "the connection was not open yet",
+            (None, _) => {
+                let (missing, what) = match self.state {
+                    State::Asking { .. } => (Missing::Answer, "an answer was awaited"),
+                    _ if self.operation_id.is_some() => {
+                        (Missing::Hub, "the service was still assigning a hub")
                     }
-                ),
-            ),
+                    _ => (Missing::Connection, "the connection was not open yet"),
+                };
+                let limit = self.deadline.as_secs_f64();
+                Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("the registration was not done within {limit:.1} s: {what}"),
+                )
+                .awaiting(missing)
+            }
         };
         self.finish(Err(error), now)
     }
