@@ -43,7 +43,8 @@ bench:
 	CARGO="$(CARGO)" sh benches/prepare.sh
 	$(CARGO) bench --package dps-benches
 
-## The threads of core, in every order of events that loom finds; with a lock file of their own.
+## Where threads meet, in core and the bindings, in every order of events that loom finds; with a lock
+## file of their own.
 test-threads:
 	$(CARGO) test --quiet --manifest-path tests/loom/Cargo.toml --target-dir target/loom
 

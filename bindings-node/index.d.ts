@@ -39,20 +39,39 @@ export type SignatureAlgorithm =
  */
 export type Signer = (request: SignRequest) => Uint8Array | Promise<Uint8Array>;
 
+/**
+ * A symmetric key that stays where it is. It returns the HMAC-SHA256 of the request's message under
+ * the key, 32 bytes. What it throws becomes the `cause` of the call's error.
+ */
+export type TokenSigner = (request: TokenSignRequest) => Uint8Array | Promise<Uint8Array>;
+
 /** The incumbent's extension point: an object that knows where the certificate is. */
 export interface CertificateProvider {
   getRegistrationId(): string;
-  getCertificate(callback: (error: Error | null | undefined, x509?: X509) => void): void;
+  /** Gives it to the callback; or, where it takes none, returns it or a promise of it. */
+  getCertificate(callback: (error: Error | null | undefined, x509?: X509) => void): unknown;
+}
+
+/** An object that knows where the symmetric key is, and hands it over in base64. */
+export interface SymmetricKeyProvider {
+  getRegistrationId(): string;
+  /** Gives it to the callback; or, where it takes none, returns it or a promise of it. */
+  getSymmetricKey(callback: (error: Error | null | undefined, key?: string) => void): unknown;
 }
 
 /** Who a device is. */
-export type SecurityClient = X509Security | SymmetricKeySecurityClient | CertificateProvider;
+export type SecurityClient =
+  | X509Security
+  | SymmetricKeySecurityClient
+  | CertificateProvider
+  | SymmetricKeyProvider;
 
 /** How important a line of the log is. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
 export interface ClientOptions extends X509 {}
 export interface DoctorOptions extends X509, DeadlineOptions {}
+/** A chain, and what it is to be verified against; without `authorities`, it is judged by itself. */
 export interface VerifyOptions extends X509, WaitOptions {}
 export interface InspectOptions extends WaitOptions {}
 export interface PrivateKeyOptions extends WaitOptions {}
@@ -268,18 +287,31 @@ export declare class MakingDevices {
 
 /** A message from a device to the cloud. */
 export declare class Message {
-  /** The ID by which the receiver tells messages apart. */
-  messageId?: string
-  /** The ID of the message that this one belongs to. */
-  correlationId?: string
-  /** The ID of the user that this message comes from. */
-  userId?: string
-  /** The content type, such as `application/json`; routing by the body needs it. */
-  contentType?: string
-  /** The content encoding, such as `utf-8`; routing by the body needs it. */
-  contentEncoding?: string
   /** A message with a copy of this data; a string is sent as UTF-8. */
   constructor(data: string | Uint8Array, options?: MessageOptions)
+  /** The ID by which the receiver tells messages apart. */
+  get messageId(): string | undefined
+  set messageId(value: string | undefined)
+  /** The ID of the message that this one belongs to. */
+  get correlationId(): string | undefined
+  set correlationId(value: string | undefined)
+  /** The ID of the user that this message comes from. */
+  get userId(): string | undefined
+  set userId(value: string | undefined)
+  /** The content type, such as `application/json`; routing by the body needs it. */
+  get contentType(): string | undefined
+  set contentType(value: string | undefined)
+  /** The content encoding, such as `utf-8`; routing by the body needs it. */
+  get contentEncoding(): string | undefined
+  set contentEncoding(value: string | undefined)
+  /** The output that the message goes to, by which an edge hub routes it. */
+  get outputName(): string | undefined
+  set outputName(value: string | undefined)
+  /** When the message loses its worth. */
+  get expiryTimeUtc(): Date | undefined
+  set expiryTimeUtc(value: Date | undefined)
+  /** Marks the message as one for Microsoft Defender for IoT. */
+  setAsSecurityMessage(): void
   /** A copy of the data. */
   getData(): Buffer
   /** Sets an application property, in place of an earlier one of the same name. */
@@ -358,9 +390,9 @@ export declare class SubjectKey {
 export declare class SymmetricKeySecurityClient {
   /**
    * A device with the key of its individual enrollment, or with the key that was derived for it
-   * from its group's, in base64.
+   * from its group's, in base64; or with a function that signs with a key that stays where it is.
    */
-  constructor(registrationId: string, symmetricKey: string)
+  constructor(registrationId: string, symmetricKey: string | TokenSigner)
   /** The registration ID. */
   getRegistrationId(): string
 }
@@ -482,10 +514,6 @@ export interface DoctorOptions {
    * told.
    */
   reach?: 'files' | 'network' | 'service'
-  /** The CA certificates that DPS knows: the verified root, or the enrollment group's own. */
-  authorities?: string | Uint8Array
-  /** The path of a file with them. */
-  authoritiesFile?: string
   /** The certificate that the enrollment group lists. */
   groupCertificate?: string | Uint8Array
   /** The path of a file with it. */
@@ -610,6 +638,10 @@ export interface MessageOptions {
   contentType?: string
   /** The content encoding, such as `utf-8`; routing by the body needs it. */
   contentEncoding?: string
+  /** The output that the message goes to, by which an edge hub routes it. */
+  outputName?: string
+  /** When the message loses its worth. */
+  expiryTimeUtc?: Date
   /** The application's own properties. */
   properties?: Record<string, string>
 }
@@ -743,26 +775,20 @@ export interface TokenRenewal {
   tokenValidTimeInSeconds?: number
 }
 
+/** What a key that signs tokens is asked to sign. */
+export interface TokenSignRequest {
+  /** How to sign: HMAC-SHA256, whose answer has 32 bytes. */
+  algorithm: 'hmac-sha256'
+  /** The message. */
+  message: Buffer
+}
+
 /**
  * Verifies a chain, and that the key is its leaf's where one is given: every link, date and rule.
  * It holds where no finding of the report is an error; the report is that of
  * `dps chain verify --json`.
  */
 export declare function verifyChain(options: VerifyOptions): Promise<DoctorReport>
-
-/**
- * A chain, and what it is to be verified against; beside these, the options of `X509` and
- * `WaitOptions`.
- */
-export interface VerifyOptions {
-  /**
-   * The CA certificates that DPS knows: the verified root, or the enrollment group's own.
-   * Without them, the chain is judged by itself.
-   */
-  authorities?: string | Uint8Array
-  /** The path of a file with them. */
-  authoritiesFile?: string
-}
 
 /** What every call that waits takes. */
 export interface WaitOptions {
@@ -796,4 +822,11 @@ export interface X509 {
    * can.
    */
   algorithms?: SignatureAlgorithm[]
+  /**
+   * The CA certificates that DPS knows, as PEM: the verified root, or the enrollment group's own.
+   * With them a missing intermediate is found before dialling.
+   */
+  authorities?: string | Uint8Array
+  /** The path of a file with them. */
+  authoritiesFile?: string
 }

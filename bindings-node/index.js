@@ -6,14 +6,26 @@ const native = load();
 
 /** What dps-core found to be wrong; see `errorCatalogue()` for every `code`. */
 class DpsError extends Error {
-  constructor(message, { cause, ...details }) {
+  constructor(message, { cause, trace, ...details }) {
     super(message, cause === undefined ? undefined : { cause });
     Object.assign(this, details);
+    // Made when the promise is settled, which is called from nowhere.
+    if (trace) this.stack = `${this.name}: ${message}${trace()}`;
   }
+}
+Object.defineProperty(DpsError.prototype, 'name', { value: 'DpsError', writable: true, configurable: true });
 
-  get name() {
-    return 'DpsError';
-  }
+// A function that tells where this was called from, in the lines of an error's stack.
+function trace() {
+  const place = {};
+  Error.captureStackTrace(place, trace);
+  return () => {
+    try {
+      return place.stack.replace(/^.*/, '');
+    } catch {
+      return ''; // The user's own form of a stack is no text, or throws.
+    }
+  };
 }
 
 // One listener for each signal, however many calls wait with it: a signal that a thousand calls
@@ -64,31 +76,46 @@ async function call(userFunction, argument, done) {
   done(false, value);
 }
 
-// The incumbent's extension point: an object with getRegistrationId and getCertificate(callback).
-function adopt(security) {
-  return new native.X509Security(
-    security.getRegistrationId(),
-    () =>
-      new Promise((resolve, reject) => {
-        security.getCertificate((error, x509) => (error ? reject(error) : resolve(x509)));
-      }),
-  );
+// The incumbent's extension point: an object with getRegistrationId, and with getCertificate or
+// getSymmetricKey, which says what it gives to its callback, or returns it where it takes none.
+function adopt(security, method) {
+  const give = () =>
+    new Promise((resolve, reject) => {
+      const callback = (error, value) => (error ? reject(error) : resolve(value));
+      const takesCallback = security[method].length > 0;
+      Promise.resolve(security[method](callback)).then((value) => {
+        if (!takesCallback && value !== undefined) resolve(value);
+      }, reject);
+    });
+  return { registrationId: security.getRegistrationId(), give };
 }
 
-native.install({ DpsError, watch, unwatch, call, adopt, keep: (value) => () => value });
-
-// Node 18 knows the symbol from 18.18 on.
-if (Symbol.asyncDispose) {
-  native.Client.prototype[Symbol.asyncDispose] = function asyncDispose() {
-    return this.close();
-  };
+// Called without `new`, a native class would make its instance of whatever `this` is.
+const madeByUsers = {
+  apply(Class) {
+    throw new TypeError(`Class constructor ${Class.name} cannot be invoked without 'new'`);
+  },
+};
+const madeByFactories = {
+  ...madeByUsers,
+  // The class's own factories come by here too; they are let in.
+  construct(Class, ...call) {
+    try {
+      return Reflect.construct(Class, ...call);
+    } catch {
+      return native.refuseConstruction(Class.name);
+    }
+  },
+};
+const MADE_BY_USERS = ['Authority', 'CertificateChain', 'Message', 'Mqtt', 'SubjectKey', 'SymmetricKeySecurityClient', 'X509Security'];
+const classes = {};
+for (const [name, Class] of Object.entries(native)) {
+  if (name >= 'a') continue; // A function.
+  const handler = MADE_BY_USERS.includes(name) ? madeByUsers : madeByFactories;
+  classes[name] = Class.prototype.constructor = new Proxy(Class, handler);
 }
-
-if (/(^|[\s,])(\*|dps-core(:\*)?)($|[\s,])/.test(process.env.DEBUG ?? '')) {
-  native.setLogger(({ level, target, message }) => {
-    process.stderr.write(`${new Date().toISOString()} ${level} ${target} ${message}\n`);
-  }, 'debug');
-}
+// Only users make these, by the thousand: a class of JavaScript's own costs each of them less.
+classes.Message = class Message extends native.Message {};
 
 const {
   Authority,
@@ -107,6 +134,8 @@ const {
   SubjectKey,
   SymmetricKeySecurityClient,
   X509Security,
+} = classes;
+const {
   cString,
   deriveDeviceKey,
   doctor,
@@ -118,6 +147,32 @@ const {
   setLogger,
   verifyChain,
 } = native;
+
+native.install({ DpsError, Mqtt, adopt, call, keep: (value) => () => value, trace, unwatch, watch });
+
+// Node 18 knows the symbol from 18.18 on.
+if (Symbol.asyncDispose) {
+  Client.prototype[Symbol.asyncDispose] = function asyncDispose() {
+    return this.close();
+  };
+}
+
+if (process.env.DEBUG && debugs(process.env.DEBUG)) {
+  native.setProcessLogger(({ level, target, message }) => {
+    process.stderr.write(`${new Date().toISOString()} ${level} ${target} ${message}\n`);
+  }, 'debug');
+}
+
+// Whether a list of names as the package `debug` reads it asks for this module's lines.
+function debugs(list) {
+  const means = (name) => {
+    const parts = name.replace(/:\*$/, '').split('*');
+    return new RegExp(`^${parts.map((part) => part.replace(/\W/g, '\\$&')).join('.*')}$`).test('dps-core');
+  };
+  const names = list.split(/[\s,]+/);
+  const refused = names.filter((name) => name.startsWith('-')).map((name) => name.slice(1));
+  return names.some(means) && !refused.some(means);
+}
 
 module.exports = {
   Authority,

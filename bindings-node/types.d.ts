@@ -39,20 +39,39 @@ export type SignatureAlgorithm =
  */
 export type Signer = (request: SignRequest) => Uint8Array | Promise<Uint8Array>;
 
+/**
+ * A symmetric key that stays where it is. It returns the HMAC-SHA256 of the request's message under
+ * the key, 32 bytes. What it throws becomes the `cause` of the call's error.
+ */
+export type TokenSigner = (request: TokenSignRequest) => Uint8Array | Promise<Uint8Array>;
+
 /** The incumbent's extension point: an object that knows where the certificate is. */
 export interface CertificateProvider {
   getRegistrationId(): string;
-  getCertificate(callback: (error: Error | null | undefined, x509?: X509) => void): void;
+  /** Gives it to the callback; or, where it takes none, returns it or a promise of it. */
+  getCertificate(callback: (error: Error | null | undefined, x509?: X509) => void): unknown;
+}
+
+/** An object that knows where the symmetric key is, and hands it over in base64. */
+export interface SymmetricKeyProvider {
+  getRegistrationId(): string;
+  /** Gives it to the callback; or, where it takes none, returns it or a promise of it. */
+  getSymmetricKey(callback: (error: Error | null | undefined, key?: string) => void): unknown;
 }
 
 /** Who a device is. */
-export type SecurityClient = X509Security | SymmetricKeySecurityClient | CertificateProvider;
+export type SecurityClient =
+  | X509Security
+  | SymmetricKeySecurityClient
+  | CertificateProvider
+  | SymmetricKeyProvider;
 
 /** How important a line of the log is. */
 export type LogLevel = 'error' | 'warn' | 'info' | 'debug' | 'trace';
 
 export interface ClientOptions extends X509 {}
 export interface DoctorOptions extends X509, DeadlineOptions {}
+/** A chain, and what it is to be verified against; without `authorities`, it is judged by itself. */
 export interface VerifyOptions extends X509, WaitOptions {}
 export interface InspectOptions extends WaitOptions {}
 export interface PrivateKeyOptions extends WaitOptions {}

@@ -224,7 +224,8 @@ typedef struct dps_key dps_key;
 typedef struct dps_message dps_message;
 
 // Settings that differ from the defaults. One set may serve several calls; changing it later
-// changes nothing that was made with it before.
+// changes nothing that was made with it before. A host, port or time that cannot be is refused by
+// the call that uses it.
 typedef struct dps_options dps_options;
 
 // A registration that runs inside dps_registration_do_work.
@@ -255,22 +256,24 @@ typedef uint32_t dps_signature_algorithm;
 
 // What is to be signed. Lives for the call only.
 typedef struct {
-    // The algorithm: one of those that the signer named.
+    // The algorithm: one of those that the signer named, or DPS_SIGN_HMAC_SHA256 for a symmetric
+    // key.
     dps_signature_algorithm algorithm;
     // The whole message, for a signer that hashes by itself.
     const uint8_t *message;
     // How many bytes the message has.
     size_t message_len;
-    // The message's hash under the algorithm, for a signer that takes digests.
+    // The message's hash under the algorithm, for a signer that takes digests. NULL for
+    // DPS_SIGN_HMAC_SHA256.
     const uint8_t *digest;
-    // How many bytes the hash has.
+    // How many bytes the hash has; 0 where it is NULL.
     size_t digest_len;
 } dps_sign_request;
 
 // Where the signer writes. Lives for the call only.
 typedef struct {
     // The signature goes here: PKCS#1 or PSS bytes for RSA; for ECDSA either DER or the raw
-    // r || s.
+    // r || s; the 32 bytes of an HMAC-SHA256.
     uint8_t *signature;
     // How many bytes there is room for; enough for every supported key.
     size_t signature_capacity;
@@ -291,7 +294,8 @@ typedef int32_t (*dps_sign_function)(void *userdata,
 // Says that the signer is called no more: userdata may be freed.
 typedef void (*dps_drop_function)(void *userdata);
 
-// A private key that signs and stays where it is.
+// A private key, or a symmetric one (dps_identity_from_token_signer), that signs and stays where it
+// is.
 //
 // Threads: sign may be called from any thread and from several at once, with no lock of this
 // library held, and may block. For blocking calls it runs on a thread of its own, at most eight
@@ -305,10 +309,12 @@ typedef struct {
     uint32_t version;
     // Given to sign and to drop.
     void *userdata;
-    // The full certificate chain as PEM text, leaf first. Copied.
+    // The full certificate chain as PEM text, leaf first. Copied. NULL for a symmetric key, and for
+    // a key that has no certificate yet.
     const char *certificate_chain;
     // What the key can do, in order of preference. Copied. NULL and 0: everything that the leaf's
-    // type of key can do. A key that can only do PKCS#1 is used with TLS 1.2 alone.
+    // type of key can do. A key that can only do PKCS#1 is used with TLS 1.2 alone. Not looked at
+    // for a symmetric key.
     const dps_signature_algorithm *algorithms;
     // How many algorithms there are.
     size_t algorithms_len;
@@ -476,6 +482,9 @@ typedef void (*dps_registration_callback)(void *userdata, dps_registration_statu
 
 // RSASSA-PKCS1-v1_5 over SHA-512.
 #define DPS_SIGN_RSA_PKCS1_SHA512 8
+
+// HMAC-SHA256 (RFC 2104), by which a symmetric key signs tokens.
+#define DPS_SIGN_HMAC_SHA256 9
 
 #ifdef __cplusplus
 extern "C" {
@@ -777,6 +786,17 @@ dps_status dps_identity_from_symmetric_key(const char *registration_id,
                                            dps_identity **identity,
                                            dps_error **error);
 
+// Takes a symmetric key that signs and stays where it is. It is asked for nothing yet: a token is
+// signed for each connection, and only the service can tell whether the key is the right one.
+//
+// signer->certificate_chain must be NULL. Each request has the algorithm DPS_SIGN_HMAC_SHA256, the
+// message and no digest; the answer is 32 bytes. For userdata and drop see
+// dps_identity_from_signer.
+dps_status dps_identity_from_token_signer(const char *registration_id,
+                                          const dps_signer *signer,
+                                          dps_identity **identity,
+                                          dps_error **error);
+
 // Derives the device's key from the key of its enrollment group, in base64. Whoever holds the
 // group's key can take the part of every device of the group: it belongs where devices are made.
 dps_status dps_identity_from_group_key(const char *registration_id,
@@ -810,6 +830,18 @@ dps_status dps_identity_from_hsm_symmetric_key(const dps_hsm_source *source,
 dps_status dps_identity_from_hsm_tpm(const dps_hsm_source *source,
                                      dps_identity **identity,
                                      dps_error **error);
+
+// Whether the chain reaches one of these CA certificates: the verified root, or the enrollment
+// group's own, as a PEM file. So a missing intermediate is found before dialling.
+dps_status dps_identity_check_reaches_file(const dps_identity *identity,
+                                           const char *authorities_path,
+                                           dps_error **error);
+
+// As dps_identity_check_reaches_file, from PEM text.
+dps_status dps_identity_check_reaches(const dps_identity *identity,
+                                      const uint8_t *authorities_pem,
+                                      size_t authorities_pem_len,
+                                      dps_error **error);
 
 // The registration ID that the identity stands for; NULL if it stands for none. Lives as long as
 // the identity.
@@ -979,6 +1011,15 @@ dps_status dps_hub_connect(const char *hub_host,
                            dps_hub **hub,
                            dps_error **error);
 
+// As dps_hub_connect, to what a device's connection string names:
+// HostName=...;DeviceId=...;SharedAccessKey=..., where identity must be NULL, or
+// HostName=...;DeviceId=...;x509=true, where identity is the device's.
+dps_status dps_hub_connect_by_connection_string(const char *connection_string,
+                                                const dps_identity *identity,
+                                                const dps_options *options,
+                                                dps_hub **hub,
+                                                dps_error **error);
+
 // Prepares a connection that is made and kept only inside the calls on the hub: no thread of this
 // library's own. Does not block. Messages may be submitted at once.
 dps_status dps_hub_start(const char *hub_host,
@@ -987,6 +1028,14 @@ dps_status dps_hub_start(const char *hub_host,
                          const dps_options *options,
                          dps_hub **hub,
                          dps_error **error);
+
+// As dps_hub_start, to what a device's connection string names; identity as in
+// dps_hub_connect_by_connection_string.
+dps_status dps_hub_start_by_connection_string(const char *connection_string,
+                                              const dps_identity *identity,
+                                              const dps_options *options,
+                                              dps_hub **hub,
+                                              dps_error **error);
 
 // Sends a message and waits until the hub has acknowledged it. When the deadline passes, the
 // message is still the hub's: it may be delivered later.
@@ -1027,6 +1076,13 @@ dps_hub_state dps_hub_get_state(const dps_hub *hub);
 // connecting while a message waits for it. Of several calls the shortest deadline holds for all.
 // The hub still has to be freed.
 dps_status dps_hub_close(dps_hub *hub, uint32_t deadline_ms, dps_error **error);
+
+// Begins what dps_hub_close does, and does not wait for it: dps_hub_do_work goes on with it and runs
+// the callbacks. Once dps_hub_get_state says DPS_HUB_CLOSED, dps_hub_close returns at once, with
+// what became of it; dps_hub_free before that gives it up.
+dps_status dps_hub_start_close(dps_hub *hub,
+                               uint32_t deadline_ms,
+                               dps_error **error);
 
 // Frees a hub. Without dps_hub_close before, what was not acknowledged may be lost, and callbacks
 // that have not run never do. In a callback it is freed when the call that runs the callback
@@ -1071,6 +1127,16 @@ dps_status dps_message_set_content_type(dps_message *message,
 dps_status dps_message_set_content_encoding(dps_message *message,
                                             const char *content_encoding,
                                             dps_error **error);
+
+// Names the output that the message goes to, by which an edge hub routes it.
+dps_status dps_message_set_output_name(dps_message *message, const char *name, dps_error **error);
+
+// Sets when the message loses its worth, in seconds since 1970-01-01T00:00:00Z. Times before that
+// count as 1970, times after the year 9999 as none.
+dps_status dps_message_set_expiry_time(dps_message *message, int64_t seconds, dps_error **error);
+
+// Marks the message as one for Microsoft Defender for IoT.
+dps_status dps_message_set_security_message(dps_message *message, dps_error **error);
 
 // Frees a message.
 void dps_message_free(dps_message *message);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use dps_core::{
-    Credential, Identity, Result, key::Passphrase, symmetric_key::derive_device_key_base64,
+    Credential, Identity, Result, Source, key::Passphrase, symmetric_key::derive_device_key_base64,
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     ffi::{self, Handle, Out},
     hsm::{self, Session, dps_hsm_source},
     panic::{call, guard},
-    signer::{ForeignSigner, dps_signer},
+    signer::{ForeignSigner, ForeignTokenSigner, dps_signer},
 };
 
 /// Who the device is: a certificate chain and a key that belong together, or a symmetric key.
@@ -124,9 +124,13 @@ pub extern "C" fn dps_identity_from_signer(
     identity: *mut *mut dps_identity,
     error: *mut *mut dps_error,
 ) -> dps_status {
-    open(identity, error, || {
+    call(error, || {
+        // First, so that whatever is refused below, the signer's drop is called.
         let (chain, signer) = ForeignSigner::new(signer)?;
-        Ok(Device::new(Credential::signer(chain, Arc::new(signer)).open()?, None))
+        let place = Out::new(identity, "identity")?;
+        let opened = Credential::signer(chain, Arc::new(signer)).open()?;
+        place.set(ffi::give(Device::new(opened, None)));
+        Ok(())
     })
 }
 
@@ -142,6 +146,30 @@ pub extern "C" fn dps_identity_from_symmetric_key(
         let id = ffi::text(registration_id, "registration_id")?;
         let key = ffi::text(key, "key")?;
         Ok(Device::new(Credential::symmetric_key(id, key).open()?, None))
+    })
+}
+
+/// Takes a symmetric key that signs and stays where it is. It is asked for nothing yet: a token is
+/// signed for each connection, and only the service can tell whether the key is the right one.
+///
+/// signer->certificate_chain must be NULL. Each request has the algorithm DPS_SIGN_HMAC_SHA256, the
+/// message and no digest; the answer is 32 bytes. For userdata and drop see
+/// dps_identity_from_signer.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_from_token_signer(
+    registration_id: *const c_char,
+    signer: *const dps_signer,
+    identity: *mut *mut dps_identity,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        // First, so that whatever is refused below, the signer's drop is called.
+        let signer = ForeignTokenSigner::new(signer)?;
+        let place = Out::new(identity, "identity")?;
+        let id = ffi::text(registration_id, "registration_id")?;
+        let opened = Credential::token_signer(id, Arc::new(signer)).open()?;
+        place.set(ffi::give(Device::new(opened, None)));
+        Ok(())
     })
 }
 
@@ -218,6 +246,36 @@ pub extern "C" fn dps_identity_from_hsm_tpm(
     error: *mut *mut dps_error,
 ) -> dps_status {
     open(identity, error, || Err(hsm::open_tpm(source)))
+}
+
+/// Whether the chain reaches one of these CA certificates: the verified root, or the enrollment
+/// group's own, as a PEM file. So a missing intermediate is found before dialling.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_check_reaches_file(
+    identity: *const dps_identity,
+    authorities_path: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let device = ffi::hold(identity, "identity")?;
+        let path = ffi::text(authorities_path, "authorities_path")?;
+        Ok(device.identity.check_reaches(Source::file(path))?)
+    })
+}
+
+/// As dps_identity_check_reaches_file, from PEM text.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_identity_check_reaches(
+    identity: *const dps_identity,
+    authorities_pem: *const u8,
+    authorities_pem_len: usize,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        let device = ffi::hold(identity, "identity")?;
+        let pem = ffi::bytes(authorities_pem, authorities_pem_len, "authorities_pem")?;
+        Ok(device.identity.check_reaches(pem)?)
+    })
 }
 
 /// The registration ID that the identity stands for; NULL if it stands for none. Lives as long as

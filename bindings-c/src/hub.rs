@@ -8,13 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dps_core::{Error, ErrorKind, HubClient, Message, Result, hub::ConnectionState};
+use dps_core::{
+    ConnectionString, Error, ErrorKind, HubClient, Identity, Message, Result, hub::ConnectionState,
+    transport::Network,
+};
 use tokio::sync::mpsc;
 
 use crate::{
     credential::dps_identity,
     error::{DPS_OK, Failure, KnownError, dps_error, dps_status},
     ffi::{self, Handle, Out, UserData},
+    mailbox::Refused,
     message::{self, dps_message},
     options::{Settings, dps_options},
     panic::{call, guard},
@@ -82,24 +86,21 @@ pub extern "C" fn dps_hub_connect(
     hub: *mut *mut dps_hub,
     error: *mut *mut dps_error,
 ) -> dps_status {
-    call(error, || {
-        let place = Out::new(hub, "hub")?;
-        let settings = Settings::of(options);
-        let network = settings.network();
-        let connect = connection(hub_host, device_id, identity, settings, network)?;
-        let hub = Hub::start(connect, None)?;
-        hub.work_until(None, |mailbox| {
-            let state = mailbox.state();
-            state.client.is_some() || state.refused.is_some() || state.closed.is_some()
-        })?;
-        let state = hub.mailbox.state();
-        if let Some(why) = state.refused.as_ref().or(ended(&state)) {
-            return Err(Arc::clone(why).into());
-        }
-        drop(state);
-        place.set(ffi::give(hub));
-        Ok(())
-    })
+    connect(hub, error, || Target::read(hub_host, device_id, identity), options)
+}
+
+/// As dps_hub_connect, to what a device's connection string names:
+/// HostName=...;DeviceId=...;SharedAccessKey=..., where identity must be NULL, or
+/// HostName=...;DeviceId=...;x509=true, where identity is the device's.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_connect_by_connection_string(
+    connection_string: *const c_char,
+    identity: *const dps_identity,
+    options: *const dps_options,
+    hub: *mut *mut dps_hub,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    connect(hub, error, || Target::parse(connection_string, identity), options)
 }
 
 /// Prepares a connection that is made and kept only inside the calls on the hub: no thread of this
@@ -113,14 +114,20 @@ pub extern "C" fn dps_hub_start(
     hub: *mut *mut dps_hub,
     error: *mut *mut dps_error,
 ) -> dps_status {
-    call(error, || {
-        let place = Out::new(hub, "hub")?;
-        let settings = Settings::of(options);
-        let network = settings.polled_network();
-        let connect = connection(hub_host, device_id, identity, settings, network)?;
-        place.set(ffi::give(Hub::start(connect, Some(OwnRuntime::new()?))?));
-        Ok(())
-    })
+    start(hub, error, || Target::read(hub_host, device_id, identity), options)
+}
+
+/// As dps_hub_start, to what a device's connection string names; identity as in
+/// dps_hub_connect_by_connection_string.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_start_by_connection_string(
+    connection_string: *const c_char,
+    identity: *const dps_identity,
+    options: *const dps_options,
+    hub: *mut *mut dps_hub,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    start(hub, error, || Target::parse(connection_string, identity), options)
 }
 
 /// Sends a message and waits until the hub has acknowledged it. When the deadline passes, the
@@ -162,7 +169,7 @@ pub extern "C" fn dps_hub_submit(
 ) -> dps_status {
     call(error, || {
         let addressee = match callback {
-            Some(callback) => Addressee::Callback(callback, UserData(userdata)),
+            Some(callback) => Addressee::Callback((callback, UserData(userdata))),
             None => Addressee::Nobody,
         };
         held(hub)?.admit(message::copy(message)?, addressee)?;
@@ -187,7 +194,7 @@ pub extern "C" fn dps_hub_do_work(
         if let Some(runtime) = &hub.runtime {
             runtime.turn()?;
         }
-        let delivered = hub.deliver();
+        let delivered = hub.mailbox.deliver(run_callback);
         let state = hub.mailbox.state();
         if let Some(refused) = &state.refused {
             return Err(Arc::clone(refused).into());
@@ -195,7 +202,7 @@ pub extern "C" fn dps_hub_do_work(
         let wait = match () {
             () if delivered > 0 => 0,
             () if state.closed.is_some() => DPS_NEVER,
-            () if state.pending > 0 || state.client.is_none() => ATTENTIVE_MS,
+            () if state.pending > 0 || state.client.is_none() || state.closing => ATTENTIVE_MS,
             () => IDLE_MS,
         };
         ffi::set_optional(wait_ms, wait);
@@ -265,9 +272,7 @@ pub extern "C" fn dps_hub_close(
 ) -> dps_status {
     call(error, || {
         let hub = held(hub)?;
-        hub.mailbox.state().closing = true;
-        // The pump is gone only after it has said so.
-        let _ = hub.orders.send(Order::Close(deadline(deadline_ms)));
+        hub.start_close(deadline_ms);
         hub.work_until(None, |mailbox| {
             let state = mailbox.state();
             state.closed.is_some() && state.letters.is_empty()
@@ -276,6 +281,21 @@ pub extern "C" fn dps_hub_close(
             Some(why) => Err(Failure::Known(Arc::clone(why))),
             None => Ok(()),
         }
+    })
+}
+
+/// Begins what dps_hub_close does, and does not wait for it: dps_hub_do_work goes on with it and runs
+/// the callbacks. Once dps_hub_get_state says DPS_HUB_CLOSED, dps_hub_close returns at once, with
+/// what became of it; dps_hub_free before that gives it up.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_hub_start_close(
+    hub: *mut dps_hub,
+    deadline_ms: u32,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    call(error, || {
+        held(hub)?.start_close(deadline_ms);
+        Ok(())
     })
 }
 
@@ -299,7 +319,7 @@ impl Hub {
     ) -> Result<Self> {
         let (orders, taken) = mpsc::unbounded_channel();
         let mailbox = Arc::new(Mailbox::default());
-        let work = pump(connect, taken, Arc::clone(&mailbox));
+        let work = pump(Box::pin(connect), taken, Arc::clone(&mailbox));
         match &runtime {
             Some(runtime) => runtime.spawn(work),
             None => drop(runtime::shared()?.spawn(work)),
@@ -307,34 +327,25 @@ impl Hub {
         Ok(Self { birthplace: Birthplace::here(), orders, mailbox, runtime })
     }
 
+    fn start_close(&self, deadline_ms: u32) {
+        // The pump is gone only after it has said so.
+        self.mailbox.close(|| _ = self.orders.send(Order::Close(deadline(deadline_ms))));
+    }
+
     fn admit(&self, message: Message, addressee: Addressee) -> Result<()> {
         let room = 1 + message.queued_size() / 1024;
-        let mut state = self.mailbox.state();
-        if state.closing {
-            return Err(is_closed());
-        }
-        // A message that is too large for any queue gets the core's own words for it.
-        if state.pending > 0 && state.room + room > ROOM {
-            return Err(Error::new(
-                ErrorKind::DeadlineExceeded,
-                format!(
-                    "{} messages wait for the hub, which is all there is room for",
-                    state.pending
-                ),
-            )
-            .with_hint("Call dps_hub_do_work or dps_hub_flush, then try again.")
-            .during("send"));
-        }
-        state.pending += 1;
-        state.room += room;
-        // With the lock held, so that two threads' messages keep the order of their admission.
         let order = Order::Send(Box::new(message), Receipt { addressee, room });
-        if self.orders.send(order).is_err() {
-            state.pending -= 1;
-            state.room -= room;
-            return Err(is_closed());
-        }
-        Ok(())
+        self.mailbox.admit(room, ROOM, || self.orders.send(order).is_ok()).map_err(|refused| {
+            match refused {
+                Refused::Closed => is_closed(),
+                Refused::Full(waiting) => Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("{waiting} messages wait for the hub, which is all there is room for"),
+                )
+                .with_hint("Call dps_hub_do_work or dps_hub_flush, then try again.")
+                .during("send"),
+            }
+        })
     }
 
     /// Works and delivers until it is `done`; `false` if the time came first.
@@ -342,39 +353,24 @@ impl Hub {
         // An hour is as good as for ever: the loop looks again.
         const LONG: Duration = Duration::from_secs(3600);
 
-        loop {
-            let seen = self.mailbox.state().version;
-            self.deliver();
-            if done(&self.mailbox) {
-                return Ok(true);
+        self.mailbox.deliver_until(until, done, run_callback, |seen| match &self.runtime {
+            Some(runtime) => {
+                let until = until.unwrap_or_else(|| Instant::now() + LONG);
+                runtime.run_until(until, self.mailbox.rung())
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(false);
+            None => {
+                self.mailbox.wait(seen, until);
+                Ok(())
             }
-            match &self.runtime {
-                Some(runtime) => {
-                    let until = until.unwrap_or_else(|| Instant::now() + LONG);
-                    runtime.run_until(until, self.mailbox.rung())?;
-                }
-                None => self.mailbox.wait(seen, until),
-            }
-        }
+        })
     }
+}
 
-    /// Runs the callbacks that are due, with no lock held, since they may call back in.
-    fn deliver(&self) -> usize {
-        let mut delivered = 0;
-        // Each counts as told before its callback, which may want to wait for all the others.
-        while let Some(Letter { receipt, outcome }) = self.mailbox.next_letter() {
-            if let Addressee::Callback(callback, userdata) = &receipt.addressee {
-                match &outcome {
-                    Ok(()) => callback(userdata.0, DPS_OK, std::ptr::null()),
-                    Err(known) => tell_failure(*callback, *userdata, known),
-                }
-            }
-            delivered += 1;
-        }
-        delivered
+fn run_callback(letter: Letter) {
+    let (callback, userdata) = letter.callback;
+    match &letter.outcome {
+        Ok(()) => callback(userdata.0, DPS_OK, std::ptr::null()),
+        Err(known) => tell_failure(callback, userdata, known),
     }
 }
 
@@ -399,20 +395,85 @@ fn held(hub: *const dps_hub) -> Result<Arc<Hub>> {
     Ok(hub)
 }
 
-fn connection(
-    hub_host: *const c_char,
-    device_id: *const c_char,
-    identity: *const dps_identity,
-    settings: Settings,
-    network: dps_core::transport::Network,
-) -> Result<impl Future<Output = Result<HubClient>> + Send + 'static> {
-    let hub_host = ffi::text(hub_host, "hub_host")?.to_owned();
-    let device_id = ffi::text(device_id, "device_id")?.to_owned();
-    let device = ffi::hold(identity, "identity")?;
-    // The core's own part: the HSM session of the device ends with its handle.
-    let identity = device.identity.clone();
-    Ok(async move {
-        let mut builder = HubClient::builder(&hub_host, &device_id, &identity).network(network);
+fn connect(
+    hub: *mut *mut dps_hub,
+    error: *mut *mut dps_error,
+    target: impl FnOnce() -> Result<Target>,
+    options: *const dps_options,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(hub, "hub")?;
+        let settings = Settings::of(options);
+        let network = settings.network();
+        let hub = Hub::start(target()?.connection(settings, network), None)?;
+        hub.work_until(None, |mailbox| {
+            let state = mailbox.state();
+            state.client.is_some() || state.refused.is_some() || state.closed.is_some()
+        })?;
+        let state = hub.mailbox.state();
+        if let Some(why) = state.refused.as_ref().or(ended(&state)) {
+            return Err(Arc::clone(why).into());
+        }
+        drop(state);
+        place.set(ffi::give(hub));
+        Ok(())
+    })
+}
+
+fn start(
+    hub: *mut *mut dps_hub,
+    error: *mut *mut dps_error,
+    target: impl FnOnce() -> Result<Target>,
+    options: *const dps_options,
+) -> dps_status {
+    call(error, || {
+        let place = Out::new(hub, "hub")?;
+        let settings = Settings::of(options);
+        let network = settings.polled_network();
+        let connection = target()?.connection(settings, network);
+        place.set(ffi::give(Hub::start(connection, Some(OwnRuntime::new()?))?));
+        Ok(())
+    })
+}
+
+/// Which hub, as which device.
+struct Target {
+    host: String,
+    device_id: String,
+    /// The core's own part of the handle: an HSM's session ends with the handle.
+    identity: Identity,
+}
+
+impl Target {
+    fn read(
+        hub_host: *const c_char,
+        device_id: *const c_char,
+        identity: *const dps_identity,
+    ) -> Result<Self> {
+        Ok(Self {
+            host: ffi::text(hub_host, "hub_host")?.to_owned(),
+            device_id: ffi::text(device_id, "device_id")?.to_owned(),
+            identity: ffi::hold(identity, "identity")?.identity.clone(),
+        })
+    }
+
+    fn parse(connection_string: *const c_char, identity: *const dps_identity) -> Result<Self> {
+        let parsed = ConnectionString::parse(ffi::text(connection_string, "connection_string")?)?;
+        let identity = match parsed.identity()? {
+            None => ffi::hold(identity, "identity")?.identity.clone(),
+            Some(keyed) if identity.is_null() => keyed,
+            Some(_) => {
+                let message = "identity is not NULL, but the connection string holds a key";
+                return Err(ffi::invalid(message));
+            }
+        };
+        let (host, device_id) = (parsed.host().to_owned(), parsed.device_id().to_owned());
+        Ok(Self { host, device_id, identity })
+    }
+
+    async fn connection(self, settings: Settings, network: Network) -> Result<HubClient> {
+        let Self { host, device_id, identity } = self;
+        let mut builder = HubClient::builder(&host, &device_id, &identity).network(network);
         if let Some(port) = settings.port {
             builder = builder.port(port);
         }
@@ -426,7 +487,7 @@ fn connection(
             builder = builder.token_lifetime(token_lifetime);
         }
         builder.connect().await
-    })
+    }
 }
 
 fn deadline(deadline_ms: u32) -> Option<Instant> {

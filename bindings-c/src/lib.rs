@@ -26,6 +26,7 @@ mod ffi;
 pub mod hsm;
 pub mod hub;
 pub mod log;
+mod mailbox;
 pub mod message;
 pub mod options;
 mod panic;
@@ -34,3 +35,10 @@ pub mod registration;
 pub mod request;
 mod runtime;
 pub mod signer;
+
+/// What the files meet with that `tests/loom` compiles as well.
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+
+    pub(crate) use tokio::sync::Notify;
+}

@@ -4,6 +4,7 @@
 use std::{
     ffi::c_char,
     sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use dps_core::Message;
@@ -122,6 +123,47 @@ pub extern "C" fn dps_message_set_content_encoding(
         let content_encoding = ffi::text(content_encoding, "content_encoding")?;
         Ok(message.content_encoding(content_encoding))
     })
+}
+
+/// Names the output that the message goes to, by which an edge hub routes it.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_output_name(
+    message: *mut dps_message,
+    name: *const c_char,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let name = ffi::text(name, "name")?;
+        Ok(message.output_name(name))
+    })
+}
+
+/// Sets when the message loses its worth, in seconds since 1970-01-01T00:00:00Z. Times before that
+/// count as 1970, times after the year 9999 as none.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_expiry_time(
+    message: *mut dps_message,
+    seconds: i64,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| {
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        let time = match seconds {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(distance),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(distance),
+        };
+        let time = time.ok_or_else(|| ffi::invalid(format!("{seconds} seconds is no time")))?;
+        Ok(message.expires_at(time))
+    })
+}
+
+/// Marks the message as one for Microsoft Defender for IoT.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_message_set_security_message(
+    message: *mut dps_message,
+    error: *mut *mut dps_error,
+) -> dps_status {
+    change(message, error, |message| Ok(message.security_message()))
 }
 
 /// Frees a message.

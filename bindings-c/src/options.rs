@@ -17,7 +17,7 @@ use dps_core::{
     doctor::Doctor,
     provisioning::payload_from_json,
     tls::Roots,
-    transport::{Host, Network, Resolver},
+    transport::{Network, Resolver},
 };
 use serde_json::Value;
 
@@ -28,7 +28,8 @@ use crate::{
 };
 
 /// Settings that differ from the defaults. One set may serve several calls; changing it later
-/// changes nothing that was made with it before.
+/// changes nothing that was made with it before. A host, port or time that cannot be is refused by
+/// the call that uses it.
 pub struct dps_options {
     _private: [u8; 0],
 }
@@ -137,8 +138,7 @@ pub extern "C" fn dps_options_set_host(
     error: *mut *mut dps_error,
 ) -> dps_status {
     set(options, error, |settings| {
-        let host = ffi::text(host, "host")?;
-        settings.host = Some(Host::parse(host)?.to_string());
+        settings.host = Some(ffi::text(host, "host")?.to_owned());
         Ok(())
     })
 }
@@ -150,12 +150,9 @@ pub extern "C" fn dps_options_set_port(
     port: u16,
     error: *mut *mut dps_error,
 ) -> dps_status {
-    set(options, error, |settings| match port {
-        0 => Err(ffi::invalid("port 0 cannot be connected to")),
-        _ => {
-            settings.port = Some(port);
-            Ok(())
-        }
+    set(options, error, |settings| {
+        settings.port = Some(port);
+        Ok(())
     })
 }
 

@@ -6,21 +6,18 @@ use std::{
     ffi::c_void,
     future::{Future, poll_fn, ready},
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
 use dps_core::{Error, ErrorKind, HubClient, Message, Result};
-use tokio::{
-    sync::{Notify, mpsc},
-    task::unconstrained,
-    time::sleep,
-};
+use tokio::{sync::mpsc, task::unconstrained, time::sleep};
 
 use crate::{
     error::{KnownError, dps_error, dps_status},
     ffi::UserData,
+    mailbox,
 };
 
 /// What the calls of C ask of the pump.
@@ -31,128 +28,32 @@ pub(crate) enum Order {
     Close(Option<Instant>),
 }
 
-/// Who waits for one message.
-pub(crate) struct Receipt {
-    pub(crate) addressee: Addressee,
-    /// The room that the message takes until its fate was told.
-    pub(crate) room: usize,
-}
+/// A callback of C, and what it is called with.
+pub(crate) type Callback = (extern "C" fn(*mut c_void, dps_status, *const dps_error), UserData);
 
-pub(crate) enum Addressee {
-    /// A callback, run in the next call that delivers.
-    Callback(extern "C" fn(*mut c_void, dps_status, *const dps_error), UserData),
-    /// Nobody, as far as C is concerned.
-    Nobody,
-    /// The call that sent it, which waits.
-    Call(Arc<OnceLock<Result<(), Arc<KnownError>>>>),
-}
+/// What became of the messages of a hub, where its threads look.
+pub(crate) type Mailbox = mailbox::Mailbox<HubClient, Callback, Arc<KnownError>>;
+pub(crate) type State = mailbox::State<HubClient, Callback, Arc<KnownError>>;
+pub(crate) type Receipt = mailbox::Receipt<Callback, Arc<KnownError>>;
+pub(crate) type Addressee = mailbox::Addressee<Callback, Arc<KnownError>>;
+pub(crate) type Letter = mailbox::Letter<Callback, Arc<KnownError>>;
 
-/// The fate of a message whose callback has not run yet.
-pub(crate) struct Letter {
-    pub(crate) receipt: Receipt,
-    pub(crate) outcome: Result<(), Arc<KnownError>>,
-}
-
-/// Where the pump reports and the caller's thread looks.
-#[derive(Default)]
-pub(crate) struct Mailbox {
-    state: Mutex<State>,
-    /// For a thread that waits while the shared runtime works.
-    arrived: Condvar,
-    /// For a polled runtime that works while its thread waits.
-    rung: Notify,
-}
-
-#[derive(Default)]
-pub(crate) struct State {
-    /// Counts the changes.
-    pub(crate) version: u64,
-    pub(crate) letters: VecDeque<Letter>,
-    /// Messages whose fate has not been told.
-    pub(crate) pending: usize,
-    /// The room that they take, in KiB.
-    pub(crate) room: usize,
-    pub(crate) client: Option<HubClient>,
-    /// Why the hub could not be connected to.
-    pub(crate) refused: Option<Arc<KnownError>>,
-    pub(crate) closing: bool,
-    pub(crate) closed: Option<Result<(), Arc<KnownError>>>,
-}
-
-impl Mailbox {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until something has changed since `seen`, or until the time comes.
-    pub(crate) fn wait(&self, seen: u64, until: Option<Instant>) {
-        let unchanged = |state: &mut State| state.version == seen;
-        let state = self.state();
-        match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            Some(left) => drop(self.arrived.wait_timeout_while(state, left, unchanged)),
-            None => drop(self.arrived.wait_while(state, unchanged)),
+/// Reports the fates of messages, in one go: the lock and the bell cost more than a letter.
+fn report(mailbox: &Mailbox, fates: impl IntoIterator<Item = (Receipt, Result<()>)>) {
+    mailbox.change(|state| {
+        for (receipt, outcome) in fates {
+            state.take(receipt, known(outcome));
         }
-    }
-
-    /// Resolves when some mail has come since the last time.
-    pub(crate) async fn rung(&self) {
-        self.rung.notified().await;
-    }
-
-    /// The next fate to tell, which counts as told from here on.
-    pub(crate) fn next_letter(&self) -> Option<Letter> {
-        let mut state = self.state();
-        let letter = state.letters.pop_front()?;
-        state.settle(&letter.receipt);
-        let all_told = state.pending == 0;
-        drop(state);
-        if all_told {
-            self.change(|_| {});
-        }
-        Some(letter)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.state();
-        change(&mut state);
-        state.version = state.version.wrapping_add(1);
-        drop(state);
-        self.arrived.notify_all();
-        self.rung.notify_one();
-    }
-
-    /// Takes the fates of messages, in one go: the lock and the bell cost more than a letter.
-    fn report(&self, fates: impl IntoIterator<Item = (Receipt, Result<()>)>) {
-        self.change(|state| {
-            for (receipt, outcome) in fates {
-                state.take(receipt, known(outcome));
-            }
-        });
-    }
+    });
 }
 
-impl State {
-    fn take(&mut self, receipt: Receipt, outcome: Result<(), Arc<KnownError>>) {
-        match &receipt.addressee {
-            Addressee::Callback(..) => self.letters.push_back(Letter { receipt, outcome }),
-            Addressee::Nobody => self.settle(&receipt),
-            Addressee::Call(slot) => {
-                // There is one fate.
-                let _ = slot.set(outcome);
-                self.settle(&receipt);
-            }
-        }
-    }
-
-    fn settle(&mut self, receipt: &Receipt) {
-        self.pending = self.pending.saturating_sub(1);
-        self.room = self.room.saturating_sub(receipt.room);
-    }
-}
+/// How the hub is connected to. In a box, which is freed once there is a connection: in place it
+/// would take its 14 KB for as long as the hub lasts.
+pub(crate) type Connect = Pin<Box<dyn Future<Output = Result<HubClient>> + Send>>;
 
 /// Connects, then sends until it is told to close or nobody is left to tell.
 pub(crate) async fn pump(
-    connect: impl Future<Output = Result<HubClient>>,
+    connect: Connect,
     mut orders: mpsc::UnboundedReceiver<Order>,
     mailbox: Arc<Mailbox>,
 ) {
@@ -192,7 +93,7 @@ pub(crate) async fn pump(
             fates.push(fate);
         }
         if !fates.is_empty() {
-            mailbox.report(fates.drain(..));
+            report(&mailbox, fates.drain(..));
         }
         tokio::select! {
             count = orders.recv_many(&mut taken, MOST_ORDERS) => {
@@ -209,7 +110,7 @@ pub(crate) async fn pump(
     while let Some(fate) = sends.next().await {
         fates.push(fate);
     }
-    mailbox.report(fates);
+    report(&mailbox, fates);
     mailbox.change(|state| state.closed = Some(known(goodbye)));
 }
 
@@ -283,10 +184,9 @@ impl Early {
     /// left who could want a connection.
     async fn gather(
         &mut self,
-        connect: impl Future<Output = Result<HubClient>>,
+        mut connect: Connect,
         orders: &mut mpsc::UnboundedReceiver<Order>,
     ) -> Option<Result<HubClient>> {
-        let mut connect = std::pin::pin!(connect);
         loop {
             if self.closing.is_some() && self.sends.is_empty() {
                 return Some(Err(Error::new(ErrorKind::Closed, "the hub was closed")));

@@ -27,6 +27,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// judged and answered in one call.
 const LOOKS: usize = 8;
 
+/// How many events a polled runtime takes at once.
+const EVENTS: usize = 16;
+
 /// The runtime of the blocking calls, and the process that started it.
 static SHARED: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
 
@@ -95,7 +98,9 @@ pub(crate) struct OwnRuntime(Mutex<Option<Runtime>>);
 
 impl OwnRuntime {
     pub(crate) fn new() -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build();
+        // There is one connection; room for the default's 1024 events would take 12 KB.
+        let runtime =
+            Builder::new_current_thread().enable_all().max_io_events_per_tick(EVENTS).build();
         runtime.map(|runtime| Self(Mutex::new(Some(runtime)))).map_err(|error| cannot_start(&error))
     }
 

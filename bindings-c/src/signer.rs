@@ -1,13 +1,14 @@
-//! The sign hook: a key that never enters this library's memory.
+//! The sign hook: a key that never enters this library's memory, a certificate's or a symmetric one.
 #![expect(unsafe_code, reason = "reads a structure of C, and lends buffers to a function of C")]
 
 use std::{
     ffi::{c_char, c_void},
-    slice,
+    mem, ptr, slice,
 };
 
-use dps_core::{Result, SignRequest, SignatureAlgorithm, Signer, SignerError};
+use dps_core::{Result, SignRequest, SignatureAlgorithm, Signer, SignerError, TokenSigner};
 use tokio::runtime::{Handle, RuntimeFlavor};
+use zeroize::Zeroizing;
 
 use crate::ffi::{self, UserData};
 
@@ -32,19 +33,23 @@ pub const DPS_SIGN_RSA_PKCS1_SHA256: dps_signature_algorithm = 6;
 pub const DPS_SIGN_RSA_PKCS1_SHA384: dps_signature_algorithm = 7;
 /// RSASSA-PKCS1-v1_5 over SHA-512.
 pub const DPS_SIGN_RSA_PKCS1_SHA512: dps_signature_algorithm = 8;
+/// HMAC-SHA256 (RFC 2104), by which a symmetric key signs tokens.
+pub const DPS_SIGN_HMAC_SHA256: dps_signature_algorithm = 9;
 
 /// What is to be signed. Lives for the call only.
 #[repr(C)]
 pub struct dps_sign_request {
-    /// The algorithm: one of those that the signer named.
+    /// The algorithm: one of those that the signer named, or DPS_SIGN_HMAC_SHA256 for a symmetric
+    /// key.
     pub algorithm: dps_signature_algorithm,
     /// The whole message, for a signer that hashes by itself.
     pub message: *const u8,
     /// How many bytes the message has.
     pub message_len: usize,
-    /// The message's hash under the algorithm, for a signer that takes digests.
+    /// The message's hash under the algorithm, for a signer that takes digests. NULL for
+    /// DPS_SIGN_HMAC_SHA256.
     pub digest: *const u8,
-    /// How many bytes the hash has.
+    /// How many bytes the hash has; 0 where it is NULL.
     pub digest_len: usize,
 }
 
@@ -52,7 +57,7 @@ pub struct dps_sign_request {
 #[repr(C)]
 pub struct dps_sign_answer {
     /// The signature goes here: PKCS#1 or PSS bytes for RSA; for ECDSA either DER or the raw
-    /// r || s.
+    /// r || s; the 32 bytes of an HMAC-SHA256.
     pub signature: *mut u8,
     /// How many bytes there is room for; enough for every supported key.
     pub signature_capacity: usize,
@@ -77,7 +82,8 @@ pub type dps_sign_function = Option<
 /// Says that the signer is called no more: userdata may be freed.
 pub type dps_drop_function = Option<extern "C" fn(userdata: *mut c_void)>;
 
-/// A private key that signs and stays where it is.
+/// A private key, or a symmetric one (dps_identity_from_token_signer), that signs and stays where it
+/// is.
 ///
 /// Threads: sign may be called from any thread and from several at once, with no lock of this
 /// library held, and may block. For blocking calls it runs on a thread of its own, at most eight
@@ -92,10 +98,12 @@ pub struct dps_signer {
     pub version: u32,
     /// Given to sign and to drop.
     pub userdata: *mut c_void,
-    /// The full certificate chain as PEM text, leaf first. Copied.
+    /// The full certificate chain as PEM text, leaf first. Copied. NULL for a symmetric key, and for
+    /// a key that has no certificate yet.
     pub certificate_chain: *const c_char,
     /// What the key can do, in order of preference. Copied. NULL and 0: everything that the leaf's
-    /// type of key can do. A key that can only do PKCS#1 is used with TLS 1.2 alone.
+    /// type of key can do. A key that can only do PKCS#1 is used with TLS 1.2 alone. Not looked at
+    /// for a symmetric key.
     pub algorithms: *const dps_signature_algorithm,
     /// How many algorithms there are.
     pub algorithms_len: usize,
@@ -105,10 +113,18 @@ pub struct dps_signer {
     pub drop: dps_drop_function,
 }
 
-/// A signer of C as the core wants to see it.
+/// A certificate's key behind a signer of C, as the core wants to see it.
 pub(crate) struct ForeignSigner {
-    userdata: UserData,
+    hook: Hook,
     algorithms: Vec<SignatureAlgorithm>,
+}
+
+/// A symmetric key behind a signer of C.
+pub(crate) struct ForeignTokenSigner(Hook);
+
+/// The functions of a signer, which is dropped with it.
+struct Hook {
+    userdata: UserData,
     sign: extern "C" fn(*mut c_void, *const dps_sign_request, *mut dps_sign_answer) -> i32,
     drop: dps_drop_function,
 }
@@ -117,25 +133,40 @@ impl ForeignSigner {
     /// Copies what C described, the chain included. From here on the userdata is dropped whatever
     /// happens.
     pub(crate) fn new(signer: *const dps_signer) -> Result<(Vec<u8>, Self)> {
-        let (signer, mut foreign) = Self::taken(signer)?;
+        let (signer, hook) = Hook::taken(signer)?;
         let chain = ffi::text(signer.certificate_chain, "dps_signer.certificate_chain")?;
-        if signer.algorithms_len != 0 {
-            foreign.algorithms = named(signer.algorithms, signer.algorithms_len)?;
-        }
-        Ok((chain.as_bytes().to_vec(), foreign))
+        let algorithms = match signer.algorithms_len {
+            0 => Vec::new(),
+            length => named(signer.algorithms, length)?,
+        };
+        Ok((chain.as_bytes().to_vec(), Self { hook, algorithms }))
     }
 
     /// As [`new`](Self::new), for a key that has no certificate yet to show what it can do.
     pub(crate) fn without_chain(signer: *const dps_signer) -> Result<Self> {
-        let (signer, mut foreign) = Self::taken(signer)?;
+        let (signer, hook) = Hook::taken(signer)?;
         if signer.algorithms_len == 0 {
             return Err(ffi::invalid("dps_signer.algorithms names none"));
         }
-        foreign.algorithms = named(signer.algorithms, signer.algorithms_len)?;
-        Ok(foreign)
+        let algorithms = named(signer.algorithms, signer.algorithms_len)?;
+        Ok(Self { hook, algorithms })
     }
+}
 
-    /// The signer, which can do nothing yet, and the rest of its description.
+impl ForeignTokenSigner {
+    /// From here on the userdata is dropped whatever happens.
+    pub(crate) fn new(signer: *const dps_signer) -> Result<Self> {
+        let (signer, hook) = Hook::taken(signer)?;
+        if !signer.certificate_chain.is_null() {
+            return Err(ffi::invalid("dps_signer.certificate_chain is not NULL")
+                .with_hint("A key with a certificate belongs to dps_identity_from_signer."));
+        }
+        Ok(Self(hook))
+    }
+}
+
+impl Hook {
+    /// The functions, and the rest of the description.
     fn taken<'a>(signer: *const dps_signer) -> Result<(&'a dps_signer, Self)> {
         if signer.is_null() {
             return Err(ffi::invalid("signer is NULL"));
@@ -153,29 +184,28 @@ impl ForeignSigner {
             return Err(ffi::invalid("dps_signer.sign is NULL"));
         };
         let userdata = UserData(signer.userdata);
-        Ok((signer, Self { userdata, algorithms: Vec::new(), sign, drop: signer.drop }))
-    }
-}
-
-impl Signer for ForeignSigner {
-    fn algorithms(&self) -> &[SignatureAlgorithm] {
-        &self.algorithms
+        Ok((signer, Self { userdata, sign, drop: signer.drop }))
     }
 
-    fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError> {
+    fn sign(
+        &self,
+        algorithm: dps_signature_algorithm,
+        message: &[u8],
+        digest: Option<&[u8]>,
+    ) -> Result<Vec<u8>, SignerError> {
         // RSA of 8192 bits, the largest that is verified.
         const LARGEST: usize = 1024;
         const TEXT: usize = 256;
 
-        let mut signature = vec![0_u8; LARGEST];
+        // An HMAC opens the hub to whoever has it: a refused one is wiped too.
+        let mut signature = Zeroizing::new(vec![0_u8; LARGEST]);
         let mut text = [0_u8; TEXT];
-        let digest = request.digest();
         let asked = dps_sign_request {
-            algorithm: number(request.algorithm()),
-            message: request.message().as_ptr(),
-            message_len: request.message().len(),
-            digest: digest.as_ptr(),
-            digest_len: digest.len(),
+            algorithm,
+            message: message.as_ptr(),
+            message_len: message.len(),
+            digest: digest.map_or(ptr::null(), <[u8]>::as_ptr),
+            digest_len: digest.map_or(0, <[u8]>::len),
         };
         let mut answer = dps_sign_answer {
             signature: signature.as_mut_ptr(),
@@ -198,22 +228,46 @@ impl Signer for ForeignSigner {
             )));
         }
         signature.truncate(answer.signature_len);
-        Ok(signature)
-    }
-
-    fn may_block(&self) -> bool {
-        // A polled handle has no thread to leave a slow signer to.
-        !Handle::try_current()
-            .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
+        Ok(mem::take(&mut *signature))
     }
 }
 
-impl Drop for ForeignSigner {
+impl Drop for Hook {
     fn drop(&mut self) {
         if let Some(drop) = self.drop {
             drop(self.userdata.0);
         }
     }
+}
+
+impl Signer for ForeignSigner {
+    fn algorithms(&self) -> &[SignatureAlgorithm] {
+        &self.algorithms
+    }
+
+    fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError> {
+        self.hook.sign(number(request.algorithm()), request.message(), Some(request.digest()))
+    }
+
+    fn may_block(&self) -> bool {
+        has_threads()
+    }
+}
+
+impl TokenSigner for ForeignTokenSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.0.sign(DPS_SIGN_HMAC_SHA256, message, None)
+    }
+
+    fn may_block(&self) -> bool {
+        has_threads()
+    }
+}
+
+/// A polled handle has no thread to leave a slow signer to.
+fn has_threads() -> bool {
+    !Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread)
 }
 
 fn named(

@@ -36,6 +36,9 @@ pub struct IssueOptions<'env> {
     pub not_after: Option<Unknown<'env>>,
 }
 
+/// The names in [`IssueOptions`].
+pub(crate) const ISSUE_OPTIONS: [&str; 3] = ["days", "notBefore", "notAfter"];
+
 /// What a new CA may do; beside these, `IssueOptions`.
 #[napi(object, object_to_js = false)]
 pub struct AuthorityOptions<'env> {
@@ -95,7 +98,7 @@ impl Authority {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &["signer", "algorithms"])?;
             let certificate = Certificate::from_argument(certificate, "certificate")?;
             let SignerOptions { signer, algorithms } = js::options(env, options, "options")?;
             let function = signing_function(signer)?;
@@ -127,7 +130,7 @@ impl Authority {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let (start, validity) = self::options(env, options)?;
+            let (start, validity) = self::options(env, options, &["pathLength"])?;
             let path_length = path_length(env, options)?;
             let name = text(common_name, "commonName")?;
             let (key, waits) = subject_key(key)?;
@@ -161,7 +164,7 @@ impl Authority {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let (start, validity) = self::options(env, options)?;
+            let (start, validity) = self::options(env, options, &["pathLength"])?;
             let path_length = path_length(env, options)?;
             let name = text(common_name, "commonName")?;
             let (key, waits) = subject_key(key)?;
@@ -303,7 +306,7 @@ impl Authority {
         Issue: FnOnce(&CoreAuthority, Validity) -> Result<CoreCertificate, Error> + Send + 'static,
     {
         let started = || {
-            let (start, validity) = self::options(env, options)?;
+            let (start, validity) = self::options(env, options, &[])?;
             let (issue, Issuer { authority, waits }) = (read()?, self.issuer.clone());
             Ok((start, signing(waits, move || issue(&authority, validity).map(Certificate::from))))
         };
@@ -311,8 +314,13 @@ impl Authority {
     }
 }
 
-fn options<'env>(env: &'env Env, options: Unknown<'env>) -> Result<(Start<'env>, Validity), Error> {
-    Ok((options::wait(env, options)?, validity(env, options)?))
+fn options<'env>(
+    env: &'env Env,
+    options: Unknown<'env>,
+    more: &[&str],
+) -> Result<(Start<'env>, Validity), Error> {
+    let start = options::wait(env, options, &[&ISSUE_OPTIONS[..], more].concat())?;
+    Ok((start, validity(env, options)?))
 }
 
 /// Days from now, or two moments.

@@ -71,7 +71,7 @@ impl Certificate {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &["cert", "certFile"])?;
             let certificates = given(env, options)?;
             Ok((
                 start,
@@ -159,7 +159,7 @@ impl CertificateChain {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &["cert", "certFile"])?;
             let certificates = given(env, options)?;
             Ok((start, offload(move || certificates.parse(CoreChain::from_pem).map(Self::from))))
         };
@@ -177,7 +177,7 @@ impl CertificateChain {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &["pkcs12", "pkcs12File", "passphrase"])?;
             let Pkcs12Options { pkcs12, pkcs12_file, passphrase } =
                 js::options(env, options, "options")?;
             let file = source("pkcs12", pkcs12, pkcs12_file)?
@@ -227,7 +227,7 @@ impl CertificateChain {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &[])?;
             let (chain, key) = (Arc::clone(&self.chain), PrivateKey::from_argument(key)?);
             let passphrase = Passphrase::new(text(passphrase, "passphrase")?);
             Ok((

@@ -1,16 +1,6 @@
 //! Devices by the thousand, made into a folder one after the other.
 
-use std::{
-    cell::RefCell,
-    convert::Infallible,
-    future::Future,
-    mem,
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, Sender},
-    },
-    thread,
-};
+use std::{cell::RefCell, convert::Infallible, future::Future, mem, sync::Arc, thread};
 
 use dps_core::{
     Error, ErrorKind, RegistrationId, Source,
@@ -24,10 +14,13 @@ use napi::{
     bindgen_prelude::{Object, PromiseRaw, This},
 };
 use napi_derive::napi;
-use tokio::sync::oneshot;
+use tokio::sync::{
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
 
 use crate::{
-    authority::{self, Authority, Issuer},
+    authority::{self, Authority, ISSUE_OPTIONS, Issuer},
     environment::{KeptSignal, Start, promise},
     error::thrown,
     js::{self, IntoJs, Late, Next, invalid},
@@ -68,6 +61,10 @@ pub struct DevicesOptions<'env> {
     pub overwrite: Option<Unknown<'env>>,
 }
 
+/// The names in [`DevicesOptions`].
+const DEVICES_OPTIONS: [&str; 8] =
+    ["folder", "issuer", "registrationIds", "range", "csv", "csvFile", "keyType", "overwrite"];
+
 /// A device of a batch, whose files are there.
 #[napi(object, object_from_js = false)]
 pub struct MadeDevice {
@@ -92,9 +89,10 @@ pub struct MadeDevice {
 #[napi(catch_unwind, ts_args_type = "options: DevicesOptions", ts_return_type = "MakingDevices")]
 pub fn make_devices(env: &Env, options: Unknown<'_>) -> napi::Result<MakingDevices> {
     let read = || {
+        let signal =
+            options::signal(env, options, &[&ISSUE_OPTIONS[..], &DEVICES_OPTIONS].concat())?;
+        let signal = KeptSignal::new(env, signal).map_err(|error| internal(&error))?;
         let plan = Plan::read(env, options)?;
-        let signal = KeptSignal::new(env, options::signal(env, options)?)
-            .map_err(|error| internal(&error))?;
         let waits = plan.issuer.waits.clone();
         Ok(MakingDevices { batch: RefCell::new(State::Planned(Box::new(plan))), signal, waits })
     };
@@ -118,7 +116,7 @@ enum State {
 
 /// The thread that holds the batch, and the folder's lock with it.
 struct Running {
-    requests: Sender<Answer>,
+    requests: UnboundedSender<Answer>,
     /// Ends when the thread has let go of the folder.
     ended: oneshot::Receiver<Infallible>,
 }
@@ -274,10 +272,10 @@ impl Plan {
     /// Starts the thread, which waits until it is asked for a device: a batch borrows its CA, and
     /// the few threads that read files are not for what takes hours.
     fn start(self: Box<Self>) -> Result<Running, Error> {
-        let (requests, asked) = mpsc::channel();
+        let (requests, mut asked) = mpsc::unbounded_channel();
         let (alive, ended) = oneshot::channel();
         let work = move || {
-            self.work(&asked);
+            self.work(&mut asked);
             drop(alive);
         };
         thread::Builder::new().name("dps-core-devices".into()).spawn(work).map_err(|error| {
@@ -286,20 +284,22 @@ impl Plan {
         Ok(Running { requests, ended })
     }
 
-    fn work(&self, requests: &Receiver<Answer>) {
-        let Ok(first) = requests.recv() else { return };
+    fn work(&self, requests: &mut UnboundedReceiver<Answer>) {
+        let Some(first) = requests.blocking_recv() else { return };
         let mut asked = Some(first);
         let ended = self.make(|device| {
             // Nobody listens where the environment has ended.
             let _ = asked.take().map(|answer| answer.send(Ok(Some(device))));
-            asked = requests.recv().ok();
+            asked = requests.blocking_recv();
             asked.is_some()
         });
         if let Some(answer) = asked {
             // As above.
             let _ = answer.send(ended.map(|()| None));
         }
-        for answer in requests.try_iter() {
+        // No question slips in between the last answer and the end.
+        requests.close();
+        while let Some(answer) = requests.blocking_recv() {
             let _ = answer.send(Ok(None));
         }
     }

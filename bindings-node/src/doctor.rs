@@ -18,7 +18,7 @@ use crate::{
     js::{self, Json, Late, invalid},
     options::{self, optional_text, text},
     runtime::offload,
-    security::{Key, Reference, X509Parts, elsewhere, internal, source},
+    security::{Key, Reference, X509_OPTIONS, X509Parts, elsewhere, internal, source},
     signer::{JsSigner, Waits},
 };
 
@@ -31,12 +31,6 @@ pub struct DoctorOptions<'env> {
     /// told.
     #[napi(ts_type = "'files' | 'network' | 'service'")]
     pub reach: Option<Unknown<'env>>,
-    /// The CA certificates that DPS knows: the verified root, or the enrollment group's own.
-    #[napi(ts_type = "string | Uint8Array")]
-    pub authorities: Option<Unknown<'env>>,
-    /// The path of a file with them.
-    #[napi(ts_type = "string")]
-    pub authorities_file: Option<Unknown<'env>>,
     /// The certificate that the enrollment group lists.
     #[napi(ts_type = "string | Uint8Array")]
     pub group_certificate: Option<Unknown<'env>>,
@@ -67,6 +61,20 @@ pub struct DoctorOptions<'env> {
     pub ca: Option<Unknown<'env>>,
 }
 
+/// The names in [`DoctorOptions`].
+const DOCTOR_OPTIONS: [&str; 10] = [
+    "reach",
+    "groupCertificate",
+    "groupCertificateFile",
+    "individualCertificate",
+    "individualCertificateFile",
+    "registrationId",
+    "idScope",
+    "provisioningHost",
+    "connectTo",
+    "ca",
+];
+
 /// Examines a device's credential and what surrounds it. Rejects only where an examination cannot
 /// be made: what is wrong with the device is in the report, which is that of `dps doctor --json`.
 /// What has not answered by the deadline is a finding.
@@ -77,7 +85,8 @@ pub struct DoctorOptions<'env> {
 )]
 pub fn doctor<'env>(env: &'env Env, options: Unknown<'env>) -> napi::Result<PromiseRaw<'env, ()>> {
     let start = || {
-        let (start, deadline) = options::deadline(env, options)?;
+        let (start, deadline) =
+            options::deadline(env, options, &[&X509_OPTIONS[..], &DOCTOR_OPTIONS].concat())?;
         let mut case = Case::read(env, options)?;
         if let Some(deadline) = deadline {
             case.doctor = case.doctor.deadline(deadline);
@@ -85,19 +94,6 @@ pub fn doctor<'env>(env: &'env Env, options: Unknown<'env>) -> napi::Result<Prom
         Ok((start, case.examine()))
     };
     promise(env, start())
-}
-
-/// A chain, and what it is to be verified against; beside these, the options of `X509` and
-/// `WaitOptions`.
-#[napi(object, object_to_js = false)]
-pub struct VerifyOptions<'env> {
-    /// The CA certificates that DPS knows: the verified root, or the enrollment group's own.
-    /// Without them, the chain is judged by itself.
-    #[napi(ts_type = "string | Uint8Array")]
-    pub authorities: Option<Unknown<'env>>,
-    /// The path of a file with them.
-    #[napi(ts_type = "string")]
-    pub authorities_file: Option<Unknown<'env>>,
 }
 
 /// Verifies a chain, and that the key is its leaf's where one is given: every link, date and rule.
@@ -113,10 +109,8 @@ pub fn verify_chain<'env>(
     options: Unknown<'env>,
 ) -> napi::Result<PromiseRaw<'env, ()>> {
     let start = || {
-        let start = options::wait(env, options)?;
-        let mut case = Case::given(X509Parts::read(env, options, "options")?)?;
-        let VerifyOptions { authorities, authorities_file } = js::options(env, options, "options")?;
-        case.give(source("authorities", authorities, authorities_file)?, Doctor::authorities);
+        let start = options::wait(env, options, &X509_OPTIONS)?;
+        let case = Case::given(X509Parts::read(env, options, "options")?)?;
         Ok((start, case.examine()))
     };
     promise(env, start())
@@ -156,7 +150,7 @@ pub fn inspect_chain<'env>(
     options: Unknown<'env>,
 ) -> napi::Result<PromiseRaw<'env, ()>> {
     let start = || {
-        let start = options::wait(env, options)?;
+        let start = options::wait(env, options, &["cert", "certFile", "passphrase"])?;
         let InspectOptions { cert, cert_file, passphrase, .. } =
             js::options(env, options, "options")?;
         let certificates = source("cert", cert, cert_file)?
@@ -201,8 +195,6 @@ impl Case {
         let mut case = Self::given(X509Parts::read(env, options, "options")?)?;
         let DoctorOptions {
             reach,
-            authorities,
-            authorities_file,
             group_certificate: group,
             group_certificate_file: group_file,
             individual_certificate: individual,
@@ -222,8 +214,6 @@ impl Case {
                 return Err(invalid("reach", &found));
             }
         };
-        let authorities = source("authorities", authorities, authorities_file)?;
-        case.give(authorities, Doctor::authorities);
         let group = source("groupCertificate", group, group_file)?;
         case.give(group, Doctor::group_certificate);
         let individual = source("individualCertificate", individual, individual_file)?;
@@ -243,9 +233,9 @@ impl Case {
         Ok(case)
     }
 
-    /// With a certificate and a key, as far as they are there.
+    /// With a certificate, a key and the CAs that are known, as far as they are there.
     fn given(parts: X509Parts) -> Result<Self, Error> {
-        let X509Parts { chain, key, passphrase } = parts;
+        let X509Parts { chain, key, passphrase, authorities } = parts;
         let mut case = Self { doctor: Doctor::new(), reach: Reach::Files, signer: None };
         match key {
             Some(Key::Private(key)) => case.give(key, Doctor::key),
@@ -260,6 +250,7 @@ impl Case {
             None => {}
         }
         case.give(chain, Doctor::certificate);
+        case.give(authorities, Doctor::authorities);
         if let Some(passphrase) = passphrase {
             case.doctor = case.doctor.passphrase(passphrase);
         }

@@ -5,10 +5,9 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     future::Future,
-    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use dps_core::{Error, ErrorKind};
@@ -25,7 +24,9 @@ use tokio::task::AbortHandle;
 use crate::{
     error,
     js::{self, Deferred, Waker, invalid},
-    log, runtime,
+    log,
+    queue::Queue,
+    runtime,
 };
 
 thread_local! {
@@ -36,6 +37,8 @@ thread_local! {
 pub(crate) struct Environment {
     thread: JsThread,
     hooks: RefCell<ObjectRef<false>>,
+    /// The class `Mqtt` of each copy of `index.js`.
+    transports: RefCell<Vec<FunctionRef<(), Unknown<'static>>>>,
     waiting: RefCell<HashMap<u32, Waiting>>,
     last_call: Cell<u32>,
     enqueued: RefCell<Option<ObjectRef<false>>>,
@@ -49,32 +52,39 @@ struct Waiting {
     task: AbortHandle,
     /// Whether an abort signal is watched for it.
     watched: bool,
+    /// Tells where it was asked for.
+    trace: Option<FunctionRef<(), Unknown<'static>>>,
 }
 
 /// Makes this JavaScript thread ready; called once by `index.js` before anything else. `hooks` is
 /// what only JavaScript can do:
 ///
-/// - `DpsError`, the class;
+/// - `DpsError`, the class; `Mqtt`, the class that stands for the transport;
+/// - `trace()`: a function that tells where it was called from;
 /// - `watch(signal, call)`: calls `abort(call, reason)` when the signal fires; `unwatch(call)`;
 /// - `call(function, argument, done)`: calls, awaits, and hands the outcome to `done`;
 /// - `keep(value)`: a function that returns the value;
-/// - `adopt(security)`: an `X509Security` in place of the incumbent's kind of security client.
+/// - `adopt(security, method)`: `registrationId`, and `give()`, which promises what the method gives.
 #[napi(catch_unwind, skip_typescript)]
 pub fn install(env: &Env, hooks: Object<'_>) -> napi::Result<()> {
+    let transport: Function<'_, (), Unknown<'static>> = hooks.get_named_property("Mqtt")?;
+    let transport = transport.create_ref()?;
     let hooks = hooks.create_ref::<false>()?;
     // A second copy of index.js in this thread brings its own classes.
     if let Ok(environment) = Environment::current() {
         environment.hooks.replace(hooks);
+        environment.transports.borrow_mut().push(transport);
         return Ok(());
     }
     let drain = env.create_function_from_closure("dpsCore", |context| {
         drain(context.env);
         Ok(())
     })?;
-    let inner = Inner { queue: Mutex::default(), waker: Waker::new(&drain)? };
+    let inner = Inner { queue: Queue::default(), waker: Waker::new(&drain)? };
     let environment = Environment {
         thread: JsThread(Arc::new(inner)),
         hooks: RefCell::new(hooks),
+        transports: RefCell::new(vec![transport]),
         waiting: RefCell::default(),
         last_call: Cell::new(0),
         enqueued: RefCell::default(),
@@ -165,10 +175,37 @@ impl<'env> Start<'env> {
 }
 
 /// The promise of what `future` gives. It keeps the process alive until it is settled, and the
-/// signal, if there is one, rejects it with its own reason and cancels the future.
+/// signal, if there is one, rejects it with its own reason and cancels the future. An error tells
+/// where the promise was asked for.
 pub(crate) fn promise<'env, T, F>(
     env: &'env Env,
     started: Result<(Start<'env>, F), Error>,
+) -> napi::Result<PromiseRaw<'env, ()>>
+where
+    T: ToNapiValue + Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let trace: Function<'_, (), Function<'_, (), Unknown<'static>>> =
+        Environment::current()?.hook(env, "trace")?;
+    waited_for(env, started, Some(trace.call(())?.create_ref()?))
+}
+
+/// As [`promise`], for telemetry: to note where each message comes from takes as long as to send it.
+pub(crate) fn untraced_promise<'env, T, F>(
+    env: &'env Env,
+    started: Result<(Start<'env>, F), Error>,
+) -> napi::Result<PromiseRaw<'env, ()>>
+where
+    T: ToNapiValue + Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    waited_for(env, started, None)
+}
+
+fn waited_for<'env, T, F>(
+    env: &'env Env,
+    started: Result<(Start<'env>, F), Error>,
+    trace: Option<FunctionRef<(), Unknown<'static>>>,
 ) -> napi::Result<PromiseRaw<'env, ()>>
 where
     T: ToNapiValue + Send + 'static,
@@ -201,7 +238,7 @@ where
     }
     let unsettled = Unsettled(Some(environment.thread()), call);
     let task = runtime.spawn(async move { unsettled.settle(future.await) });
-    let waiting = Waiting { deferred, task: task.abort_handle(), watched };
+    let waiting = Waiting { deferred, task: task.abort_handle(), watched, trace };
     environment.waiting.borrow_mut().insert(call, waiting);
     environment.live(env, true);
     Ok(promise)
@@ -238,7 +275,10 @@ fn settle<T: ToNapiValue>(env: &Env, call: u32, outcome: Result<T, Error>) -> na
     environment.live(env, false);
     match outcome {
         Ok(value) => waiting.deferred.resolve(env, value)?,
-        Err(error) => waiting.deferred.reject(env, error::to_js(env, &error)?)?,
+        Err(error) => {
+            let error = error::to_js_from(env, &error, waiting.trace.as_ref())?;
+            waiting.deferred.reject(env, error)?;
+        }
     }
     // Last: what a signal of the user's own making throws here must not leave a promise pending.
     if waiting.watched {
@@ -261,6 +301,16 @@ impl Environment {
         F: FromNapiValue + ValidateNapiValue,
     {
         self.hooks.borrow().get_value(env)?.get_named_property(name)
+    }
+
+    /// Whether the value is the class that stands for the transport.
+    pub(crate) fn is_transport(&self, env: &Env, value: Unknown<'_>) -> napi::Result<bool> {
+        for class in self.transports.borrow().iter() {
+            if env.strict_equals(class.borrow_back(env)?.to_unknown(), value)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The object that every acknowledged message resolves to, made the first time.
@@ -311,12 +361,7 @@ impl Environment {
             waiting.task.abort();
         }
         log::forget(&self.thread);
-        let mut queue = self.thread.queue();
-        queue.closed = true;
-        // Dropped without the lock: a job may hold what queues another one when it is dropped.
-        let left = mem::take(&mut queue.jobs);
-        drop(queue);
-        drop(left);
+        self.thread.0.queue.close();
     }
 }
 
@@ -327,14 +372,8 @@ type Job = Box<dyn FnOnce(&Env) -> napi::Result<()> + Send>;
 pub(crate) struct JsThread(Arc<Inner>);
 
 struct Inner {
-    queue: Mutex<Queue>,
+    queue: Queue<Job>,
     waker: Waker,
-}
-
-#[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
-    closed: bool,
 }
 
 impl JsThread {
@@ -342,19 +381,7 @@ impl JsThread {
     ///
     /// Many jobs are one wake-up of the event loop.
     pub(crate) fn run(&self, job: impl FnOnce(&Env) -> napi::Result<()> + Send + 'static) {
-        let job: Job = Box::new(job);
-        let mut queue = self.queue();
-        if queue.closed {
-            drop(queue);
-            drop(job);
-            return;
-        }
-        let first = queue.jobs.is_empty();
-        queue.jobs.push(job);
-        drop(queue);
-        if first {
-            self.0.waker.wake();
-        }
+        self.0.queue.put(Box::new(job), || self.0.waker.wake());
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
@@ -365,10 +392,6 @@ impl JsThread {
     pub(crate) fn keep_alive(&self, env: &Env) -> napi::Result<KeptAlive> {
         Environment::current()?.live(env, true);
         Ok(KeptAlive(self.clone()))
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -386,8 +409,7 @@ impl Drop for KeptAlive {
 
 fn drain(env: &Env) {
     let Ok(environment) = Environment::current() else { return };
-    let jobs = mem::take(&mut environment.thread.queue().jobs);
-    for job in jobs {
+    for job in environment.thread.0.queue.take() {
         // No panic may pass through Node. Whoever panicked has lost no more than this job.
         let run = AssertUnwindSafe(|| env.run_in_scope(|| job(env)));
         let fault = |_| Err(napi::Error::from_reason("dps-core panicked"));

@@ -5,7 +5,7 @@ use std::{error, io};
 use dps_core::{Error, ErrorKind};
 use napi::{
     Env, Unknown,
-    bindgen_prelude::{FnArgs, Function, JsObjectValue, Object},
+    bindgen_prelude::{FnArgs, Function, FunctionRef, JsObjectValue, Object},
 };
 use napi_derive::napi;
 
@@ -53,6 +53,15 @@ pub struct ServiceDetails {
 
 /// A `DpsError`, to throw or to reject a promise with.
 pub(crate) fn to_js<'env>(env: &'env Env, error: &Error) -> napi::Result<Unknown<'env>> {
+    to_js_from(env, error, None)
+}
+
+/// As [`to_js`], of a call whose place `trace` tells.
+pub(crate) fn to_js_from<'env>(
+    env: &'env Env,
+    error: &Error,
+    trace: Option<&FunctionRef<(), Unknown<'static>>>,
+) -> napi::Result<Unknown<'env>> {
     let mut details = Object::new(env)?;
     let kind = error.kind();
     details.set("code", kind.name())?;
@@ -86,6 +95,9 @@ pub(crate) fn to_js<'env>(env: &'env Env, error: &Error) -> napi::Result<Unknown
         }
         None => {}
     }
+    if let Some(trace) = trace {
+        details.set("trace", trace.borrow_back(env)?)?;
+    }
     let environment = Environment::current()?;
     let class: Function<'_, FnArgs<(String, Object<'_>)>, Unknown<'_>> =
         environment.hook(env, "DpsError")?;
@@ -98,6 +110,13 @@ pub(crate) fn thrown(env: &Env, error: &Error) -> napi::Error {
         Ok(value) => napi::Error::from_unknown_without_coercion(value),
         Err(error) => error,
     }
+}
+
+/// What a class says that only this module makes instances of; called by `index.js`.
+#[napi(catch_unwind, skip_typescript)]
+pub fn refuse_construction(env: &Env, class: String) -> napi::Result<()> {
+    let error = Error::new(ErrorKind::Unsupported, format!("{class} has no constructor"));
+    Err(thrown(env, &error))
 }
 
 /// What lies behind an error.

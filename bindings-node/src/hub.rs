@@ -18,9 +18,9 @@ use zeroize::Zeroizing;
 
 use crate::{
     connection_states::ConnectionStates,
-    environment::{Environment, KeptAlive, KeptSignal, Start, promise},
+    environment::{Environment, KeptAlive, KeptSignal, Start, promise, untraced_promise},
     error::thrown,
-    js::{self, IntoJs, Late},
+    js::{self, IntoJs, Late, invalid},
     message::Message,
     options::{self, seconds, text},
     security::{InUse, Security, X509_OPTIONS, X509Material},
@@ -74,7 +74,7 @@ impl Client {
         let read = || {
             let text = Zeroizing::new(text(connection_string, "connectionString")?);
             let parsed = ConnectionString::parse(&text)?;
-            let transport = Mqtt::from_argument(transport)?;
+            let transport = Mqtt::from_argument(env, transport)?;
             let (host, device_id) = (parsed.host().to_owned(), parsed.device_id().to_owned());
             let security = parsed.identity()?.map(Security::opened_already).transpose()?;
             Ok(Self::new(host, device_id, transport, security))
@@ -101,8 +101,18 @@ impl Client {
 
     /// Changes how the client will connect the next time it is opened.
     #[napi(catch_unwind, ts_args_type = "options: ClientOptions")]
-    pub fn set_options(&self, env: &Env, options: Unknown<'_>) -> napi::Result<()> {
-        self.0.set_options(env, options).map_err(|error| thrown(env, &error))
+    pub fn set_options(
+        &self,
+        env: &Env,
+        options: Unknown<'_>,
+        callback: Option<Unknown<'_>>,
+    ) -> napi::Result<()> {
+        let set = match callback {
+            // Kept, it would be waited for for ever.
+            Some(_) => Err(invalid("callback", "setOptions has none: it is done when it returns")),
+            None => self.0.set_options(env, options),
+        };
+        set.map_err(|error| thrown(env, &error))
     }
 
     /// Connects, unless the client is connected or coming back already.
@@ -117,7 +127,7 @@ impl Client {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let start = || {
-            let (start, deadline) = options::deadline(env, options)?;
+            let (start, deadline) = options::deadline(env, options, &[])?;
             Ok((start, self.opening(env, deadline)?))
         };
         promise(env, start())
@@ -138,7 +148,7 @@ impl Client {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let start = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &[])?;
             let message = Message::from_argument(message)?;
             let hub = self.0.hub()?;
             let mut sending = Box::pin(async move { hub.send(message).await });
@@ -156,7 +166,7 @@ impl Client {
                 .map(|()| Late(Enqueued))
             }))
         };
-        promise(env, start())
+        untraced_promise(env, start())
     }
 
     /// Takes no more messages, waits until the hub has acknowledged all that were taken, and
@@ -172,7 +182,7 @@ impl Client {
         env: &'env Env,
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
-        let started = options::deadline(env, options).map(|(start, deadline)| {
+        let started = options::deadline(env, options, &[]).map(|(start, deadline)| {
             let device = Arc::clone(&self.0);
             if let Start::Wait(_) = start {
                 device.closes.send_modify(|closes| *closes += 1);
@@ -197,7 +207,7 @@ impl Client {
         env: &Env,
         options: Unknown<'_>,
     ) -> napi::Result<ConnectionStates> {
-        let read = || Ok((self.0.hub()?, options::signal(env, options)?));
+        let read = || Ok((self.0.hub()?, options::signal(env, options, &[])?));
         let (hub, signal) = read().map_err(|error: Error| thrown(env, &error))?;
         Ok(ConnectionStates::new(hub, KeptSignal::new(env, signal)?))
     }
@@ -279,8 +289,8 @@ impl Drop for Connection {
 
 impl Device {
     fn set_options(&self, env: &Env, options: Unknown<'_>) -> Result<(), Error> {
-        let known = [&X509_OPTIONS[..], &["ca", "keepalive", "tokenRenewal"]].concat();
-        options::only(env, options, "options", &known)?;
+        let own = ["ca", "keepalive", "tokenRenewal"];
+        options::only(env, options, "options", &[&X509_OPTIONS, &own])?;
         let ClientOptions { ca, keepalive, token_renewal } = js::options(env, options, "options")?;
         let x509 = X509Material::read_if_any(env, options)?;
         let roots = ca.map(transport::roots).transpose()?;
@@ -288,6 +298,7 @@ impl Device {
         let token_lifetime = match token_renewal {
             None => None,
             Some(renewal) => {
+                options::only(env, renewal, "tokenRenewal", &[&["tokenValidTimeInSeconds"]])?;
                 let TokenRenewal { token_valid_time_in_seconds: span } =
                     js::options(env, renewal, "tokenRenewal")?;
                 span.map(|span| seconds(span, "tokenValidTimeInSeconds")).transpose()?
@@ -322,7 +333,7 @@ impl Device {
         if self.is_open() {
             return Ok(());
         }
-        let identity = in_use.identity(limit.saturating_sub(start.elapsed())).await?;
+        let identity = in_use.hub_identity(limit.saturating_sub(start.elapsed())).await?;
         let Settings { transport, keep_alive, token_lifetime, .. } = settings;
         let mut builder = HubClient::builder(&self.host, &self.device_id, &identity)
             .network(transport.network)

@@ -175,6 +175,11 @@ where
     unsafe { value.cast() }.ok()
 }
 
+/// Whether an argument is there. To read options that are not would take longer than to send.
+pub(crate) fn given(value: Unknown<'_>) -> bool {
+    !matches!(value.get_type(), Ok(ValueType::Undefined | ValueType::Null))
+}
+
 /// Reads an object of options; `undefined` is an empty one. Its properties are the user's code:
 /// what one throws is the cause of the error.
 pub(crate) fn options<'env, T>(env: &'env Env, value: Unknown<'env>, name: &str) -> Result<T, Error>

@@ -56,7 +56,7 @@ impl PrivateKey {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &[])?;
             let key_type = self::key_type(key_type)?;
             Ok((start, offload(move || CoreKey::generate(key_type).map(Self::from))))
         };
@@ -74,7 +74,7 @@ impl PrivateKey {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &["key", "keyFile", "passphrase"])?;
             let PrivateKeyOptions { key, key_file, passphrase } =
                 js::options(env, options, "options")?;
             let key = source("key", key, key_file)?
@@ -103,7 +103,7 @@ impl PrivateKey {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &[])?;
             let (key, passphrase) = (self.shared(), self::passphrase(passphrase)?);
             Ok((
                 start,
@@ -139,7 +139,7 @@ impl PrivateKey {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &[])?;
             let common_name = text(common_name, "commonName")?;
             let key = SubjectKey::from(self.shared());
             Ok((start, offload(move || key.certificate_request(&common_name))))

@@ -22,9 +22,17 @@ mod log;
 mod message;
 mod options;
 mod provisioning;
+mod queue;
 mod registering;
 mod runtime;
 mod security;
 mod signer;
 mod subject_key;
+mod token_signer;
 mod transport;
+mod waits;
+
+/// What the files meet with that `tests/loom` compiles as well.
+mod sync {
+    pub(crate) use std::sync::{Mutex, MutexGuard, mpsc};
+}

@@ -1,6 +1,9 @@
 //! What dps-core logs, to a function of the user's; nothing unless there is one.
 
-use std::sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    mem,
+    sync::{Arc, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 use dps_core::{
     Error,
@@ -44,6 +47,21 @@ const LEVELS: [(Level, &str); 5] = [
     ts_return_type = "void"
 )]
 pub fn set_logger(env: &Env, logger: Unknown<'_>, level: Unknown<'_>) -> napi::Result<()> {
+    install(env, logger, level, false)
+}
+
+/// As [`set_logger`], for the process: one of the threads that call this is told of each line.
+#[napi(catch_unwind, skip_typescript)]
+pub fn set_process_logger(env: &Env, logger: Unknown<'_>, level: Unknown<'_>) -> napi::Result<()> {
+    install(env, logger, level, true)
+}
+
+fn install(
+    env: &Env,
+    logger: Unknown<'_>,
+    level: Unknown<'_>,
+    of_process: bool,
+) -> napi::Result<()> {
     let thread = Environment::current()?.thread();
     let read = || -> Result<Option<Logger>, Error> {
         let level = match level.get_type() {
@@ -56,7 +74,8 @@ pub fn set_logger(env: &Env, logger: Unknown<'_>, level: Unknown<'_>) -> napi::R
         let function = js::function(logger)
             .and_then(|function| function.create_ref().ok())
             .ok_or_else(|| invalid("logger", "it is not a function"))?;
-        Ok(Some(Logger { thread: thread.clone(), function: Arc::new(function), level }))
+        let function = Arc::new(function);
+        Ok(Some(Logger { thread: thread.clone(), function, level, of_process }))
     };
     let logger = read().map_err(|error| thrown(env, &error))?;
     forget(&thread);
@@ -82,6 +101,8 @@ struct Logger {
     thread: JsThread,
     function: Arc<FunctionRef<LogRecord, Unknown<'static>>>,
     level: Level,
+    /// Whether each line is for one of these alone.
+    of_process: bool,
 }
 
 static LOGGERS: RwLock<Vec<Logger>> = RwLock::new(Vec::new());
@@ -95,7 +116,11 @@ impl log::Sink for Forwarder {
     }
 
     fn take(&self, line: Line) {
+        let mut told = false;
         for logger in loggers().iter().filter(|logger| line.level <= logger.level) {
+            if logger.of_process && mem::replace(&mut told, true) {
+                continue;
+            }
             let (function, line) = (Arc::clone(&logger.function), line.clone());
             logger.thread.run(move |env| {
                 let Line { level, target, message } = line;

@@ -1,16 +1,18 @@
 //! A message from a device to the cloud.
 
-use dps_core::Error;
+use std::time::SystemTime;
+
+use dps_core::{Error, ErrorKind};
 use napi::{
-    Env, Unknown,
-    bindgen_prelude::{Buffer, JsObjectValue, Object},
+    Env, JsDate, Unknown,
+    bindgen_prelude::{Buffer, Either, JsObjectValue, Object},
 };
 use napi_derive::napi;
 
 use crate::{
     error::thrown,
     js::{self, invalid},
-    options::{optional_text, text},
+    options::{self, moment, optional_text, text},
 };
 
 /// What a message has beside its data.
@@ -31,26 +33,57 @@ pub struct MessageOptions<'env> {
     /// The content encoding, such as `utf-8`; routing by the body needs it.
     #[napi(ts_type = "string")]
     pub content_encoding: Option<Unknown<'env>>,
+    /// The output that the message goes to, by which an edge hub routes it.
+    #[napi(ts_type = "string")]
+    pub output_name: Option<Unknown<'env>>,
+    /// When the message loses its worth.
+    #[napi(ts_type = "Date")]
+    pub expiry_time_utc: Option<Unknown<'env>>,
     /// The application's own properties.
     #[napi(ts_type = "Record<string, string>")]
     pub properties: Option<Unknown<'env>>,
 }
 
+/// The names in [`MessageOptions`].
+const MESSAGE_OPTIONS: [&str; 8] = [
+    "messageId",
+    "correlationId",
+    "userId",
+    "contentType",
+    "contentEncoding",
+    "outputName",
+    "expiryTimeUtc",
+    "properties",
+];
+
 /// A message from a device to the cloud.
 #[napi]
+#[derive(Default)]
 pub struct Message {
     data: Vec<u8>,
-    /// The ID by which the receiver tells messages apart.
-    pub message_id: Option<String>,
-    /// The ID of the message that this one belongs to.
-    pub correlation_id: Option<String>,
-    /// The ID of the user that this message comes from.
-    pub user_id: Option<String>,
-    /// The content type, such as `application/json`; routing by the body needs it.
-    pub content_type: Option<String>,
-    /// The content encoding, such as `utf-8`; routing by the body needs it.
-    pub content_encoding: Option<String>,
+    message_id: Option<String>,
+    correlation_id: Option<String>,
+    user_id: Option<String>,
+    content_type: Option<String>,
+    content_encoding: Option<String>,
+    output_name: Option<String>,
+    expiry: Option<Expiry>,
+    is_security_message: bool,
     properties: Vec<(String, String)>,
+}
+
+/// When a message loses its worth, as its Date and as core wants it.
+#[derive(Clone, Copy)]
+struct Expiry {
+    milliseconds: f64,
+    time: SystemTime,
+}
+
+impl Expiry {
+    fn read(value: Unknown<'_>) -> Result<Self, Error> {
+        let time = moment(value, "expiryTimeUtc")?;
+        Ok(Self { milliseconds: js::date(value).unwrap_or_default(), time })
+    }
 }
 
 #[napi]
@@ -69,12 +102,18 @@ impl Message {
         let Ok(Some(data)) = js::text_or_bytes(data) else {
             return Err(invalid("data", "it is neither a string nor a Uint8Array"));
         };
+        if !js::given(options) {
+            return Ok(Self { data, ..Self::default() });
+        }
+        options::only(env, options, "options", &[&MESSAGE_OPTIONS])?;
         let MessageOptions {
             message_id,
             correlation_id,
             user_id,
             content_type,
             content_encoding,
+            output_name,
+            expiry_time_utc,
             properties,
         } = js::options(env, options, "options")?;
         let properties = match properties {
@@ -88,8 +127,140 @@ impl Message {
             user_id: optional_text(user_id, "userId")?,
             content_type: optional_text(content_type, "contentType")?,
             content_encoding: optional_text(content_encoding, "contentEncoding")?,
+            output_name: optional_text(output_name, "outputName")?,
+            expiry: expiry_time_utc.map(Expiry::read).transpose()?,
+            is_security_message: false,
             properties,
         })
+    }
+
+    /// The ID by which the receiver tells messages apart.
+    #[napi(getter, catch_unwind, ts_return_type = "string | undefined")]
+    pub fn message_id(&self) -> Either<String, ()> {
+        or_undefined(&self.message_id)
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: string | undefined")]
+    pub fn set_message_id(&mut self, env: &Env, value: Option<Unknown<'_>>) -> napi::Result<()> {
+        self.message_id = set(env, value, "messageId")?;
+        Ok(())
+    }
+
+    /// The ID of the message that this one belongs to.
+    #[napi(getter, catch_unwind, ts_return_type = "string | undefined")]
+    pub fn correlation_id(&self) -> Either<String, ()> {
+        or_undefined(&self.correlation_id)
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: string | undefined")]
+    pub fn set_correlation_id(
+        &mut self,
+        env: &Env,
+        value: Option<Unknown<'_>>,
+    ) -> napi::Result<()> {
+        self.correlation_id = set(env, value, "correlationId")?;
+        Ok(())
+    }
+
+    /// The ID of the user that this message comes from.
+    #[napi(getter, catch_unwind, ts_return_type = "string | undefined")]
+    pub fn user_id(&self) -> Either<String, ()> {
+        or_undefined(&self.user_id)
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: string | undefined")]
+    pub fn set_user_id(&mut self, env: &Env, value: Option<Unknown<'_>>) -> napi::Result<()> {
+        self.user_id = set(env, value, "userId")?;
+        Ok(())
+    }
+
+    /// The content type, such as `application/json`; routing by the body needs it.
+    #[napi(getter, catch_unwind, ts_return_type = "string | undefined")]
+    pub fn content_type(&self) -> Either<String, ()> {
+        or_undefined(&self.content_type)
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: string | undefined")]
+    pub fn set_content_type(&mut self, env: &Env, value: Option<Unknown<'_>>) -> napi::Result<()> {
+        self.content_type = set(env, value, "contentType")?;
+        Ok(())
+    }
+
+    /// The content encoding, such as `utf-8`; routing by the body needs it.
+    #[napi(getter, catch_unwind, ts_return_type = "string | undefined")]
+    pub fn content_encoding(&self) -> Either<String, ()> {
+        or_undefined(&self.content_encoding)
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: string | undefined")]
+    pub fn set_content_encoding(
+        &mut self,
+        env: &Env,
+        value: Option<Unknown<'_>>,
+    ) -> napi::Result<()> {
+        self.content_encoding = set(env, value, "contentEncoding")?;
+        Ok(())
+    }
+
+    /// The output that the message goes to, by which an edge hub routes it.
+    #[napi(getter, catch_unwind, ts_return_type = "string | undefined")]
+    pub fn output_name(&self) -> Either<String, ()> {
+        or_undefined(&self.output_name)
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: string | undefined")]
+    pub fn set_output_name(&mut self, env: &Env, value: Option<Unknown<'_>>) -> napi::Result<()> {
+        self.output_name = set(env, value, "outputName")?;
+        Ok(())
+    }
+
+    /// When the message loses its worth.
+    #[napi(getter, catch_unwind, ts_return_type = "Date | undefined")]
+    pub fn expiry_time_utc<'env>(&self, env: &'env Env) -> napi::Result<Either<JsDate<'env>, ()>> {
+        self.expiry
+            .map_or(Ok(Either::B(())), |expiry| env.create_date(expiry.milliseconds).map(Either::A))
+    }
+
+    #[napi(setter, catch_unwind, ts_args_type = "value: Date | undefined")]
+    pub fn set_expiry_time_utc(
+        &mut self,
+        env: &Env,
+        value: Option<Unknown<'_>>,
+    ) -> napi::Result<()> {
+        let expiry = value.map(Expiry::read).transpose();
+        self.expiry = expiry.map_err(|error| thrown(env, &error))?;
+        Ok(())
+    }
+
+    /// Marks the message as one for Microsoft Defender for IoT.
+    #[napi(catch_unwind)]
+    pub fn set_as_security_message(&mut self) {
+        self.is_security_message = true;
+    }
+
+    /// What the incumbent's messages have and these have not: each would be left out without a
+    /// word.
+    #[napi(setter, catch_unwind, skip_typescript)]
+    pub fn set_ack(&mut self, env: &Env, _: Unknown<'_>) -> napi::Result<()> {
+        missing(env, "ack")
+    }
+
+    /// As `ack`.
+    #[napi(setter, catch_unwind, skip_typescript)]
+    pub fn set_to(&mut self, env: &Env, _: Unknown<'_>) -> napi::Result<()> {
+        missing(env, "to")
+    }
+
+    /// As `ack`.
+    #[napi(setter, catch_unwind, skip_typescript)]
+    pub fn set_lock_token(&mut self, env: &Env, _: Unknown<'_>) -> napi::Result<()> {
+        missing(env, "lockToken")
+    }
+
+    /// As `ack`.
+    #[napi(setter, catch_unwind, skip_typescript)]
+    pub fn set_interface_id(&mut self, env: &Env, _: Unknown<'_>) -> napi::Result<()> {
+        missing(env, "interfaceId")
     }
 
     /// A copy of the data.
@@ -143,11 +314,35 @@ impl Message {
         if let Some(content_encoding) = &self.content_encoding {
             message = message.content_encoding(content_encoding);
         }
+        if let Some(output) = &self.output_name {
+            message = message.output_name(output);
+        }
+        if let Some(Expiry { time, .. }) = self.expiry {
+            message = message.expires_at(time);
+        }
+        if self.is_security_message {
+            message = message.security_message();
+        }
         for (name, value) in &self.properties {
             message = message.property(name, value);
         }
         message
     }
+}
+
+fn or_undefined(text: &Option<String>) -> Either<String, ()> {
+    text.clone().map_or(Either::B(()), Either::A)
+}
+
+/// What a property is set to.
+fn set(env: &Env, value: Option<Unknown<'_>>, name: &str) -> napi::Result<Option<String>> {
+    optional_text(value, name).map_err(|error| thrown(env, &error))
+}
+
+fn missing(env: &Env, name: &str) -> napi::Result<()> {
+    let message = format!("a message has no {name} on its way to the cloud");
+    let hint = format!("There are {}.", MESSAGE_OPTIONS.join(", "));
+    Err(thrown(env, &Error::new(ErrorKind::Unsupported, message).with_hint(hint)))
 }
 
 fn read_properties(env: &Env, value: Unknown<'_>) -> Result<Vec<(String, String)>, Error> {

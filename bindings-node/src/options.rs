@@ -39,7 +39,7 @@ pub(crate) fn only(
     env: &Env,
     options: Unknown<'_>,
     name: &str,
-    known: &[&str],
+    known: &[&[&str]],
 ) -> Result<(), Error> {
     let Some(object) = js::object(options) else { return Ok(()) };
     // An option may be the user's code, which throws.
@@ -48,41 +48,52 @@ pub(crate) fn only(
         invalid(name, &format!("it could not be read: {}", error.reason)).with_source(error)
     };
     for option in Object::keys(&object).map_err(unreadable)? {
-        if known.contains(&option.as_str()) {
+        if known.iter().any(|names| names.contains(&option.as_str())) {
             continue;
         }
         let value: Unknown<'_> = object.get_named_property(&option).map_err(unreadable)?;
         if value.get_type().map_err(unreadable)? != ValueType::Undefined {
             let message = format!("{name}: there is no option {option:?}");
-            let hint = format!("There are {}.", known.join(", "));
+            let hint = format!("There are {}.", known.concat().join(", "));
             return Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint));
         }
     }
     Ok(())
 }
 
-/// Reads the options of a call that only waits.
-pub(crate) fn wait<'env>(env: &'env Env, options: Unknown<'env>) -> Result<Start<'env>, Error> {
+/// Reads what the options of a call that waits, which has these `more`, say of the wait.
+pub(crate) fn wait<'env>(
+    env: &'env Env,
+    options: Unknown<'env>,
+    more: &[&str],
+) -> Result<Start<'env>, Error> {
+    if !js::given(options) {
+        return Ok(Start::Wait(None));
+    }
+    only(env, options, "options", &[&["signal"], more])?;
     let WaitOptions { signal } = js::options(env, options, "options")?;
     Start::new(env, signal)
 }
 
-/// The signal in the options of what waits more than once.
+/// As [`wait`], the signal in the options of what waits more than once.
 pub(crate) fn signal<'env>(
     env: &'env Env,
     options: Unknown<'env>,
+    more: &[&str],
 ) -> Result<Option<Unknown<'env>>, Error> {
+    only(env, options, "options", &[&["signal"], more])?;
     let WaitOptions { signal } = js::options(env, options, "options")?;
     Start::new(env, signal)?;
     Ok(signal)
 }
 
-/// Reads the options of a call with a deadline.
+/// As [`wait`], of a call with a deadline.
 pub(crate) fn deadline<'env>(
     env: &'env Env,
     options: Unknown<'env>,
+    more: &[&str],
 ) -> Result<(Start<'env>, Option<Duration>), Error> {
-    let (signal, deadline) = signal_and_deadline(env, options)?;
+    let (signal, deadline) = signal_and_deadline(env, options, more)?;
     Ok((Start::new(env, signal)?, deadline))
 }
 
@@ -90,7 +101,9 @@ pub(crate) fn deadline<'env>(
 pub(crate) fn signal_and_deadline<'env>(
     env: &'env Env,
     options: Unknown<'env>,
+    more: &[&str],
 ) -> Result<(Option<Unknown<'env>>, Option<Duration>), Error> {
+    only(env, options, "options", &[&["signal", "deadline"], more])?;
     let DeadlineOptions { signal, deadline } = js::options(env, options, "options")?;
     Start::new(env, signal)?;
     Ok((signal, deadline.map(|deadline| milliseconds(deadline, "deadline")).transpose()?))

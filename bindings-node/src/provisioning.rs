@@ -18,7 +18,7 @@ use crate::{
     environment::{KeptSignal, promise},
     error::thrown,
     hub::{Client, Opened},
-    js::{self, Json, Late},
+    js::{self, Json, Late, invalid},
     options::{self, text},
     registering::Registering,
     security::{InUse, Security},
@@ -115,7 +115,7 @@ impl ProvisioningDeviceClient {
             Ok(Self {
                 host: text(host, "provisioningHost")?,
                 id_scope: text(id_scope, "idScope")?,
-                transport: Mqtt::from_argument(transport)?,
+                transport: Mqtt::from_argument(env, transport)?,
                 security: Security::from_argument(env, security)?,
                 payload: Mutex::default(),
             })
@@ -126,7 +126,11 @@ impl ProvisioningDeviceClient {
     /// Sets what a custom allocation policy is to know about the device: whatever JSON can say.
     #[napi(catch_unwind, ts_args_type = "payload: unknown")]
     pub fn set_provisioning_payload(&self, env: &Env, payload: Unknown<'_>) -> napi::Result<()> {
-        let payload = js::to_json(env, payload)?;
+        let payload = js::to_json(env, payload).map_err(|error| {
+            let error = js::caught(env, error);
+            let message = format!("JSON cannot say it: {}", error.reason);
+            thrown(env, &invalid("payload", &message).with_source(error))
+        })?;
         *self.payload.lock().unwrap_or_else(PoisonError::into_inner) = payload;
         Ok(())
     }
@@ -142,7 +146,7 @@ impl ProvisioningDeviceClient {
         env: &'env Env,
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
-        let started = options::deadline(env, options).map(|(start, deadline)| {
+        let started = options::deadline(env, options, &[]).map(|(start, deadline)| {
             let registration = self.registration(deadline, |_| {});
             (start, async { registration.await.map(RegistrationResult::from) })
         });
@@ -155,7 +159,7 @@ impl ProvisioningDeviceClient {
     #[napi(catch_unwind, ts_args_type = "options?: DeadlineOptions")]
     pub fn registering(&self, env: &Env, options: Unknown<'_>) -> napi::Result<Registering> {
         let (signal, deadline) =
-            options::signal_and_deadline(env, options).map_err(|error| thrown(env, &error))?;
+            options::signal_and_deadline(env, options, &[]).map_err(|error| thrown(env, &error))?;
         let (steps, progress) = mpsc::unbounded_channel();
         let registration = self.registration(deadline, move |step| {
             // Nobody listens where the loop was left.
@@ -183,7 +187,7 @@ impl ProvisioningDeviceClient {
                 js::options(env, assignment, "assignment")?;
             let assigned_hub = text(assigned_hub, "assignedHub")?;
             let device_id = text(device_id, "deviceId")?;
-            let (start, deadline) = options::deadline(env, options)?;
+            let (start, deadline) = options::deadline(env, options, &[])?;
             let (transport, security) = (self.transport.clone(), Arc::clone(&self.security));
             let client = Client::new(assigned_hub, device_id, transport, Some(security));
             let opening = client.opening(env, deadline)?;

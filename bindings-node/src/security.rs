@@ -1,6 +1,7 @@
 //! Who a device is: a certificate chain with its key, or a symmetric key.
 
 use std::{
+    cell::Cell,
     future::Future,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -8,13 +9,14 @@ use std::{
 
 use dps_core::{
     Credential, Error, ErrorKind, Identity, SignatureAlgorithm, Source,
+    hsm::{self, SymmetricKeyHsm},
     key::Passphrase,
     symmetric_key::derive_device_key_base64,
     tls::{SigningExecutor, SigningThreads},
 };
 use napi::{
-    Env, JsValue, Unknown, ValueType,
-    bindgen_prelude::{Function, FunctionRef, JsObjectValue},
+    Env, Unknown, ValueType,
+    bindgen_prelude::{FnArgs, Function, FunctionRef, JsObjectValue, Object},
 };
 use napi_derive::napi;
 use tokio::{sync::oneshot, task::spawn_blocking, time::timeout};
@@ -26,6 +28,7 @@ use crate::{
     js::{self, invalid},
     options::{self, text},
     signer::{self, JsSigner, Waits},
+    token_signer::JsTokenSigner,
 };
 
 /// A certificate chain and what signs for its leaf: `cert` or `certFile`, with `key`, `keyFile` or
@@ -60,10 +63,17 @@ pub struct X509<'env> {
     /// can.
     #[napi(ts_type = "SignatureAlgorithm[]")]
     pub algorithms: Option<Vec<String>>,
+    /// The CA certificates that DPS knows, as PEM: the verified root, or the enrollment group's own.
+    /// With them a missing intermediate is found before dialling.
+    #[napi(ts_type = "string | Uint8Array")]
+    pub authorities: Option<Unknown<'env>>,
+    /// The path of a file with them.
+    #[napi(ts_type = "string")]
+    pub authorities_file: Option<Unknown<'env>>,
 }
 
 /// The names in [`X509`].
-pub(crate) const X509_OPTIONS: [&str; 9] = [
+pub(crate) const X509_OPTIONS: [&str; 11] = [
     "cert",
     "certFile",
     "key",
@@ -73,6 +83,8 @@ pub(crate) const X509_OPTIONS: [&str; 9] = [
     "passphrase",
     "signer",
     "algorithms",
+    "authorities",
+    "authoritiesFile",
 ];
 
 /// A device that proves itself by an X.509 certificate.
@@ -93,14 +105,11 @@ impl X509Security {
     )]
     pub fn new(env: &Env, registration_id: Unknown<'_>, x509: Unknown<'_>) -> napi::Result<Self> {
         let read = || -> Result<Self, Error> {
-            let registration_id = match registration_id.get_type() {
-                Ok(ValueType::Undefined | ValueType::Null) => None,
-                _ => Some(text(registration_id, "registrationId")?),
-            };
+            let registration_id = optional_id(registration_id)?;
             let material = match js::function(x509) {
                 Some(function) => Material::Later(reference(function)?),
                 None => {
-                    options::only(env, x509, "x509", &X509_OPTIONS)?;
+                    options::only(env, x509, "x509", &[&X509_OPTIONS])?;
                     Material::X509(X509Material::read(env, x509)?)
                 }
             };
@@ -125,11 +134,11 @@ pub struct SymmetricKeySecurityClient {
 #[napi]
 impl SymmetricKeySecurityClient {
     /// A device with the key of its individual enrollment, or with the key that was derived for it
-    /// from its group's, in base64.
+    /// from its group's, in base64; or with a function that signs with a key that stays where it is.
     #[napi(
         catch_unwind,
         constructor,
-        ts_args_type = "registrationId: string, symmetricKey: string"
+        ts_args_type = "registrationId: string, symmetricKey: string | TokenSigner"
     )]
     pub fn new(env: &Env, registration_id: Unknown<'_>, key: Unknown<'_>) -> napi::Result<Self> {
         Self::read(registration_id, key).map_err(|error| thrown(env, &error))
@@ -137,8 +146,10 @@ impl SymmetricKeySecurityClient {
 
     fn read(registration_id: Unknown<'_>, key: Unknown<'_>) -> Result<Self, Error> {
         let registration_id = text(registration_id, "registrationId")?;
-        let key = Zeroizing::new(text(key, "symmetricKey")?);
-        let material = Material::SymmetricKey(key);
+        let material = match js::function(key) {
+            Some(function) => Material::TokenSigner(reference(function)?),
+            None => Material::SymmetricKey(Zeroizing::new(text(key, "symmetricKey")?)),
+        };
         Ok(Self { security: Security::new(Some(registration_id), material)? })
     }
 
@@ -172,6 +183,8 @@ pub(crate) struct Security {
     pub(crate) registration_id: Option<String>,
     /// What it is opened from goes once it is: a gateway holds a thousand of these.
     material: tokio::sync::Mutex<Material>,
+    /// Whether a function of the user's is waited for while it is opened.
+    asks: bool,
     thread: JsThread,
     waits: Arc<Waits>,
 }
@@ -181,7 +194,27 @@ enum Material {
     /// A function that gives it.
     Later(Reference),
     SymmetricKey(Zeroizing<String>),
+    /// A function that gives it.
+    SymmetricKeyLater(Reference),
+    TokenSigner(Reference),
     Opened(Identity),
+}
+
+impl Material {
+    fn asks(&self) -> bool {
+        match self {
+            Self::Later(_) | Self::SymmetricKeyLater(_) => true,
+            Self::X509(material) => matches!(material.key, Key::Signer(..)),
+            Self::SymmetricKey(_) | Self::TokenSigner(_) | Self::Opened(_) => false,
+        }
+    }
+}
+
+/// What an identity is opened for: a hub allows more characters in a device's ID.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Registration,
+    Hub,
 }
 
 pub(crate) type Reference = Arc<FunctionRef<Unknown<'static>, Unknown<'static>>>;
@@ -191,6 +224,7 @@ pub(crate) struct X509Material {
     chain: Source,
     key: Key,
     passphrase: Option<Passphrase>,
+    authorities: Option<Source>,
 }
 
 /// What was given of a certificate and a key.
@@ -198,6 +232,7 @@ pub(crate) struct X509Parts {
     pub(crate) chain: Option<Source>,
     pub(crate) key: Option<Key>,
     pub(crate) passphrase: Option<Passphrase>,
+    pub(crate) authorities: Option<Source>,
 }
 
 #[derive(Clone)]
@@ -212,6 +247,7 @@ impl Security {
         let environment = Environment::current().map_err(|error| internal(&error))?;
         Ok(Arc::new(Self {
             registration_id,
+            asks: material.asks(),
             material: tokio::sync::Mutex::new(material),
             thread: environment.thread(),
             waits: Arc::default(),
@@ -228,46 +264,55 @@ impl Security {
         Self::new(None, Material::Opened(identity))
     }
 
-    /// The security client that an argument is: ours, or an object like the incumbent's, which has
-    /// `getRegistrationId` and `getCertificate`.
+    /// The security client that an argument is: ours, or an object that knows where the certificate
+    /// or the symmetric key is, by `getRegistrationId` with `getCertificate` or `getSymmetricKey`.
     pub(crate) fn from_argument(env: &Env, value: Unknown<'_>) -> Result<Arc<Self>, Error> {
-        let ours = |value: Unknown<'_>| {
-            js::instance::<X509Security>(value)
-                .map(|security| Arc::clone(&security.security))
-                .or_else(|| {
-                    js::instance::<SymmetricKeySecurityClient>(value)
-                        .map(|security| Arc::clone(&security.security))
-                })
-        };
-        if let Some(security) = ours(value) {
-            return Ok(security);
+        if let Some(ours) = js::instance::<X509Security>(value) {
+            return Ok(Arc::clone(&ours.security));
         }
-        let like_the_incumbents = || -> napi::Result<bool> {
-            if value.get_type()? != ValueType::Object {
-                return Ok(false);
-            }
-            let object = value.coerce_to_object()?;
-            Ok(object.has_named_property("getCertificate")?
-                && object.has_named_property("getRegistrationId")?)
-        };
-        if like_the_incumbents().unwrap_or(false) {
-            let adopt = || {
-                let adopt: Function<'_, Unknown<'_>, Unknown<'_>> =
-                    Environment::current()?.hook(env, "adopt")?;
-                adopt.call(value)
-            };
-            let adopted = adopt().map_err(|error| {
-                invalid("security", "its getRegistrationId failed").with_source(error)
-            })?;
-            if let Some(security) = ours(adopted) {
-                return Ok(security);
-            }
+        if let Some(ours) = js::instance::<SymmetricKeySecurityClient>(value) {
+            return Ok(Arc::clone(&ours.security));
         }
-        Err(invalid(
-            "security",
-            "it is no X509Security, no SymmetricKeySecurityClient, and has no getRegistrationId \
-             with getCertificate",
-        ))
+        let provides = |object: Object<'_>| -> napi::Result<Option<&str>> {
+            if !object.has_named_property("getRegistrationId")? {
+                return Ok(None);
+            }
+            for method in ["getCertificate", "getSymmetricKey"] {
+                if object.has_named_property(method)? {
+                    return Ok(Some(method));
+                }
+            }
+            Ok(None)
+        };
+        let unreadable =
+            |error| invalid("security", "it could not be read").with_source(js::caught(env, error));
+        match js::object(value).map(provides).transpose().map_err(unreadable)?.flatten() {
+            Some(method) => Self::adopt(env, value, method),
+            None => Err(invalid(
+                "security",
+                "it is no X509Security, no SymmetricKeySecurityClient, and has no \
+                 getRegistrationId with getCertificate or getSymmetricKey",
+            )),
+        }
+    }
+
+    /// An object of the user's, whose `method` is called once what it gives is needed.
+    fn adopt(env: &Env, value: Unknown<'_>, method: &str) -> Result<Arc<Self>, Error> {
+        type Adopt<'a> = Function<'a, FnArgs<(Unknown<'a>, &'a str)>, Object<'a>>;
+        let adopt = || {
+            let adopt: Adopt<'_> = Environment::current()?.hook(env, "adopt")?;
+            adopt.call((value, method).into())
+        };
+        let adopted = adopt().map_err(|error| {
+            invalid("security", "its getRegistrationId failed").with_source(error)
+        })?;
+        let id = adopted.get_named_property("registrationId").map_err(|error| internal(&error))?;
+        let give = adopted.get_named_property("give").map_err(|error| internal(&error))?;
+        let give = reference(give)?;
+        match method {
+            "getCertificate" => Self::new(optional_id(id)?, Material::Later(give)),
+            _ => Self::new(Some(text(id, "registrationId")?), Material::SymmetricKeyLater(give)),
+        }
     }
 
     /// Uses the device for a while.
@@ -275,50 +320,66 @@ impl Security {
         InUse { security: Arc::clone(self), _signer: self.waits.in_use() }
     }
 
-    /// The identity, within this time. What could not be opened is tried again the next time.
-    async fn identity(&self, limit: Duration) -> Result<Identity, Error> {
-        timeout(limit, self.opened()).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::DeadlineExceeded,
-                "the certificate and the key were not there in time",
-            )
-            .during("open credential"))
-        })
+    /// The identity; within this time, where a function of the user's has a part in it. What could
+    /// not be opened is tried again the next time.
+    async fn identity(&self, purpose: Purpose, limit: Duration) -> Result<Identity, Error> {
+        if !self.asks {
+            return self.opened(purpose).await;
+        }
+        let opened = timeout(limit, self.opened(purpose)).await;
+        opened.unwrap_or_else(|_| Err(Credential::not_in_time()))
     }
 
     /// The identity, opened now if it is not yet; one call opens it for all.
-    async fn opened(&self) -> Result<Identity, Error> {
+    async fn opened(&self, purpose: Purpose) -> Result<Identity, Error> {
         let mut material = self.material.lock().await;
-        let identity = self.open(&material).await?;
+        let identity = self.open(&material, purpose).await?;
         if !matches!(*material, Material::Opened(_)) {
             *material = Material::Opened(identity.clone());
         }
         Ok(identity)
     }
 
-    async fn open(&self, material: &Material) -> Result<Identity, Error> {
-        let material = match material {
-            Material::SymmetricKey(key) => {
-                let id = self.registration_id.as_deref().unwrap_or_default();
-                return Credential::symmetric_key(id, key.as_str()).open();
-            }
-            Material::Opened(identity) => return Ok(identity.clone()),
-            Material::X509(material) => material.clone(),
-            Material::Later(function) => self.fetch(function).await?,
+    async fn open(&self, material: &Material, purpose: Purpose) -> Result<Identity, Error> {
+        let id = || self.registration_id.clone().unwrap_or_default();
+        let keyed = |credential: Credential| match purpose {
+            Purpose::Registration => credential.open(),
+            Purpose::Hub => credential.for_hub().open(),
         };
-        let X509Material { chain, key, passphrase } = material;
+        match material {
+            Material::Opened(identity) => Ok(identity.clone()),
+            Material::SymmetricKey(key) => keyed(Credential::symmetric_key(id(), key.as_str())),
+            Material::TokenSigner(function) => {
+                let (thread, waits) = (self.thread.clone(), Arc::clone(&self.waits));
+                let signer = JsTokenSigner::new(thread, Arc::clone(function), waits);
+                keyed(Credential::token_signer(id(), Arc::new(signer)))
+            }
+            Material::SymmetricKeyLater(function) => {
+                let key = self.fetch(function, given_key, no_key).await;
+                hsm::open_symmetric_key(&Given { id: id(), key: Cell::new(Some(key)) })
+            }
+            Material::X509(material) => self.open_x509(material.clone()).await,
+            Material::Later(function) => {
+                let material = self.fetch(function, X509Material::read, no_certificate).await?;
+                self.open_x509(material).await
+            }
+        }
+    }
+
+    async fn open_x509(&self, material: X509Material) -> Result<Identity, Error> {
+        let X509Material { chain, key, passphrase, authorities } = material;
+        let open = move |credential: Credential| {
+            let credential = passphrase.into_iter().fold(credential, Credential::passphrase);
+            authorities.into_iter().fold(credential, Credential::authorities).open()
+        };
         match key {
             Key::Private(key) => {
                 // Files are read, and a passphrase takes its time.
                 elsewhere(spawn_blocking(move || {
-                    let mut credential = match key {
+                    open(match key {
                         None => Credential::pkcs12(chain),
                         Some(key) => Credential::pem(chain, key),
-                    };
-                    if let Some(passphrase) = passphrase {
-                        credential = credential.passphrase(passphrase);
-                    }
-                    credential.open()
+                    })
                 }))
                 .await
             }
@@ -329,15 +390,20 @@ impl Security {
                 openers().execute(Box::new(move || {
                     let signer = JsSigner::new(thread, function, announced, waits);
                     // Nobody listens where the wait was over first.
-                    let _ = answer.send(Credential::signer(chain, Arc::new(signer)).open());
+                    let _ = answer.send(open(Credential::signer(chain, Arc::new(signer))));
                 }));
                 elsewhere(opened).await
             }
         }
     }
 
-    /// Asks a function for the certificate and the key.
-    async fn fetch(&self, function: &Reference) -> Result<X509Material, Error> {
+    /// Asks a function for what it gives, and reads that.
+    async fn fetch<T: Send + 'static>(
+        &self,
+        function: &Reference,
+        read: fn(&Env, Unknown<'_>) -> Result<T, Error>,
+        failed: fn(napi::Error) -> Error,
+    ) -> Result<T, Error> {
         let (answer, fetched) = oneshot::channel();
         let answer = Arc::new(Mutex::new(Some(answer)));
         let function = Arc::clone(function);
@@ -345,7 +411,7 @@ impl Security {
             let raw = *env;
             let say = {
                 let answer = Arc::clone(&answer);
-                move |outcome: Result<X509Material, Error>| {
+                move |outcome: Result<T, Error>| {
                     let sender = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
                     // Nobody listens where the wait was over first.
                     let _ = sender.map(|sender| sender.send(outcome));
@@ -354,12 +420,12 @@ impl Security {
             let done = say.clone();
             let asked = signer::call(env, &function, (), move |outcome| {
                 done(match outcome {
-                    Ok(value) => X509Material::read(&raw, value),
-                    Err(error) => Err(no_certificate(error)),
+                    Ok(value) => read(&raw, value),
+                    Err(error) => Err(failed(error)),
                 });
             });
             if let Err(error) = asked {
-                say(Err(no_certificate(error)));
+                say(Err(failed(error)));
             }
             Ok(())
         });
@@ -374,28 +440,34 @@ pub(crate) struct InUse {
 }
 
 impl InUse {
-    /// The identity, within this time.
+    /// The identity, to register with, within this time.
     pub(crate) async fn identity(&self, limit: Duration) -> Result<Identity, Error> {
-        self.security.identity(limit).await
+        self.security.identity(Purpose::Registration, limit).await
+    }
+
+    /// The identity, to connect to a hub with, within this time.
+    pub(crate) async fn hub_identity(&self, limit: Duration) -> Result<Identity, Error> {
+        self.security.identity(Purpose::Hub, limit).await
     }
 }
 
 impl X509Material {
     /// Reads the argument `x509`.
     pub(crate) fn read(env: &Env, value: Unknown<'_>) -> Result<Self, Error> {
-        let X509Parts { chain, key, passphrase } = X509Parts::read(env, value, "x509")?;
+        let X509Parts { chain, key, passphrase, authorities } =
+            X509Parts::read(env, value, "x509")?;
         let chain = chain.ok_or_else(|| {
             invalid("x509", "it has neither cert nor certFile, nor pkcs12 or pkcs12File")
         })?;
         let key = key.ok_or_else(|| invalid("x509", "it has no key, no keyFile and no signer"))?;
-        Ok(Self { chain, key, passphrase })
+        Ok(Self { chain, key, passphrase, authorities })
     }
 
     /// Reads it from among the options of a client, where it is there.
     pub(crate) fn read_if_any(env: &Env, options: Unknown<'_>) -> Result<Option<Self>, Error> {
-        let X509Parts { chain, key, .. } = X509Parts::read(env, options, "options")?;
-        match (chain, key) {
-            (None, None) => Ok(None),
+        let X509Parts { chain, key, authorities, .. } = X509Parts::read(env, options, "options")?;
+        match (chain, key, authorities) {
+            (None, None, None) => Ok(None),
             _ => Self::read(env, options).map(Some),
         }
     }
@@ -414,6 +486,8 @@ impl X509Parts {
             passphrase,
             signer,
             algorithms,
+            authorities,
+            authorities_file,
         } = js::options(env, value, name)?;
         let chain = source("cert", cert, cert_file)?;
         let private = source("key", key, key_file)?;
@@ -437,7 +511,8 @@ impl X509Parts {
             (chain, private, None, None) => (chain, Some(Key::Private(private))),
         };
         let passphrase = options::optional_text(passphrase, "passphrase")?.map(Passphrase::new);
-        Ok(Self { chain, key, passphrase })
+        let authorities = source("authorities", authorities, authorities_file)?;
+        Ok(Self { chain, key, passphrase, authorities })
     }
 }
 
@@ -467,6 +542,39 @@ fn reference(
     function: Function<'_, Unknown<'static>, Unknown<'static>>,
 ) -> Result<Reference, Error> {
     function.create_ref().map(Arc::new).map_err(|error| internal(&error))
+}
+
+/// A registration ID that need not be there.
+fn optional_id(value: Unknown<'_>) -> Result<Option<String>, Error> {
+    match value.get_type() {
+        Ok(ValueType::Undefined | ValueType::Null) => Ok(None),
+        _ => text(value, "registrationId").map(Some),
+    }
+}
+
+/// What an object of the user's gave of its symmetric key, to be taken once.
+struct Given {
+    id: String,
+    key: Cell<Option<Result<Zeroizing<Vec<u8>>, Error>>>,
+}
+
+impl SymmetricKeyHsm for Given {
+    fn registration_id(&self) -> Result<String, Error> {
+        Ok(self.id.clone())
+    }
+
+    fn key(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let asked_twice = || Error::new(ErrorKind::Internal, "the key was asked for twice");
+        self.key.take().unwrap_or_else(|| Err(asked_twice()))
+    }
+}
+
+fn given_key(_: &Env, value: Unknown<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    text(value, "getSymmetricKey").map(|key| Zeroizing::new(key.into_bytes()))
+}
+
+fn no_key(error: napi::Error) -> Error {
+    signer::threw(error).into()
 }
 
 /// Where identities with a signer are opened: threads that a signer may hold.

@@ -1,9 +1,8 @@
 //! A key that a JavaScript function signs with.
 
 use std::{
-    collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc},
+    sync::{Arc, OnceLock},
 };
 
 use dps_core::{
@@ -22,6 +21,7 @@ use crate::{
     js::{self, invalid},
     runtime::offload,
     security::{Reference, elsewhere},
+    waits,
 };
 
 /// What a signer is asked to sign.
@@ -61,10 +61,8 @@ pub(crate) fn algorithms(names: &[String]) -> Result<Vec<SignatureAlgorithm>, Er
 
 /// A function in JavaScript as dps-core's [`Signer`].
 pub(crate) struct JsSigner {
-    thread: JsThread,
-    function: Reference,
+    function: SigningFunction,
     algorithms: Vec<SignatureAlgorithm>,
-    waits: Arc<Waits>,
 }
 
 impl JsSigner {
@@ -75,7 +73,7 @@ impl JsSigner {
         algorithms: Vec<SignatureAlgorithm>,
         waits: Arc<Waits>,
     ) -> Self {
-        Self { thread, function, algorithms, waits }
+        Self { function: SigningFunction { thread, function, waits }, algorithms }
     }
 }
 
@@ -84,28 +82,48 @@ impl Signer for JsSigner {
         &self.algorithms
     }
 
-    /// Runs on a thread that may block, never on the JavaScript thread.
     fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
         let name = NAMES.iter().find(|(algorithm, _)| *algorithm == request.algorithm());
         let Some((_, algorithm)) = name else {
             return Err(SignerError::new("it was asked for an algorithm that it does not know"));
         };
         let (message, digest) = (request.message().to_vec(), request.digest().to_vec());
-        let (wait, answered) = self.waits.begin()?;
+        self.function.ask(move || SignRequest {
+            algorithm,
+            message: message.into(),
+            digest: digest.into(),
+        })
+    }
+}
+
+/// A function of the user's that signs, on its JavaScript thread.
+pub(crate) struct SigningFunction {
+    pub(crate) thread: JsThread,
+    pub(crate) function: Reference,
+    pub(crate) waits: Arc<Waits>,
+}
+
+impl SigningFunction {
+    /// Waits for what the function answers to the request: on a thread that may block, never on the
+    /// JavaScript thread.
+    pub(crate) fn ask<A: ToNapiValue>(
+        &self,
+        request: impl FnOnce() -> A + Send + 'static,
+    ) -> Result<Vec<u8>, SignerError> {
+        let (number, wait) = self.waits.begin().ok_or_else(given_up)?;
         let (function, waits) = (Arc::clone(&self.function), Arc::clone(&self.waits));
         self.thread.run(move |env| {
-            let request = SignRequest { algorithm, message: message.into(), digest: digest.into() };
             let waits_for_answer = Arc::clone(&waits);
-            let asked = call(env, &function, request, move |outcome| {
+            let asked = call(env, &function, request(), move |outcome| {
                 let answer = outcome.map_err(threw).and_then(signature);
-                waits_for_answer.end(wait, answer);
+                waits_for_answer.end(number, answer);
             });
             if let Err(error) = asked {
-                waits.end(wait, Err(threw(error)));
+                waits.end(number, Err(threw(error)));
             }
             Ok(())
         });
-        answered.recv().unwrap_or_else(|_| Err(given_up()))
+        wait.answer().unwrap_or_else(|| Err(given_up()))
     }
 }
 
@@ -169,66 +187,14 @@ where
     call.call((function, argument, done).into())
 }
 
-/// The answers that are waited for, and how many calls use the signer.
-///
-/// With the last of them go all waits, and until the next one there are no new ones: a function
-/// that never answers would otherwise hold one of the few threads that sign for ever.
-#[derive(Default)]
-pub(crate) struct Waits(Mutex<Open>);
-
-#[derive(Default)]
-struct Open {
-    users: usize,
-    last: u64,
-    answers: HashMap<u64, mpsc::SyncSender<Answer>>,
-}
-
+/// What a function has answered, or why it has not.
 type Answer = Result<Vec<u8>, SignerError>;
 
+/// The answers that are waited for, and how many calls use the signer.
+pub(crate) type Waits = waits::Waits<Answer>;
+
 /// A use of a signer. With the last one, whoever still waits for a signature of it goes.
-pub(crate) struct InUse(Arc<Waits>);
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        let mut open = self.0.open();
-        open.users -= 1;
-        if open.users == 0 {
-            open.answers.clear();
-        }
-    }
-}
-
-impl Waits {
-    /// A call begins to use the signer.
-    pub(crate) fn in_use(self: &Arc<Self>) -> InUse {
-        self.open().users += 1;
-        InUse(Arc::clone(self))
-    }
-
-    fn begin(&self) -> Result<(u64, mpsc::Receiver<Answer>), SignerError> {
-        let mut open = self.open();
-        if open.users == 0 {
-            return Err(given_up());
-        }
-        open.last += 1;
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let number = open.last;
-        open.answers.insert(number, sender);
-        Ok((number, receiver))
-    }
-
-    fn end(&self, number: u64, answer: Answer) {
-        let sender = self.open().answers.remove(&number);
-        if let Some(sender) = sender {
-            // Nobody waits where the thread has gone.
-            let _ = sender.send(answer);
-        }
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(crate) type InUse = waits::InUse<Answer>;
 
 fn given_up() -> SignerError {
     SignerError::new("nobody waits for it any more")
@@ -241,6 +207,7 @@ fn signature(value: Unknown<'_>) -> Answer {
     }
 }
 
-fn threw(error: napi::Error) -> SignerError {
+/// What a function of the user's threw, as a signer's failure.
+pub(crate) fn threw(error: napi::Error) -> SignerError {
     SignerError::new(error.reason.clone()).with_source(error)
 }

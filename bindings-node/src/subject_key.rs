@@ -50,6 +50,7 @@ impl SubjectKey {
     }
 
     fn read(env: &Env, key: Unknown<'_>) -> Result<Self, Error> {
+        options::only(env, key, "key", &[&["signer", "algorithms", "publicKeyInfo"]])?;
         let SubjectKeyOptions { signer, algorithms, public_key_info } =
             js::options(env, key, "key")?;
         let function = signing_function(signer)?;
@@ -76,7 +77,7 @@ impl SubjectKey {
         options: Unknown<'env>,
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = || {
-            let start = options::wait(env, options)?;
+            let start = options::wait(env, options, &[])?;
             let common_name = text(common_name, "commonName")?;
             let (key, waits) = (self.key.clone(), Some(Arc::clone(&self.waits)));
             Ok((start, signing(waits, move || key.certificate_request(&common_name))))

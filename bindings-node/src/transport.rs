@@ -1,10 +1,11 @@
 //! How connections are opened.
 
-use dps_core::{Error, tls::Roots, transport::Network};
+use dps_core::{Error, ErrorKind, tls::Roots, transport::Network};
 use napi::{Env, Unknown, ValueType};
 use napi_derive::napi;
 
 use crate::{
+    environment::Environment,
     error::thrown,
     js::{self, invalid},
     options,
@@ -47,7 +48,7 @@ impl Mqtt {
     }
 
     fn read(env: &Env, options: Unknown<'_>) -> Result<Self, Error> {
-        options::only(env, options, "options", &["connectTo", "ca", "port", "apiVersion"])?;
+        options::only(env, options, "options", &[&["connectTo", "ca", "port", "apiVersion"]])?;
         let MqttOptions { connect_to, ca, port, api_version } =
             js::options(env, options, "options")?;
         let mut network = Network::default();
@@ -63,13 +64,20 @@ impl Mqtt {
 
     /// The transport that an argument means: an instance, or the class itself, as the incumbent
     /// wants it for a hub.
-    pub(crate) fn from_argument(value: Unknown<'_>) -> Result<Self, Error> {
+    pub(crate) fn from_argument(env: &Env, value: Unknown<'_>) -> Result<Self, Error> {
         if let Some(transport) = js::instance::<Self>(value) {
             return Ok(Self::clone(&transport));
         }
+        let class = || Environment::current()?.is_transport(env, value);
         match value.get_type() {
-            Ok(ValueType::Undefined | ValueType::Null | ValueType::Function) => Ok(Self::default()),
-            _ => Err(invalid("transport", "it is not an Mqtt of this package")),
+            Ok(ValueType::Undefined | ValueType::Null) => Ok(Self::default()),
+            Ok(ValueType::Function) if class().unwrap_or(false) => Ok(Self::default()),
+            // Another SDK's, or another protocol's, which may be all that a site lets through.
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                "transport: it is not the Mqtt of this package",
+            )
+            .with_hint("MQTT over TLS, port 8883, is the one transport that there is.")),
         }
     }
 }

@@ -3,28 +3,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
+import { afterEach, test } from 'node:test';
 
 import { Client, Mqtt, X509Security } from 'dps-core';
 
-import { Chain, Emulator, HOST, node, rejects, until } from './support.mjs';
+import { rejects, tutorial, until, x509Security } from './support.mjs';
 
-let chain, emulator;
-
-before(async () => {
-  const devices = Array.from({ length: 12 }, (_, number) => `device-${number}`);
-  chain = await Chain.make(...devices);
-  emulator = await Emulator.start('--retry-after', '0');
-  await emulator.enroll(chain);
-});
-
-after(async () => {
-  await emulator.stop();
-  chain.remove();
-});
+const { chain, emulator } = await tutorial(...Array.from({ length: 12 }, (_, number) => `device-${number}`));
 
 afterEach(() => emulator.clearFaults());
 
@@ -67,9 +54,8 @@ test('while the certificate is waited for, and while the test signature is', asy
 
 test('while the host name is looked up, and the process ends in spite of it', async () => {
   // A resolver that never answers, as the C library's resolver looks to a program.
-  const folder = chain.folder;
-  const [source, library, asked] = ['resolver.c', 'resolver.so', 'asked'].map((name) => join(folder, name));
-  writeFileSync(source, `
+  const [library, asked] = ['resolver.so', 'asked'].map((name) => chain.path(name));
+  const source = chain.write('resolver.c', `
     #include <fcntl.h>
     #include <netdb.h>
     #include <unistd.h>
@@ -79,22 +65,17 @@ test('while the host name is looked up, and the process ends in spite of it', as
     }
   `);
   execFileSync('cc', ['-shared', '-fPIC', '-o', library, source]);
-  const ended = await node(undefined, {
-    env: { ...emulator.environment, LD_PRELOAD: library },
-    input: `
-      import { existsSync } from 'node:fs';
-      import { Mqtt, ProvisioningDeviceClient, X509Security } from 'dps-core';
-      const security = new X509Security('device-9', ${JSON.stringify(chain.files('device-9'))});
-      const transport = new Mqtt({ connectTo: 'nobody.example:8883' });
-      const device = ProvisioningDeviceClient.create('${HOST}', '${emulator.idScope}', transport, security);
-      const controller = new AbortController();
-      const registering = device.register({ signal: controller.signal }).catch((error) => error);
-      while (!existsSync('${asked}')) await new Promise(setImmediate);
-      const before = performance.now();
-      controller.abort('enough');
-      console.log(await registering, performance.now() - before < 1000);
-    `,
-  });
+  const program = `
+    import { existsSync } from 'node:fs';
+    const controller = new AbortController();
+    const registering = client.register({ signal: controller.signal }).catch((error) => error);
+    while (!existsSync('${asked}')) await new Promise(setImmediate);
+    const before = performance.now();
+    controller.abort('enough');
+    console.log(await registering, performance.now() - before < 1000);
+  `;
+  const env = { DPS_CONNECT_TO: 'nobody.example:8883', LD_PRELOAD: library };
+  const ended = await emulator.program(x509Security('device-9', chain.files('device-9')), program, { env });
   assert.deepEqual([ended.code, ended.signal, ended.stdout], [0, null, 'enough true\n'], ended.stderr);
 });
 

@@ -1,29 +1,22 @@
 // What goes wrong for users, row by row: each has its own `code`, and says what to do.
 
 import assert from 'node:assert/strict';
+import { sign } from 'node:crypto';
 import { createServer } from 'node:net';
-import { after, before, test } from 'node:test';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { after, test } from 'node:test';
+import { readFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 
-import { Authority, Client, Message, Mqtt, PrivateKey, SymmetricKeySecurityClient, X509Security, deriveDeviceKey, doctor, errorCatalogue, explainError } from 'dps-core';
+import {
+  Authority, Certificate, CertificateChain, CertificateRequest, Client, ConnectionStates, MakingDevices, Message, MessageEnqueued, Mqtt, PrivateKey,
+  ProvisioningDeviceClient, Registering, SubjectKey, SymmetricKeySecurityClient, X509Security, deriveDeviceKey, doctor, errorCatalogue, explainError,
+} from 'dps-core';
 
-import { Chain, Emulator, pfx, rejects } from './support.mjs';
+import { Chain, HOST, INTERMEDIATE, ROOT, pfx, rejects, tutorial } from './support.mjs';
 
-let chain, other, emulator;
-
-before(async () => {
-  chain = await Chain.make('device-01', 'device-02');
-  other = await Chain.make('device-01');
-  emulator = await Emulator.start('--retry-after', '0');
-  await emulator.enroll(chain);
-});
-
-after(async () => {
-  await emulator.stop();
-  chain.remove();
-  other.remove();
-});
+const { chain, emulator } = await tutorial('device-01', 'device-02');
+const other = await Chain.make('device-01');
+after(() => other.remove());
 
 const registering = (x509, id = 'device-01', options) =>
   emulator.device(new X509Security(id, x509), options).register();
@@ -75,7 +68,7 @@ test('a file that is something else, and nothing of a key in what is said', asyn
   await rejects(registering({ cert: new Uint8Array(3), key: '' }), 'DPS_WRONG_FILE_CONTENT', 'binary');
   await rejects(registering({ cert: '', key: '' }), 'DPS_WRONG_FILE_CONTENT', 'empty');
   const key = readFileSync(keyFile, 'utf8');
-  const damaged = await rejects(registering({ certFile, keyFile: write('damaged.pem', key.replace('M', '!')) }), 'DPS_KEY_MALFORMED');
+  const damaged = await rejects(registering({ certFile, keyFile: chain.write('damaged.pem', key.replace('M', '!')) }), 'DPS_KEY_MALFORMED');
   assert.ok(!damaged.message.includes(key.slice(60, 100)));
 });
 
@@ -83,7 +76,7 @@ test('an expired certificate, named with its dates', async () => {
   // A certificate of the past, by OpenSSL: dps chain makes none.
   const [key, csr, cert] = ['old.key.pem', 'old.csr.pem', 'old.cert.pem'].map((name) => chain.path(name));
   execFileSync('openssl', ['req', '-new', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=device-01', '-keyout', key, '-out', csr], { stdio: 'ignore' });
-  const extensions = write('old.ext', 'basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth\n');
+  const extensions = chain.write('old.ext', 'basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth\n');
   execFileSync('openssl', ['x509', '-req', '-in', csr, '-signkey', key, '-days', '-1', '-extfile', extensions, '-out', cert], { stdio: 'ignore' });
   await rejects(registering({ certFile: cert, keyFile: key }), 'DPS_CERTIFICATE_EXPIRED', 'CN=device-01', 'has expired');
 });
@@ -175,6 +168,7 @@ test('nonsense from the service', async () => {
   await rejects(registering(chain.files('device-01')), 'DPS_PROTOCOL_VIOLATION');
   await emulator.fault({ step: 'poll', action: { registrationStatus: 'pondering' } });
   await rejects(registering(chain.files('device-01')), 'DPS_UNKNOWN_STATUS', 'pondering');
+  await emulator.clearFaults();
 });
 
 test('a server that is not trusted, one with another name, a closed port', async () => {
@@ -272,6 +266,143 @@ test('no value of the wrong type is repeated: it may be a secret', async () => {
   assert.throws(() => new Message('x', { properties: { a: undefined } }), { code: 'DPS_INVALID_ARGUMENT' });
 });
 
+test('a transport that is not ours is refused: a site may let nothing else through', async () => {
+  const security = new X509Security('device-01', chain.files('device-01'));
+  class AmqpWs {}
+  for (const transport of [AmqpWs, class Mqtt {}, () => {}, new AmqpWs(), {}, 5, 'mqtt']) {
+    const unsupported = { code: 'DPS_UNSUPPORTED', message: /^transport: / };
+    assert.throws(() => ProvisioningDeviceClient.create(HOST, 's', transport, security), unsupported);
+    assert.throws(() => Client.fromConnectionString('HostName=h.example;DeviceId=d;x509=true', transport), unsupported);
+  }
+  for (const transport of [Mqtt, new Mqtt(), undefined, null]) ProvisioningDeviceClient.create(HOST, 's', transport, security);
+});
+
+test('what a message is given is sent, or refused at once', async () => {
+  const device = emulator.deviceOf(chain, 'device-02');
+  const hub = await device.connect(await device.register());
+  const message = new Message('x', { outputName: 'first', expiryTimeUtc: new Date(0) });
+  assert.deepEqual([message.outputName, message.expiryTimeUtc, message.messageId], ['first', new Date(0), undefined]);
+  message.outputName = 'alarms';
+  message.expiryTimeUtc = new Date(Date.UTC(2040, 1, 29, 12));
+  message.contentType = 'text/plain';
+  message.contentType = undefined;
+  message.setAsSecurityMessage();
+  await hub.sendEvent(message);
+  await hub.close();
+  // Microsoft, "Communicate with IoT Hub using MQTT", system properties.
+  const { topic } = (await emulator.packets('device-02', 'hub', 'PUBLISH')).at(-1);
+  assert.equal(
+    decodeURIComponent(topic.split('/').at(-1)),
+    '$.on=alarms&$.ifid=urn:azureiot:Security:SecurityAgent:1&$.exp=2040-02-29T12:00:00Z',
+  );
+  for (const name of ['messageId', 'correlationId', 'userId', 'contentType', 'contentEncoding', 'outputName', 'expiryTimeUtc']) {
+    for (const value of [31337, { toString: () => '31337' }, Symbol('31337'), 'expiryTimeUtc' === name ? '31337' : new Date(31337)]) {
+      for (const set of [() => { message[name] = value; }, () => new Message('x', { [name]: value })]) {
+        assert.throws(set, (error) => error.code === 'DPS_INVALID_ARGUMENT' && error.message.includes(name) && !error.stack.includes('31337'));
+      }
+    }
+  }
+  assert.equal(message.outputName, 'alarms');
+  for (const name of ['ack', 'to', 'lockToken', 'interfaceId']) {
+    assert.throws(() => { message[name] = 'full'; }, { code: 'DPS_UNSUPPORTED', message: new RegExp(name) });
+  }
+  for (const misspelt of ['mesageId', 'ack', 'interfaceId']) {
+    assert.throws(() => new Message('x', { [misspelt]: 'x' }), { code: 'DPS_UNSUPPORTED' });
+  }
+});
+
+test('options that no call has, and callbacks that nobody would call', async () => {
+  const device = emulator.deviceOf(chain, 'device-01');
+  const key = await PrivateKey.generate('ec-p256');
+  const hub = Client.fromConnectionString('HostName=h.example;DeviceId=d;x509=true', Mqtt);
+  for (const call of [
+    () => device.register({ timeout: 1 }),
+    () => device.connect({ assignedHub: 'h', deviceId: 'd' }, { timeout: 1 }),
+    () => hub.open({ timeout: 1 }),
+    () => hub.close({ timeout: 1 }),
+    () => hub.sendEvent('x', { deadline: 1 }),
+    () => doctor({ authority: 'x' }),
+    () => PrivateKey.generate('ec-p256', { deadline: 1 }),
+    () => PrivateKey.fromPem({ key: 'x', password: 'x' }),
+    () => Authority.createRoot('x', key, { pathlength: 1 }),
+  ]) {
+    await rejects(call(), 'DPS_UNSUPPORTED', 'there is no option');
+  }
+  for (const call of [
+    () => device.registering({ timeout: 1 }),
+    () => hub.setOptions({ tokenRenewal: { tokenValidTimeInSeconds: 60, tokenRenewalMarginInSeconds: 6 } }),
+  ]) {
+    assert.throws(call, { code: 'DPS_UNSUPPORTED' });
+  }
+  const callback = () => assert.fail('called');
+  assert.throws(() => hub.setOptions(chain.files('device-01'), callback), { code: 'DPS_INVALID_ARGUMENT', message: /callback/ });
+  for (const call of [() => device.register(callback), () => hub.open(callback), () => hub.close(callback), () => hub.sendEvent('x', callback)]) {
+    await rejects(call(), 'DPS_INVALID_ARGUMENT', 'options');
+  }
+});
+
+test('classes are made by new, or not at all', () => {
+  for (const Class of [Authority, CertificateChain, Message, Mqtt, SubjectKey, SymmetricKeySecurityClient, X509Security]) {
+    assert.throws(() => Class('x', 'y'), TypeError);
+    assert.throws(() => Class.prototype.constructor('x', 'y'), TypeError);
+  }
+  for (const Class of [Certificate, CertificateRequest, Client, ConnectionStates, MakingDevices, MessageEnqueued, PrivateKey, ProvisioningDeviceClient, Registering]) {
+    assert.throws(() => Class('x'), TypeError);
+    assert.throws(() => new Class('x'), { name: 'DpsError', code: 'DPS_UNSUPPORTED', message: new RegExp(Class.name) });
+  }
+  assert.ok(new Message('x') instanceof Message && new Message('x').constructor === Message);
+  class Alarm extends Message {}
+  assert.deepEqual(new Alarm('x').getData(), Buffer.from('x'));
+});
+
+test('an error says where the call was made, and its name can be changed', async () => {
+  const device = emulator.deviceOf(chain, 'device-01');
+  const error = await (async function theCaller() {
+    return rejects(device.register({ deadline: 0 }), 'DPS_DEADLINE_EXCEEDED');
+  })();
+  const [first, second] = error.stack.slice(error.stack.indexOf('\n    at ')).split('\n').slice(1);
+  assert.match(first, /theCaller.*bad-input\.test\.mjs/);
+  assert.doesNotMatch(`${first}${second}`, /dps-core\/index\.js/);
+  assert.ok(error.stack.startsWith(`DpsError: ${error.message}`), error.stack);
+  assert.deepEqual([error.name, Object.keys(error).includes('name')], ['DpsError', false]);
+  error.name = 'MyError';
+  assert.equal(error.name, 'MyError');
+});
+
+test('a chain that does not reach the CAs that DPS knows is refused before anything is dialled', async () => {
+  const [{ certFile, keyFile }, root] = [chain.files('device-01'), chain.text(ROOT)];
+  const [known, leaf] = [{ authoritiesFile: chain.path(ROOT) }, chain.text('certs/device-01.cert.pem')];
+  const signer = ({ message }) => sign('sha256', message, chain.text('private/device-01.key.pem'));
+  for (const x509 of [
+    { certFile, keyFile, ...known },
+    { certFile, keyFile, authorities: root },
+    { certFile, keyFile, authorities: Buffer.from(chain.text(INTERMEDIATE)) },
+    { certFile, signer, ...known },
+  ]) {
+    assert.equal((await registering(x509)).deviceId, 'device-01');
+  }
+  // Nothing listens there: whoever dialled would hear of that.
+  const transport = new Mqtt({ connectTo: `127.0.0.1:${await closedPort()}`, ca: emulator.ca });
+  const stranger = { authoritiesFile: other.path(ROOT) };
+  for (const [x509, code, word] of [
+    [{ certFile, keyFile, ...stranger }, 'DPS_CHAIN_BROKEN', 'the name matches and the key does not'],
+    [{ certFile, signer, ...stranger }, 'DPS_CHAIN_BROKEN', 'the name matches and the key does not'],
+    [() => ({ certFile, keyFile, ...stranger }), 'DPS_CHAIN_BROKEN', 'the name matches and the key does not'],
+    [{ cert: leaf, keyFile, ...known }, 'DPS_ISSUER_MISSING', ''],
+    [{ certFile, keyFile, authorities: 'no CAs' }, 'DPS_WRONG_FILE_CONTENT', 'the known CAs'],
+    [{ certFile, keyFile, authoritiesFile: '/nowhere.pem' }, 'DPS_FILE_NOT_READABLE', '/nowhere.pem'],
+  ]) {
+    assert.equal((await rejects(registering(x509, 'device-01', { transport }), code, word)).operation, 'open credential');
+  }
+  const hub = Client.fromConnectionString('HostName=h.example;DeviceId=device-01;x509=true', transport);
+  hub.setOptions({ certFile, keyFile, ...stranger });
+  await rejects(hub.open(), 'DPS_CHAIN_BROKEN', 'the name matches and the key does not');
+  assert.throws(() => hub.setOptions(known), { code: 'DPS_INVALID_ARGUMENT' });
+  for (const wrong of [{ authorities: root, ...known }, { authorities: 5 }, { authoritiesFile: 5 }]) {
+    assert.throws(() => new X509Security('x', { certFile, keyFile, ...wrong }), { code: 'DPS_INVALID_ARGUMENT' });
+  }
+});
+
 test('a PKCS#12 file under another passphrase, under none, and beside a key', async () => {
   const pkcs12File = chain.path('device-01.pfx');
   await pfx(chain, 'device-01', pkcs12File, 'geheim');
@@ -307,12 +438,6 @@ test('the catalogue has every code once, in the order of the numbers', () => {
   const unauthorized = catalogue.find((entry) => entry.code === 'DPS_UNAUTHORIZED');
   assert.deepEqual([unauthorized.number, unauthorized.retryable], [401, false]);
 });
-
-function write(name, text) {
-  const file = chain.path(name);
-  writeFileSync(file, text);
-  return file;
-}
 
 function closedPort() {
   return new Promise((resolve) => {

@@ -3,41 +3,32 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { readFileSync } from 'node:fs';
+import { after, test } from 'node:test';
 
 import {
   Authority, Certificate, CertificateChain, CertificateRequest, PrivateKey, SubjectKey, X509Security, cString,
   inspectChain, javaString, makeDevices, verifyChain,
 } from 'dps-core';
 
-import { Emulator, rejects } from './support.mjs';
+import { Emulator, Folder, rejects } from './support.mjs';
 
-let folder, root, intermediate, deviceKey, device, chain;
+const folder = new Folder();
+after(() => folder.remove());
 
-const path = (name) => join(folder, name);
-const openssl = (...options) => execFileSync('openssl', options, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-const write = (name, content) => {
-  writeFileSync(path(name), content);
-  return path(name);
-};
+const path = (name) => folder.path(name);
+const openssl = (...options) => String(folder.openssl('', ...options));
+const write = (...file) => folder.write(...file);
 const newKey = () => PrivateKey.generate('ec-p256');
 const fails = (call, code, ...words) => rejects(new Promise((resolve) => resolve(call())), code, ...words);
 
-before(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'dps-node-chain-'));
-  root = await Authority.createRoot('Test root', await newKey(), { days: 3650, pathLength: 1 });
-  intermediate = await root.createIntermediate('Test intermediate', await PrivateKey.generate('rsa-2048'));
-  deviceKey = await newKey();
-  device = await intermediate.issueDevice('device-01', deviceKey);
-  chain = new CertificateChain([root.certificate, device, intermediate.certificate]);
-  write('root.pem', root.certificate.toPem());
-  write('intermediate.pem', intermediate.certificate.toPem());
-});
-
-after(() => rmSync(folder, { recursive: true, force: true }));
+const root = await Authority.createRoot('Test root', await newKey(), { days: 3650, pathLength: 1 });
+const intermediate = await root.createIntermediate('Test intermediate', await PrivateKey.generate('rsa-2048'));
+const deviceKey = await newKey();
+const device = await intermediate.issueDevice('device-01', deviceKey);
+const chain = new CertificateChain([root.certificate, device, intermediate.certificate]);
+write('root.pem', root.certificate.toPem());
+write('intermediate.pem', intermediate.certificate.toPem());
 
 const opensslVerifies = (certificate) => {
   const leaf = write('leaf.pem', certificate.toPem());
@@ -182,7 +173,7 @@ test('a CA that is there already, with its key behind a function, issues; so do 
     openssl('verify', '-CAfile', 'root.pem', '-untrusted', 'intermediate.pem', made.certFile);
   }
   write('intermediate.pem', intermediate.certificate.toPem());
-  await rejects(Authority.fromSigner(certificate, p256()), 'DPS_KEY_MISMATCH');
+  await rejects(Authority.fromSigner(certificate, { signer: p256().signer }), 'DPS_KEY_MISMATCH');
 });
 
 test('what such a function throws or rejects with is the cause, and a silent one can be aborted', async () => {
@@ -266,7 +257,7 @@ test('wrong arguments are errors with a code', async () => {
   await invalid(() => Authority.createRoot('x', deviceKey.publicKeyInfo), 'SubjectKey');
   await invalid(() => Authority.fromSigner(root.certificate), 'options');
   await invalid(() => Authority.fromSigner(root.certificate, { signer: 5 }), 'signer', 'function');
-  await fails(() => Authority.fromSigner(device, p256()), 'DPS_INVALID_ARGUMENT', 'not a CA certificate');
+  await fails(() => Authority.fromSigner(device, { signer: p256().signer }), 'DPS_INVALID_ARGUMENT', 'not a CA certificate');
   await invalid(() => new SubjectKey(), 'key');
   await invalid(() => new SubjectKey({ ...p256(), signer: undefined }), 'signer');
   await invalid(() => new SubjectKey({ ...p256(), algorithms: undefined }), 'algorithms');

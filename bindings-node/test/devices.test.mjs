@@ -83,6 +83,22 @@ test('leaving the loop ends it, and what was asked of it later is the end', asyn
   assert.deepEqual((await all(batch({ registrationIds: ['a', 'b', 'c'] }))).map(({ outcome }) => outcome), ['present', 'present', 'made']);
 });
 
+test('whoever asks beyond the end is told that it is the end', async () => {
+  await all(batch({ registrationIds: ['last'] }));
+  for (let round = 0; round < 50; round += 1) {
+    const making = batch({ registrationIds: ['last'] });
+    const asked = [making.next()];
+    // Each a little later than the one before, so that some meet the end as it comes.
+    for (let more = 0; more < 4; more += 1) {
+      await new Promise(setImmediate);
+      asked.push(making.next());
+    }
+    const [first, ...others] = await Promise.all(asked);
+    assert.equal(first.value.outcome, 'present');
+    assert.deepEqual(others, Array(4).fill({ done: true }));
+  }
+});
+
 test('one batch at a time has a folder', async () => {
   const first = batch({ range: 'unit-1..unit-3' });
   await first.next();

@@ -4,26 +4,15 @@ import assert from 'node:assert/strict';
 import { createPrivateKey, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { doctor, explainError, inspectChain, verifyChain } from 'dps-core';
 
-import { Chain, Emulator, HOST, INTERMEDIATE, ROOT, dpsJson, pfx, rejects } from './support.mjs';
+import { Chain, HOST, INTERMEDIATE, ROOT, dpsJson, pfx, rejects, tutorial } from './support.mjs';
 
-let chain, other, emulator;
-
-before(async () => {
-  chain = await Chain.make('device-01', 'device-02');
-  other = await Chain.make('device-01');
-  emulator = await Emulator.start('--retry-after', '0');
-  await emulator.enroll(chain);
-});
-
-after(async () => {
-  await emulator.stop();
-  chain.remove();
-  other.remove();
-});
+const { chain, emulator } = await tutorial('device-01', 'device-02');
+const other = await Chain.make('device-01');
+after(() => other.remove());
 
 const ids = ({ findings }) => findings.map(({ id }) => id);
 const reachable = () => ({ connectTo: emulator.ready.connectTo, ca: emulator.ca, idScope: emulator.idScope, provisioningHost: HOST });

@@ -52,7 +52,7 @@ test('every exported name is typed, and every typed class and function is export
 test('the types compile under tsc --strict, as a CommonJS and as an ES module', () => {
   const program = `
     import { Authority, Certificate, CertificateChain, CertificateRequest, Client, DpsError, PrivateKey, cString, javaString, makeDevices, Message, MessageEnqueued, Mqtt, ProvisioningDeviceClient, X509Security, SubjectKey, SymmetricKeySecurityClient, doctor, errorCatalogue, explainError, inspectChain, setLogger, verifyChain } from 'dps-core';
-    import type { CertificateProvider, DoctorReport, Finding, InspectedCertificate, KeyType, MadeDevice, RegistrationResult, SignRequest, Signer } from 'dps-core';
+    import type { CertificateProvider, DoctorReport, Finding, InspectedCertificate, KeyType, MadeDevice, RegistrationResult, SignRequest, Signer, SymmetricKeyProvider, TokenSigner } from 'dps-core';
     export async function main(signal: AbortSignal): Promise<void> {
       const signer: Signer = async (request: SignRequest) => new Uint8Array(request.digest);
       const security = new X509Security('device-01', { certFile: 'chain.pem', signer, algorithms: ['ecdsa-p256-sha256'] });
@@ -60,6 +60,11 @@ test('the types compile under tsc --strict, as a CommonJS and as an ES module', 
       ProvisioningDeviceClient.create('host', 'scope', Mqtt, new SymmetricKeySecurityClient('id', 'key'));
       const provider: CertificateProvider = { getRegistrationId: () => 'x', getCertificate: (callback) => callback(null, { cert: '', key: '' }) };
       ProvisioningDeviceClient.create('host', 'scope', undefined, provider);
+      const tokens: TokenSigner = async ({ algorithm, message }) => new Uint8Array(message.subarray(algorithm.length));
+      ProvisioningDeviceClient.create('host', 'scope', Mqtt, new SymmetricKeySecurityClient('id', tokens));
+      const keys: SymmetricKeyProvider = { getRegistrationId: () => 'x', getSymmetricKey: async () => 'key' };
+      ProvisioningDeviceClient.create('host', 'scope', Mqtt, keys);
+      new X509Security('device-01', { certFile: 'chain.pem', signer, authorities: new Uint8Array() });
       device.setProvisioningPayload({ a: 'b' });
       const result: RegistrationResult = await device.register({ signal, deadline: 1000 });
       for await (const step of device.registering({ signal })) console.log(step.stage satisfies string, step.result?.assignedHub);
@@ -90,6 +95,8 @@ test('the types compile under tsc --strict, as a CommonJS and as an ES module', 
       const pfx: Buffer = await chain.toPkcs12(key, 'passphrase');
       console.log((await CertificateChain.fromPkcs12({ pkcs12: pfx, passphrase: 'x' })).certificates[0]?.der, csr.ignored[0], facts.use, cString(chain.toPem()), javaString(await key.toPem()));
       for await (const made of makeDevices({ folder: '.', issuer, range: 'a1..a9', keyType, overwrite: true, signal })) console.log((made satisfies MadeDevice).outcome, made.done / made.total);
+      // @ts-expect-error a key that signs tokens is asked for no digest
+      new SymmetricKeySecurityClient('id', (request) => request.digest);
       // @ts-expect-error there is no such type of key
       await PrivateKey.generate('dsa');
       // @ts-expect-error a signer without a certificate names its algorithms

@@ -2,28 +2,19 @@
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 
 import { deriveDeviceKey } from 'dps-core';
 
-import { Chain, Emulator, HOST, HUB, node } from './support.mjs';
+import { Folder, HOST, HUB, node, tutorial } from './support.mjs';
 
-let chain, emulator;
+const { chain, emulator } = await tutorial('device-01', 'device-02');
 
-before(async () => {
-  chain = await Chain.make('device-01', 'device-02');
-  emulator = await Emulator.start('--retry-after', '0');
-  await emulator.enroll(chain);
-});
-
-after(async () => {
-  await emulator.stop();
-  chain.remove();
-});
+const gateway = new Folder();
+after(() => gateway.remove());
 
 const sample = (name, environment, program) =>
   node(`samples/${name}`, {
@@ -109,7 +100,7 @@ test('gateway.mjs: a thousand devices from one process', { timeout: 120_000 }, a
 
 test('gateway.mjs on a terminal: a bar grows with the devices', async () => {
   // A terminal of its own, by script(1), which is told what the program ended with.
-  const folder = mkdtempSync(join(tmpdir(), 'dps-node-gateway-'));
+  const { folder } = gateway;
   for (const inner of ['certs', 'private']) mkdirSync(join(folder, inner));
   for (const name of ['device-01', 'device-02']) {
     copyFileSync(chain.certFile(name), join(folder, 'certs', basename(chain.certFile(name))));
@@ -118,7 +109,6 @@ test('gateway.mjs on a terminal: a bar grows with the devices', async () => {
   const env = { ...emulator.environment, PROVISIONING_HOST: HOST, PROVISIONING_IDSCOPE: emulator.idScope, CHAIN_FOLDER: folder };
   const typed = `'${process.execPath}' samples/gateway.mjs`;
   const { stdout } = await promisify(execFile)('script', ['-qec', typed, '/dev/null'], { env });
-  rmSync(folder, { recursive: true });
   const bars = [...stdout.matchAll(/\r\[(#*)(\.*)\] (\d)\/2/g)].map(([, full, empty, done]) => [full.length, empty.length, Number(done)]);
   // Two devices may be done at once.
   for (const [full, empty, done] of bars) assert.deepEqual([full, empty], [20 * done, 40 - 20 * done], stdout);

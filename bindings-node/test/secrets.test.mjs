@@ -3,14 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createPrivateKey, randomBytes, sign } from 'node:crypto';
-import { after, before, test } from 'node:test';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { createHmac, createPrivateKey, randomBytes, sign } from 'node:crypto';
+import { test } from 'node:test';
+import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 
 import { Client, Mqtt, PrivateKey, SymmetricKeySecurityClient, X509Security, deriveDeviceKey, doctor, setLogger } from 'dps-core';
 
-import { Chain, Emulator, HUB, node, pfx, until } from './support.mjs';
+import { HUB, pfx, tutorial, until } from './support.mjs';
 
 // So many characters of a secret in a row are a find: a piece of it is as good as a beginning.
 const PIECE = 12;
@@ -128,18 +128,7 @@ class Ears {
   }
 }
 
-let chain, emulator;
-
-before(async () => {
-  chain = await Chain.make('device-01', 'device-02', 'device-03', 'device-04');
-  emulator = await Emulator.start('--retry-after', '0');
-  await emulator.enroll(chain);
-});
-
-after(async () => {
-  await emulator.stop();
-  chain.remove();
-});
+const { chain, emulator } = await tutorial('device-01', 'device-02', 'device-03', 'device-04');
 
 /** The key of a device, looked for from here on. */
 function known(needles, device) {
@@ -231,8 +220,14 @@ test('devices with symmetric keys show neither keys nor tokens', async () => {
   const wrong = needles.symmetricKey('the wrong key');
   await emulator.dps('enrollment', 'create', '--enrollment-id', 'meter-1', '--attestation-type', 'symmetrickey', '--primary-key', own);
   await emulator.dps('enrollment-group', 'create', '--enrollment-id', 'meters', '--primary-key', group);
-  for (const [name, key] of [['meter-1', own], ['meter-2', derived]]) {
-    const security = new SymmetricKeySecurityClient(name, key);
+  const signer = ({ message }) => createHmac('sha256', Buffer.from(own, 'base64')).update(message).digest();
+  const vault = { getRegistrationId: () => 'meter-1', getSymmetricKey: async () => own };
+  for (const [name, security] of [
+    ['meter-1', new SymmetricKeySecurityClient('meter-1', own)],
+    ['meter-2', new SymmetricKeySecurityClient('meter-2', derived)],
+    ['meter-1', new SymmetricKeySecurityClient('meter-1', signer)],
+    ['meter-1', vault],
+  ]) {
     const device = emulator.device(security);
     const result = await device.register();
     ears.show(security, device, result);
@@ -250,6 +245,8 @@ test('devices with symmetric keys show neither keys nor tokens', async () => {
   const malformed = `${wrong.slice(0, 20)} ${wrong.slice(20)}`;
   await ears.refused('a malformed key', () =>
     emulator.device(new SymmetricKeySecurityClient('meter-1', malformed)).register());
+  await ears.refused('a malformed key of an object', () =>
+    emulator.device({ ...vault, getSymmetricKey: () => malformed }).register());
   await ears.refused('a malformed group key', () => deriveDeviceKey(malformed, 'meter-2'));
   for (const damaged of [text.replace('SharedAccessKey=', 'SharedAccessKey '), `${text};${own}`]) {
     await ears.refused('a malformed connection string', () => Client.fromConnectionString(damaged, emulator.transport).open());
@@ -293,8 +290,7 @@ test('what goes wrong with a secret in hand does not say it', async () => {
   const nowhere = new Mqtt({ connectTo: '127.0.0.1:1', ca: emulator.ca });
   await ears.refused('a server that is not there', () =>
     emulator.device(new X509Security('device-01', { cert, key }), { transport: nowhere }).register({ deadline: 100 }));
-  writeFileSync(chain.path('damaged.key.pem'), damaged);
-  for (const examined of [keyFile, chain.path('damaged.key.pem')]) {
+  for (const examined of [keyFile, chain.write('damaged.key.pem', damaged)]) {
     ears.show(await doctor({ certFile, keyFile: examined, passphrase: wrong }));
   }
   await ears.end(needles);
@@ -305,15 +301,11 @@ test('a program that catches nothing prints no secret', async () => {
   known(needles, 'device-01');
   const [phrase, wrong] = ['the passphrase', 'a wrong one'].map((name) => needles.passphrase(name));
   const files = { certFile: chain.certFile('device-01'), keyFile: encrypted('device-01', phrase) };
-  const input = `
-    import { readFileSync } from 'node:fs';
-    import { Mqtt, ProvisioningDeviceClient, X509Security } from 'dps-core';
-    const { host, idScope, x509 } = JSON.parse(process.env.GIVEN);
-    await ProvisioningDeviceClient.create(host, idScope, new Mqtt(), new X509Security('device-01', x509)).register();`;
   for (const [passphrase, code] of [[phrase, 0], [wrong, 1]]) {
-    const given = { host: 'global.azure-devices-provisioning.net', idScope: emulator.idScope, x509: { ...files, passphrase } };
-    const env = { ...emulator.environment, DEBUG: 'dps-core', GIVEN: JSON.stringify(given) };
-    const ended = await node('', { env, input });
+    // From the environment: Node prints the line that threw.
+    const env = { DEBUG: 'dps-core', GIVEN: JSON.stringify({ ...files, passphrase }) };
+    const security = "new X509Security('device-01', JSON.parse(process.env.GIVEN))";
+    const ended = await emulator.program(security, 'await client.register();', { env });
     assert.equal(ended.code, code, ended.stderr);
     assert.match(ended.stderr, code === 0 ? /debug dps_core/ : /DPS_PASSPHRASE_WRONG/);
     assert.equal(needles.find(ended.stdout + ended.stderr), undefined);

@@ -2,28 +2,17 @@
 
 import assert from 'node:assert/strict';
 import { createHash, createPrivateKey, sign } from 'node:crypto';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { readFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 
 import { X509Security } from 'dps-core';
 
-import { Chain, Emulator, HUB, node, rejects } from './support.mjs';
+import { HUB, rejects, tutorial } from './support.mjs';
 
-let chain, emulator, key, cert;
-
-before(async () => {
-  chain = await Chain.make('device-01', 'device-02');
-  emulator = await Emulator.start('--retry-after', '0');
-  await emulator.enroll(chain);
-  cert = readFileSync(chain.certFile('device-01'));
-  key = createPrivateKey(readFileSync(chain.keyFile('device-01')));
-});
-
-after(async () => {
-  await emulator.stop();
-  chain.remove();
-});
+const { chain, emulator } = await tutorial('device-01', 'device-02');
+const cert = readFileSync(chain.certFile('device-01'));
+const key = createPrivateKey(readFileSync(chain.keyFile('device-01')));
 
 const honest = ({ message }) => sign('sha256', message, key);
 const device = (signer, more) => emulator.device(new X509Security('device-01', { cert, signer, ...more }));
@@ -165,16 +154,12 @@ test('a slow signer stalls neither another device nor the event loop', async () 
 });
 
 test('a signer that throws does not kill the process, and a silent one does not keep it alive', async () => {
-  const program = (signer, deadline) => `
-    import { createPrivateKey, sign } from 'node:crypto';
-    import { readFileSync } from 'node:fs';
-    import { Mqtt, ProvisioningDeviceClient, X509Security } from 'dps-core';
-    const security = new X509Security('device-01', { certFile: ${JSON.stringify(chain.certFile('device-01'))}, signer: ${signer} });
-    const client = ProvisioningDeviceClient.create('${'global.azure-devices-provisioning.net'}', '${emulator.idScope}', new Mqtt(), security);
-    client.register({ deadline: ${deadline} }).catch((error) => console.log(error.code));
-  `;
-  const throwing = await node(undefined, { env: emulator.environment, input: program(`() => { throw new Error('no') }`, 60_000) });
+  const run = (signer, deadline) => {
+    const security = `new X509Security('device-01', { certFile: ${JSON.stringify(chain.certFile('device-01'))}, signer: ${signer} })`;
+    return emulator.program(security, `client.register({ deadline: ${deadline} }).catch((error) => console.log(error.code));`);
+  };
+  const throwing = await run(`() => { throw new Error('no') }`, 60_000);
   assert.deepEqual([throwing.code, throwing.stdout], [0, 'DPS_SIGNER\n'], throwing.stderr);
-  const silent = await node(undefined, { env: emulator.environment, input: program('() => new Promise(() => {})', 500) });
+  const silent = await run('() => new Promise(() => {})', 500);
   assert.deepEqual([silent.code, silent.stdout], [0, 'DPS_DEADLINE_EXCEEDED\n'], silent.stderr);
 });

@@ -1,12 +1,13 @@
 // What the tests share: an emulator of their own, set up as the tutorial sets Azure up.
 
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { after } from 'node:test';
 import { promisify } from 'node:util';
 
 import { DpsError, Mqtt, ProvisioningDeviceClient, X509Security } from 'dps-core';
@@ -18,12 +19,49 @@ const run = promisify(execFile);
 export const ROOT = 'certs/azure-iot-test-only.root.ca.cert.pem';
 export const INTERMEDIATE = 'certs/azure-iot-test-only.intermediate.cert.pem';
 
+/** The tutorial, until the tests are done: a chain of these devices, and an emulator that enrolled it. */
+export async function tutorial(...devices) {
+  const chain = await Chain.make(...devices);
+  after(() => chain.remove());
+  const emulator = await Emulator.start('--retry-after', '0');
+  after(() => emulator.stop());
+  await emulator.enroll(chain);
+  return { chain, emulator };
+}
+
+/** A new folder of a test's own. */
+export class Folder {
+  folder = mkdtempSync(join(tmpdir(), 'dps-node-'));
+
+  path(name) {
+    return join(this.folder, name);
+  }
+
+  text(name) {
+    return readFileSync(this.path(name), 'utf8');
+  }
+
+  /** Writes a file; returns its path. */
+  write(name, content) {
+    writeFileSync(this.path(name), content);
+    return this.path(name);
+  }
+
+  /** What OpenSSL prints that runs in the folder and is given this input. */
+  openssl(input, ...options) {
+    return execFileSync('openssl', options, { cwd: this.folder, input, stdio: ['pipe', 'pipe', 'pipe'] });
+  }
+
+  remove() {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
 /** A folder with the tutorial's chain, for these devices. */
-export class Chain {
+export class Chain extends Folder {
   static async make(...devices) {
     const chain = new Chain();
-    chain.folder = mkdtempSync(join(tmpdir(), 'dps-node-'));
-    writeFileSync(join(chain.folder, 'ca.pass'), '1234\n');
+    chain.write('ca.pass', '1234\n');
     await chain.dps('root');
     await chain.dps('intermediate');
     await chain.add(devices);
@@ -38,14 +76,6 @@ export class Chain {
   dps(...chainArguments) {
     const common = ['--key-type', 'ec-p256', '--passphrase-file', 'ca.pass'];
     return dps(['chain', ...chainArguments, ...common], { cwd: this.folder });
-  }
-
-  path(name) {
-    return join(this.folder, name);
-  }
-
-  text(name) {
-    return readFileSync(this.path(name), 'utf8');
   }
 
   certFile(device) {
@@ -66,18 +96,15 @@ export class Chain {
     const { certFile, keyFile } = this.files(device);
     return { cert: readFileSync(certFile), key: readFileSync(keyFile) };
   }
-
-  remove() {
-    rmSync(this.folder, { recursive: true, force: true });
-  }
 }
 
 /** A running `dps emulator`. */
 export class Emulator {
+  folder = new Folder();
+  rootFile = this.folder.path('root.pem');
+
   static async start(...options) {
     const emulator = new Emulator();
-    emulator.folder = mkdtempSync(join(tmpdir(), 'dps-node-emulator-'));
-    emulator.rootFile = join(emulator.folder, 'root.pem');
     const first = ['emulator', '--listen', '127.0.0.1:0', '--json', '--root-out', emulator.rootFile];
     emulator.process = spawn(cli(), [...first, ...options], {
       env: cleanEnvironment(),
@@ -135,6 +162,45 @@ export class Emulator {
     return this.device(new X509Security(name, chain.files(name)), options);
   }
 
+  /** Runs a program that has `client`, a client for the device that the expression `security` makes. */
+  program(security, text, { env, ...more } = {}) {
+    const head = `
+      import { Mqtt, ProvisioningDeviceClient, SymmetricKeySecurityClient, X509Security, setLogger } from 'dps-core';
+      const security = ${security};
+      const client = ProvisioningDeviceClient.create('${HOST}', '${this.idScope}', new Mqtt(), security);
+    `;
+    return node(undefined, { env: { ...this.environment, ...env }, input: head + text, ...more });
+  }
+
+  /**
+   * Asserts that nothing is left behind by what a program does over and over: `round()`, which `text` defines and which
+   * registers 50 devices. Something kept of each would show in every later window.
+   */
+  async leavesNothing(security, text) {
+    const ended = await this.program(security, `
+      import { readdirSync } from 'node:fs';
+      ${text}
+      const measure = async () => {
+        for (let number = 0; number < 3; number += 1) { globalThis.gc(); await new Promise(setImmediate); }
+        const { heapUsed: heap, rss } = process.memoryUsage();
+        return { heap, rss, threads: readdirSync('/proc/self/task').length, files: readdirSync('/proc/self/fd').length };
+      };
+      const windows = [];
+      for (let number = 0; number < 4; number += 1) {
+        for (let again = 0; again < 10; again += 1) await round();
+        windows.push(await measure());
+      }
+      console.log(JSON.stringify(windows));
+    `, { flags: ['--expose-gc'] });
+    assert.equal(ended.code, 0, ended.stderr);
+    const windows = JSON.parse(ended.stdout);
+    const least = (what) => Math.min(...windows.slice(2).map((window, before) => window[what] - windows[before + 1][what]));
+    const registrations = 500;
+    for (const [what, each] of [['heap', 100], ['rss', 1024], ['threads', 0], ['files', 0]]) {
+      assert.ok(least(what) <= each * registrations, `${what}: ${windows.map((window) => window[what]).join(', ')}`);
+    }
+  }
+
   /** The messages that the hub has of a device. */
   async messages(device) {
     return (await this.dps('hub', 'device', 'messages', '--device-id', device)).messages;
@@ -184,9 +250,12 @@ export class Emulator {
     const ended = new Promise((resolve) => this.process.once('exit', resolve));
     this.process.kill();
     await ended;
-    rmSync(this.folder, { recursive: true, force: true });
+    this.folder.remove();
   }
 }
+
+/** The expression that makes the security client of a device from these options. */
+export const x509Security = (device, x509) => `new X509Security('${device}', ${JSON.stringify(x509)})`;
 
 /** Writes a device's chain and key as a PKCS#12 file, by OpenSSL. */
 export function pfx(chain, device, file, passphrase) {
@@ -217,8 +286,8 @@ export async function until(what, condition, patience = 20_000) {
   }
 }
 
-/** Runs a program in Node until its end; resolves to its exit code and output. */
-export async function node(file, { env = cleanEnvironment(), flags = [], input, program = process.execPath } = {}) {
+/** Runs a program in Node until its end; resolves to its exit code and output. `watch` sees it run. */
+export async function node(file, { env = cleanEnvironment(), flags = [], input, program = process.execPath, watch = () => {} } = {}) {
   const child = spawn(program, [...flags, ...(input ? ['--input-type=module', '-e', input] : [file])], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -227,9 +296,11 @@ export async function node(file, { env = cleanEnvironment(), flags = [], input, 
   let [stdout, stderr] = ['', ''];
   child.stdout.setEncoding('utf8').on('data', (part) => (stdout += part));
   child.stderr.setEncoding('utf8').on('data', (part) => (stderr += part));
-  const [code, signal] = await new Promise((resolve) => {
+  const closed = new Promise((resolve) => {
     child.once('close', (...ended) => resolve(ended));
   });
+  await watch(child);
+  const [code, signal] = await closed;
   return { code, signal, stdout, stderr, lines: stdout.split('\n').filter((line) => line !== '') };
 }
 

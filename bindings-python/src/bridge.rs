@@ -20,32 +20,18 @@ use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
 
 use crate::{
     errors,
+    inbox::{self, Bell},
     process::{self, Process},
     work::{Asker, Event, Outcome},
 };
 
 /// What the runtime has to tell one event loop.
-pub(crate) struct Inbox {
-    events: Mutex<Vec<(u64, Event)>>,
-    bell: UnixStream,
-}
+pub(crate) type Inbox = inbox::Inbox<(u64, Event), UnixStream>;
 
-impl Inbox {
-    /// Adds events; rings if there were none, since otherwise the bell has been rung already.
-    pub(crate) fn put(&self, events: impl IntoIterator<Item = (u64, Event)>) {
-        let mut waiting = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = waiting.is_empty();
-        waiting.extend(events);
-        let ring = was_empty && !waiting.is_empty();
-        drop(waiting);
-        if ring {
-            // It fails only where the event loop and its end of the bell are gone.
-            let _ = (&self.bell).write(&[1]);
-        }
-    }
-
-    fn take(&self) -> Vec<(u64, Event)> {
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+impl Bell for UnixStream {
+    fn ring(&self) {
+        // It fails only where the event loop and its end of the bell are gone.
+        let _ = (&*self).write(&[1]);
     }
 }
 
@@ -78,7 +64,7 @@ impl Bridge {
         let (bell, ear) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         ear.set_nonblocking(true)?;
-        let inbox = Arc::new(Inbox { events: Mutex::default(), bell });
+        let inbox = Arc::new(Inbox::new(bell));
         Ok(Self { process: process::current(), inbox, ear, waiting: Mutex::default() })
     }
 
@@ -100,15 +86,14 @@ impl Bridge {
             return Ok(());
         }
         let _visit = self.process.enter(py);
-        // First the bell, then the events: what comes between rings again.
-        match (&self.ear).read(&mut [0; 64]) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error.into()),
-        }
+        let events = self.inbox.take(|| match (&self.ear).read(&mut [0; 64]) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+        })?;
         // One future that cannot be resolved must not keep the others waiting for ever.
         let mut failure = Ok(());
-        for (ticket, event) in self.inbox.take() {
+        for (ticket, event) in events {
             let told = match event {
                 Event::Progress(progress) => self.report(py, ticket, progress.name()),
                 Event::Done(result) => self.settle(py, ticket, result),

@@ -19,7 +19,7 @@ use crate::{
     errors::OrRaise as _,
     options::{PassPhrase, bytes_or_file, source, text},
     process,
-    signer::{Announced, PySigner, interruptible},
+    signer::{Announced, PySigner, SignerObject, interruptible},
 };
 
 /// A private key in this process's memory.
@@ -108,8 +108,8 @@ pub(crate) struct SubjectKey {
 #[pymethods]
 impl SubjectKey {
     #[new]
-    fn new(signer: &Bound<'_, PyAny>, public_key_info: &[u8]) -> PyResult<Self> {
-        let signer = Arc::new(PySigner::new(signer, Announced::Always)?);
+    fn new(signer: SignerObject<'_>, public_key_info: &[u8]) -> PyResult<Self> {
+        let signer = Arc::new(PySigner::new(&signer.0, Announced::Always)?);
         let public_key_info = public_key_info.to_vec();
         Ok(Self { key: CoreSubjectKey::signer(signer, public_key_info.clone()), public_key_info })
     }
@@ -369,10 +369,10 @@ impl Authority {
     fn from_signer(
         py: Python<'_>,
         certificate: &Certificate,
-        signer: &Bound<'_, PyAny>,
+        signer: SignerObject<'_>,
     ) -> PyResult<Self> {
         let certificate = certificate.0.clone();
-        let signer = Arc::new(PySigner::new(signer, Announced::ByCertificate)?);
+        let signer = Arc::new(PySigner::new(&signer.0, Announced::ByCertificate)?);
         interruptible(py, move || CoreAuthority::new(certificate, signer)).map(Self)
     }
 

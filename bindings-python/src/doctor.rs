@@ -19,6 +19,7 @@ use crate::{
     options::{PassPhrase, optional_duration, source},
     process::{self, Process},
     signer::PySigner,
+    uses::InUse,
     work::{self, Asker, Outcome},
     x509::X509,
 };
@@ -29,6 +30,7 @@ pub(crate) struct Examination {
     process: &'static Process,
     doctor: Arc<Doctor>,
     signer: Option<Arc<PySigner>>,
+    _in_use: Option<InUse>,
     reach: Reach,
 }
 
@@ -89,7 +91,7 @@ impl Examination {
                 let message = "an X509 has its own certificate, key and pass phrase";
                 return Err(Error::new(ErrorKind::InvalidArgument, message)).or_raise(py);
             }
-            Some(x509) => (x509.get().give(Doctor::new()), x509.get().signer()),
+            Some(x509) => (x509.get().give(Doctor::new()), x509.get().material().signer().cloned()),
             None => (Doctor::new(), None),
         };
         let inputs: [(_, &str, Give<Source>); 6] = [
@@ -130,7 +132,9 @@ impl Examination {
             (true, false) => Reach::Network,
             (false, false) => Reach::Files,
         };
-        Ok(Self { process: process::current(), doctor: Arc::new(doctor), signer, reach })
+        let _in_use = signer.as_ref().and_then(|signer| signer.in_use());
+        let (process, doctor) = (process::current(), Arc::new(doctor));
+        Ok(Self { process, doctor, signer, _in_use, reach })
     }
 
     /// Examines, and waits on this thread.

@@ -74,9 +74,9 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
     Ok(made)
 }
 
-/// What lies below the error: whether the system found no such file or did not allow it, and the
-/// exception of a Python signer.
-fn sources(py: Python<'_>, error: &Error) -> (Option<&'static str>, Option<PyErr>) {
+/// What lies below the error: the system's number for what went wrong, and the exception of a Python
+/// signer.
+fn sources(py: Python<'_>, error: &Error) -> (Option<i32>, Option<PyErr>) {
     let mut system = None;
     let mut source = error::Error::source(error);
     while let Some(found) = source {
@@ -84,11 +84,7 @@ fn sources(py: Python<'_>, error: &Error) -> (Option<&'static str>, Option<PyErr
             return (system, Some(exception.clone_ref(py)));
         }
         if let Some(io) = found.downcast_ref::<io::Error>() {
-            system = match io.kind() {
-                io::ErrorKind::NotFound => Some("not found"),
-                io::ErrorKind::PermissionDenied => Some("not permitted"),
-                _ => system,
-            };
+            system = io.raw_os_error().or(system);
         }
         source = found.source();
     }

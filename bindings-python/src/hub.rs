@@ -29,12 +29,15 @@ use tokio::{
 
 use crate::{
     bridge::Bridge,
+    door::Door,
     errors::OrRaise as _,
     message,
     options::{network, optional_duration},
     process::{self, AtHome, Process},
+    symmetric_key::SymmetricKey,
+    uses::InUse,
     work::{self, Asker, Event, Outcome, Pending},
-    x509::{Door, X509},
+    x509::X509,
 };
 
 /// What the hub clients in Python are made of.
@@ -51,7 +54,7 @@ impl Hub {
         host: String,
         device_id: String,
         x509: Option<&Bound<'_, X509>>,
-        symmetric_key: Option<&str>,
+        symmetric_key: Option<&Bound<'_, SymmetricKey>>,
         port: Option<u16>,
         roots: Option<&Bound<'_, PyAny>>,
         connect_to: Option<String>,
@@ -60,7 +63,7 @@ impl Hub {
     ) -> PyResult<Self> {
         let door = match (x509, symmetric_key) {
             (Some(x509), None) => Door::x509(py, x509.get())?,
-            (None, Some(key)) => Door::symmetric_key(py, &device_id, key)?,
+            (None, Some(key)) => key.get().to_connect(py, &device_id)?,
             (None, None) => return refuse(py, "there is neither a certificate nor a key"),
             (Some(_), Some(_)) => return refuse(py, "there are both a certificate and a key"),
         };
@@ -355,14 +358,13 @@ impl Line {
         process: &'static Process,
         deadline: Option<Duration>,
     ) -> Result<(), Error> {
-        const OPERATION: &str = "connect to hub";
-
         let deadline = deadline.unwrap_or(HubClient::CONNECT_WITHIN);
         let start = Instant::now();
         let left = || deadline.saturating_sub(start.elapsed());
+        let in_use = self.settings.door.in_use();
         let _turn = timeout(deadline, self.turn.lock()).await.map_err(|_| {
             let message = "another call that connects this client did not end in time";
-            Error::new(ErrorKind::DeadlineExceeded, message).during(OPERATION)
+            Error::new(ErrorKind::DeadlineExceeded, message).during("connect to hub")
         })?;
         if self.state().shut {
             return Err(closed());
@@ -372,7 +374,7 @@ impl Line {
         }
         let Settings { door, host, device_id, port, keep_alive, token_lifetime, network } =
             &self.settings;
-        let identity = door.clone().identity(process, left(), OPERATION).await?;
+        let identity = door.clone().identity(process, left()).await?;
         let mut builder = HubClient::builder(host, device_id, &identity)
             .network(network.clone())
             .deadline(left());
@@ -397,7 +399,7 @@ impl Line {
             drop(link.requests.send(request));
         }
         // Without tokio's budget, which would begin the 129th of a burst after the later ones.
-        tokio::spawn(unconstrained(serve(hub, queue)));
+        tokio::spawn(unconstrained(serve(hub, queue, in_use)));
         state.link = Some(link);
         Ok(())
     }
@@ -485,7 +487,11 @@ impl Request {
 
 /// Serves one connection: one task for all its messages keeps their order, and tells of many
 /// acknowledgements at once.
-async fn serve(hub: HubClient, mut requests: mpsc::UnboundedReceiver<Request>) {
+async fn serve(
+    hub: HubClient,
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    _in_use: Option<InUse>,
+) {
     const MOST: usize = 512;
 
     let mut sending = FuturesUnordered::new();

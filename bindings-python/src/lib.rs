@@ -12,26 +12,40 @@
 //!   no Rust frame lies below it when the interpreter ends such a thread: see `signer`.
 //! - What a fork would break is in one place, and a child gets a new one: see `process`.
 
+mod assignment;
 mod batch;
 mod bridge;
 mod chain;
+mod desk;
 mod doctor;
+mod door;
 mod errors;
+mod gate;
 mod hub;
+mod inbox;
 mod inspection;
 mod log;
 mod message;
 mod options;
 mod process;
+mod records;
 mod registration;
 mod signer;
+mod symmetric_key;
+mod uses;
 mod work;
 mod x509;
+
+/// What the files meet with that `tests/loom` compiles as well.
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+}
 
 #[pyo3::pymodule]
 mod _dps_core {
     #[pymodule_export]
     use crate::{
+        assignment::{RegistrationResult, RegistrationState, restored_result, restored_state},
         batch::{Batch, Folder, RegistrationIdRange, RegistrationIds, registration_ids_from_csv},
         bridge::Bridge,
         chain::{
@@ -45,8 +59,10 @@ mod _dps_core {
         message::Message,
         options::derive_device_key,
         process::{after_fork_in_child, at_exit},
-        registration::{Registration, RegistrationResult, RegistrationState},
-        signer::{SignJob, SignRequest, next_sign_job},
+        registration::Registration,
+        signer::{SignJob, SignRequest, TokenRequest, next_sign_job},
+        symmetric_key::SymmetricKey,
+        uses::Ear,
         x509::X509,
     };
 

@@ -5,17 +5,17 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
     time::{Duration, SystemTime},
 };
 
 use dps_core::log::{self, Level, Line};
 use pyo3::{intern, prelude::*, types::PyList, wrap_pyfunction};
 
-use crate::process::{self, Process, start_thread};
+use crate::{
+    process::{self, Process, start_thread},
+    records::Records,
+};
 
 /// How many records may wait; what comes beyond is dropped.
 const MOST: usize = 1000;
@@ -30,17 +30,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The records that wait for Python.
 #[derive(Default)]
 pub(crate) struct Queue {
-    state: Mutex<State>,
-    more: Condvar,
-    handed_on: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    records: VecDeque<Record>,
-    served: bool,
-    /// Records have been taken for Python, which has not come back for more yet.
-    on_the_way: bool,
+    records: Records<Record>,
+    /// Whether a thread has been started that hands them on.
+    served: AtomicBool,
 }
 
 struct Record {
@@ -48,12 +40,6 @@ struct Record {
     logger: String,
     message: String,
     seconds: f64,
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Lets core's diagnostics arrive here.
@@ -65,7 +51,7 @@ pub(crate) fn install() {
 /// Looks up what `logging` wants to know, and sees to it that somebody hands the records on.
 pub(crate) fn refresh(py: Python<'_>, process: &'static Process) {
     LEVEL.store(level(py).unwrap_or(WARNING), Ordering::Relaxed);
-    let first = !std::mem::replace(&mut process.log.state().served, true);
+    let first = !process.log.served.swap(true, Ordering::Relaxed);
     if first {
         let next = wrap_pyfunction!(next_log_records, py);
         let started = next.and_then(|next| start_thread(py, "dps_core._logging", next));
@@ -74,15 +60,15 @@ pub(crate) fn refresh(py: Python<'_>, process: &'static Process) {
     }
 }
 
-/// The level of the logger `dps_core`; the default one as long as nobody uses `logging`.
+/// The least level that one of our loggers wants; the default one as long as nobody uses `logging`.
 fn level(py: Python<'_>) -> PyResult<u8> {
     let modules = py.import("sys")?.getattr(intern!(py, "modules"))?;
     let logging = modules.call_method1(intern!(py, "get"), ("logging",))?;
     if logging.is_none() {
         return Ok(WARNING);
     }
-    let logger = logging.call_method1(intern!(py, "getLogger"), ("dps_core",))?;
-    let level: i64 = logger.call_method0(intern!(py, "getEffectiveLevel"))?.extract()?;
+    let level: i64 =
+        py.import("dps_core._logging")?.call_method0(intern!(py, "level"))?.extract()?;
     Ok(u8::try_from(level.clamp(0, 255)).unwrap_or(WARNING))
 }
 
@@ -91,28 +77,17 @@ fn level(py: Python<'_>) -> PyResult<u8> {
 #[pyo3(signature = () -> "list[tuple[int, str, str, float]]")]
 pub(crate) fn next_log_records(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let process = process::current();
+    let records = &process.log.records;
     // Before the wait, which does not return while the interpreter ends.
-    process.log.state().on_the_way = false;
-    process.log.handed_on.notify_all();
-    let records = process.detach(py, || {
-        let mut state = process.log.state();
-        while state.records.is_empty() {
-            state = process.log.more.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state.on_the_way = true;
-        std::mem::take(&mut state.records)
-    });
-    list(py, records)
+    records.come_back();
+    process.detach(py, || records.wait());
+    // After the wait: what is left then is for `flush`.
+    list(py, records.take())
 }
 
 /// Hands on what is left when the interpreter ends.
 pub(crate) fn flush(py: Python<'_>, process: &'static Process) -> PyResult<()> {
-    let records = process.detach(py, || {
-        let state = process.log.state();
-        let waited = process.log.handed_on.wait_timeout_while(state, FAREWELL, |s| s.on_the_way);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut state.records)
-    });
+    let records = process.detach(py, || process.log.records.rest(FAREWELL));
     if !records.is_empty() {
         let records = list(py, records)?;
         py.import("dps_core._logging")?.call_method1("emit", (records,))?;
@@ -141,12 +116,7 @@ impl log::Sink for Collector {
             message: line.message,
             seconds: SystemTime::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64()),
         };
-        let queue = &process::current().log;
-        let mut state = queue.state();
-        if state.records.len() < MOST {
-            state.records.push_back(record);
-            queue.more.notify_one();
-        }
+        process::current().log.records.put(record, MOST);
     }
 }
 

@@ -3,12 +3,17 @@
 use bytes::Bytes;
 use dps_core::Message as CoreMessage;
 use pyo3::{
-    PyTraverseError, PyVisit,
+    IntoPyObjectExt as _, PyTraverseError, PyVisit,
     exceptions::PyTypeError,
     prelude::*,
     types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PyString},
 };
 use time::{OffsetDateTime, PrimitiveDateTime};
+
+type Text = Option<Py<PyAny>>;
+
+/// What a message has beside the arguments of its constructor, for a copy.
+type State = ((Text, Text, Text, Text), bool, Option<Py<PyDict>>, Option<Py<PyDict>>);
 
 /// A message to the hub.
 ///
@@ -97,6 +102,46 @@ impl Message {
         self.data.bind(py).str()
     }
 
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let data = self.data.bind(py);
+        let kind = data.get_type().name()?;
+        let length = data.len().map(|length| format!(" of {length}")).unwrap_or_default();
+        let id = match &self.message_id {
+            Some(id) => format!(" {}", id.bind(py).repr()?),
+            None => String::new(),
+        };
+        Ok(format!("<Message{id}: {kind}{length}>"))
+    }
+
+    #[pyo3(signature = () -> "tuple[Any, ...]")]
+    fn __reduce__(this: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let py = this.py();
+        let it = this.try_borrow()?.snapshot(py);
+        let new = py.import("copyreg")?.getattr("__newobj__")?;
+        let given = (this.get_type(), it.data, it.message_id, it.content_encoding);
+        let given = given.into_pyobject(py)?.add((it.content_type, it.output_name))?;
+        // Those of a subclass.
+        let more = this.getattr_opt("__dict__")?;
+        let ids = (it.correlation_id, it.user_id, it.expiry_time_utc, it.ack);
+        let state = (ids, it.is_security_message, it.properties, more);
+        (new, given, state).into_py_any(py)
+    }
+
+    #[pyo3(signature = (state: "tuple[Any, ...]"))]
+    fn __setstate__(this: &Bound<'_, Self>, state: State) -> PyResult<()> {
+        let (ids, is_security_message, properties, more) = state;
+        {
+            let mut it = this.try_borrow_mut()?;
+            (it.correlation_id, it.user_id, it.expiry_time_utc, it.ack) = ids;
+            it.is_security_message = is_security_message;
+            it.properties = properties;
+        }
+        match more {
+            Some(more) => this.getattr("__dict__")?.call_method1("update", (more,)).map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.data)?;
         visit.call(&self.properties)?;
@@ -124,7 +169,7 @@ impl Message {
             content_type: clone(&self.content_type),
             output_name: clone(&self.output_name),
             expiry_time_utc: clone(&self.expiry_time_utc),
-            ack: None,
+            ack: clone(&self.ack),
             is_security_message: self.is_security_message,
             properties: self.properties.as_ref().map(|properties| properties.clone_ref(py)),
         }

@@ -5,7 +5,7 @@ use std::{
     mem, ptr,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicPtr, AtomicUsize, Ordering},
+        atomic::{AtomicPtr, Ordering},
     },
     thread::{self, ThreadId},
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use pyo3::{
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::{log, options::RootsCache, signer};
+use crate::{desk::Desk, gate::Gate, log, options::RootsCache, signer, uses::Uses};
 
 /// How long the end of the interpreter waits for work that is under way.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -32,11 +32,12 @@ pub(crate) struct Process {
     runtime: Mutex<Option<Runtime>>,
     /// The thread on which the interpreter ends, once it does.
     exiting: OnceLock<ThreadId>,
-    /// How many threads are in the middle of a [`Visit`].
-    visits: AtomicUsize,
+    /// The threads that are in the middle of a [`Visit`]; closed when the interpreter ends.
+    visits: Gate,
     /// Where a signer proves that it holds the leaf's key.
     pub(crate) openers: SigningThreads,
-    pub(crate) signing: signer::Desk,
+    pub(crate) signing: Desk<signer::Job>,
+    pub(crate) uses: Uses,
     pub(crate) log: log::Queue,
     pub(crate) roots: RootsCache,
 }
@@ -60,9 +61,10 @@ pub(crate) fn install() {
     let process = Box::leak(Box::new(Process {
         runtime: Mutex::new(None),
         exiting: OnceLock::new(),
-        visits: AtomicUsize::new(0),
+        visits: Gate::default(),
         openers: SigningThreads::default(),
-        signing: signer::Desk::default(),
+        signing: Desk::default(),
+        uses: Uses::default(),
         log: log::Queue::default(),
         roots: RootsCache::default(),
     }));
@@ -91,6 +93,7 @@ pub(crate) fn after_fork_in_child() {
 pub(crate) fn at_exit(py: Python<'_>) -> PyResult<()> {
     let process = current();
     process.exiting.get_or_init(|| thread::current().id());
+    process.visits.close();
     let runtime = process.runtime().take();
     py.detach(|| {
         let start = Instant::now();
@@ -98,7 +101,7 @@ pub(crate) fn at_exit(py: Python<'_>) -> PyResult<()> {
             runtime.shutdown_timeout(FAREWELL);
         }
         // They need the GIL to get out of their Rust frames.
-        while process.visits.load(Ordering::SeqCst) > 0 && start.elapsed() < FAREWELL {
+        while process.visits.is_occupied() && start.elapsed() < FAREWELL {
             thread::sleep(Duration::from_millis(1));
         }
     });
@@ -167,7 +170,7 @@ impl Process {
             return None;
         }
         let result = Python::try_attach(work);
-        self.visits.fetch_sub(1, Ordering::SeqCst);
+        self.visits.leave();
         result
     }
 
@@ -181,12 +184,7 @@ impl Process {
     }
 
     fn begin_visit(&self) -> bool {
-        self.visits.fetch_add(1, Ordering::SeqCst);
-        let welcome = self.exiting.get().is_none_or(|exiting| *exiting == thread::current().id());
-        if !welcome {
-            self.visits.fetch_sub(1, Ordering::SeqCst);
-        }
-        welcome
+        self.visits.enter(|| self.exiting.get() == Some(&thread::current().id()))
     }
 
     fn wait_for_the_end(&self) -> ! {
@@ -214,7 +212,7 @@ impl Visit<'_> {
     /// Runs `work` without the GIL.
     pub(crate) fn detach<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let process = self.process;
-        process.visits.fetch_sub(1, Ordering::SeqCst);
+        process.visits.leave();
         self.py.detach(move || {
             let result = work();
             if !process.begin_visit() {
@@ -227,7 +225,7 @@ impl Visit<'_> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.process.visits.fetch_sub(1, Ordering::SeqCst);
+        self.process.visits.leave();
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use dps_core::{
-    Assignment, Error, ErrorKind, ProvisioningClient,
+    Error, ErrorKind, ProvisioningClient,
     provisioning::{GLOBAL_HOST, payload_from_json},
     transport::Network,
 };
@@ -14,11 +14,13 @@ use pyo3::prelude::*;
 
 use crate::{
     bridge::Bridge,
+    door::Door,
     errors::OrRaise as _,
     options::{network, optional_duration},
     process::{self, Process},
+    symmetric_key::SymmetricKey,
     work::{self, Asker, Event, Outcome},
-    x509::{Door, X509},
+    x509::X509,
 };
 
 /// What the provisioning clients in Python are made of.
@@ -50,7 +52,7 @@ impl Registration {
         id_scope: String,
         registration_id: Option<String>,
         x509: Option<&Bound<'_, X509>>,
-        symmetric_key: Option<&str>,
+        symmetric_key: Option<&Bound<'_, SymmetricKey>>,
         port: Option<u16>,
         roots: Option<&Bound<'_, PyAny>>,
         connect_to: Option<String>,
@@ -58,9 +60,7 @@ impl Registration {
     ) -> PyResult<Self> {
         let door = match (x509, symmetric_key) {
             (Some(x509), _) => Door::x509(py, x509.get())?,
-            (None, Some(key)) => {
-                Door::symmetric_key(py, registration_id.as_deref().unwrap_or_default(), key)?
-            }
+            (None, Some(key)) => key.get().to_register(py, registration_id.as_deref())?,
             (None, None) => {
                 return Err(Error::new(ErrorKind::InvalidArgument, "there is no credential"))
                     .or_raise(py);
@@ -140,9 +140,10 @@ async fn register(
     asker: Asker,
 ) -> Result<Outcome, Error> {
     let Settings { door, host, id_scope, registration_id, port, api_version, network } = settings;
+    let _in_use = door.in_use();
     let deadline = deadline.unwrap_or(ProvisioningClient::DEFAULT_DEADLINE);
     let start = Instant::now();
-    let identity = door.identity(process, deadline, "register").await?;
+    let identity = door.identity(process, deadline).await?;
     let mut client = ProvisioningClient::new(id_scope, &identity)
         .host(host)
         .network(network)
@@ -161,113 +162,4 @@ async fn register(
         client = client.payload(payload);
     }
     client.register().await.map(|assignment| Outcome::Assigned(Box::new(assignment)))
-}
-
-/// The end of a registration.
-#[pyclass(frozen, module = "dps_core")]
-pub(crate) struct RegistrationResult {
-    operation_id: String,
-    registration_state: Py<RegistrationState>,
-}
-
-#[pymethods]
-impl RegistrationResult {
-    /// The ID of the operation that made the assignment.
-    #[getter]
-    fn operation_id(&self) -> &str {
-        &self.operation_id
-    }
-
-    /// `assigned`: any other end of a registration is an exception.
-    #[getter]
-    fn status(&self) -> &'static str {
-        "assigned"
-    }
-
-    /// Where the device was assigned to.
-    #[getter]
-    fn registration_state(&self, py: Python<'_>) -> Py<RegistrationState> {
-        self.registration_state.clone_ref(py)
-    }
-
-    fn __str__(&self) -> String {
-        format!("{}\n{}", self.registration_state.get().__str__(), self.status())
-    }
-}
-
-/// Where a device was assigned to.
-#[pyclass(frozen, module = "dps_core")]
-pub(crate) struct RegistrationState(Assignment);
-
-#[pymethods]
-impl RegistrationState {
-    /// The registration ID, as the service has it.
-    #[getter]
-    fn registration_id(&self) -> &str {
-        self.0.registration_id()
-    }
-
-    /// The device's ID in the hub.
-    #[getter]
-    fn device_id(&self) -> &str {
-        self.0.device_id()
-    }
-
-    /// The host name of the hub.
-    #[getter]
-    fn assigned_hub(&self) -> &str {
-        self.0.assigned_hub()
-    }
-
-    /// How the assignment came about, such as `initialAssignment`.
-    #[getter]
-    fn sub_status(&self) -> Option<&str> {
-        self.0.substatus().map(|substatus| substatus.as_str())
-    }
-
-    /// When the registration was made, as the service writes it.
-    #[getter]
-    fn created_date_time(&self) -> Option<&str> {
-        self.0.created()
-    }
-
-    /// When the registration last changed, as the service writes it.
-    #[getter]
-    fn last_update_date_time(&self) -> Option<&str> {
-        self.0.last_updated()
-    }
-
-    /// The entity tag of the registration record.
-    #[getter]
-    fn etag(&self) -> Option<&str> {
-        self.0.etag()
-    }
-
-    /// What a custom allocation policy returned for the device, as JSON; `null` if nothing.
-    #[getter]
-    fn response_payload(&self) -> String {
-        self.0.payload().map_or_else(|| "null".to_owned(), ToString::to_string)
-    }
-
-    /// What the service said beyond all this, as a JSON object; `None` if nothing.
-    #[getter]
-    fn unknown_fields(&self) -> Option<String> {
-        let fields = self.0.unknown_fields();
-        (!fields.is_empty()).then(|| serde_json::Value::from(fields.clone()).to_string())
-    }
-
-    fn __str__(&self) -> String {
-        let sub_status = self.sub_status().unwrap_or_default();
-        [self.device_id(), self.assigned_hub(), sub_status, &self.response_payload()].join("\n")
-    }
-}
-
-/// As Python sees an assignment.
-pub(crate) fn result<'py>(
-    py: Python<'py>,
-    assignment: &Assignment,
-) -> PyResult<Bound<'py, RegistrationResult>> {
-    let operation_id = assignment.operation_id().to_owned();
-    let registration_state = Py::new(py, RegistrationState(assignment.clone()))?;
-    Bound::new(py, RegistrationResult { operation_id, registration_state })
 }

@@ -1,4 +1,4 @@
-//! A Python object with `sign(request)` as core's [`Signer`].
+//! A Python object with `sign(request)` as core's [`Signer`] and [`TokenSigner`].
 //!
 //! Core asks for a signature on a thread of its own, without the GIL. The request then goes to a
 //! thread that Python made, which calls the signer and, where `sign` is a coroutine function,
@@ -6,26 +6,35 @@
 //! another device, and one that never returns does not keep the interpreter from exiting.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    convert::Infallible,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
 
 use dps_core::{
     Error, ErrorKind, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
+    TokenSigner,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
+    inspect::PyStaticExpr,
     intern,
     prelude::*,
-    types::{PyBytes, PyString},
+    type_hint_identifier,
+    types::{PyBytes, PyNone, PyString},
     wrap_pyfunction,
 };
 
 use crate::{
     errors::OrRaise as _,
     process::{self, Process, start_thread},
+    uses::{Ear, InUse},
     work::SIGNAL_INTERVAL,
 };
 
@@ -45,12 +54,43 @@ const ALGORITHMS: [(SignatureAlgorithm, &str, &str); 8] = [
     (SignatureAlgorithm::RsaPkcs1Sha512, "rsa_pkcs1_sha512", "sha512"),
 ];
 
+/// What a symmetric key signs its tokens by, with the hash's name in `hashlib`.
+const TOKEN_ALGORITHM: (&str, &str) = ("hmac-sha256", "sha256");
+
 /// A signer that Python gave.
 pub(crate) struct PySigner {
     object: Arc<Py<PyAny>>,
     algorithms: Vec<SignatureAlgorithm>,
     /// Where its coroutines run: the event loop in which it was last used.
     event_loop: Mutex<Option<Arc<Py<PyAny>>>>,
+    /// By which its users are counted, where they are.
+    number: Option<u64>,
+}
+
+/// An object with `sign(request)`, as `dps_core.protocols.Signer` has it.
+pub(crate) struct SignerObject<'py>(pub(crate) Bound<'py, PyAny>);
+
+impl<'py> FromPyObject<'_, 'py> for SignerObject<'py> {
+    type Error = Infallible;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("dps_core.protocols", "Signer");
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
+/// As [`SignerObject`], of a symmetric key.
+pub(crate) struct TokenSignerObject<'py>(pub(crate) Bound<'py, PyAny>);
+
+impl<'py> FromPyObject<'_, 'py> for TokenSignerObject<'py> {
+    type Error = Infallible;
+
+    const INPUT_TYPE: PyStaticExpr = type_hint_identifier!("dps_core.protocols", "TokenSigner");
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(value.to_owned()))
+    }
 }
 
 /// Whether a signer has to name its algorithms.
@@ -58,6 +98,8 @@ pub(crate) enum Announced {
     Always,
     /// Without a name it can do all that its certificate's key can.
     ByCertificate,
+    /// A symmetric key can do but one thing.
+    Never,
 }
 
 impl PySigner {
@@ -66,14 +108,17 @@ impl PySigner {
         if !signer.getattr(intern!(signer.py(), "sign"))?.is_callable() {
             return Err(PyTypeError::new_err("a signer's sign must be callable"));
         }
-        let named = signer.getattr_opt(intern!(signer.py(), "algorithms"))?;
+        let named = match announced {
+            Announced::Never => None,
+            _ => signer.getattr_opt(intern!(signer.py(), "algorithms"))?,
+        };
         let algorithms = match (named.filter(|named| !named.is_none()), announced) {
             (Some(named), _) => named
                 .extract::<Vec<String>>()?
                 .iter()
                 .map(|name| algorithm(name))
                 .collect::<PyResult<_>>()?,
-            (None, Announced::ByCertificate) => Vec::new(),
+            (None, Announced::ByCertificate | Announced::Never) => Vec::new(),
             (None, Announced::Always) => {
                 return Err(PyTypeError::new_err(
                     "a signer without a certificate must name its algorithms",
@@ -81,7 +126,20 @@ impl PySigner {
             }
         };
         let object = Arc::new(signer.clone().unbind());
-        Ok(Self { object, algorithms, event_loop: Mutex::default() })
+        Ok(Self { object, algorithms, event_loop: Mutex::default(), number: None })
+    }
+
+    /// For clients: without a user its coroutines are cancelled.
+    pub(crate) fn counted(mut self) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+
+        self.number = Some(LAST.fetch_add(1, Ordering::Relaxed));
+        self
+    }
+
+    /// One more user, as long as the answer lives.
+    pub(crate) fn in_use(&self) -> Option<InUse> {
+        self.number.map(InUse::new)
     }
 
     /// Tells where its coroutines may run.
@@ -94,6 +152,18 @@ impl PySigner {
     fn event_loop(&self) -> MutexGuard<'_, Option<Arc<Py<PyAny>>>> {
         self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Has one of Python's threads ask the object, and waits for what it says.
+    fn ask(&self, message: &[u8], kind: Kind) -> Result<Vec<u8>, SignerError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        // Not in the next statement: the lock would last as long, and that one waits for the GIL.
+        let event_loop = self.event_loop().clone();
+        let signer = Arc::clone(&self.object);
+        let (number, message) = (self.number, message.to_vec());
+        let job = Job { signer, number, event_loop, kind, message, answer };
+        process::current().signing.add(job, start_signing_thread)?;
+        answered.recv().unwrap_or_else(|_| Err(SignerError::new("its thread has ended")))
+    }
 }
 
 impl Signer for PySigner {
@@ -102,79 +172,41 @@ impl Signer for PySigner {
     }
 
     fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        // Not in the next statement: the lock would last as long, and that one waits for the GIL.
-        let event_loop = self.event_loop().clone();
-        process::current().signing.add(Job {
-            signer: Arc::clone(&self.object),
-            event_loop,
-            algorithm: request.algorithm(),
-            message: request.message().to_vec(),
-            digest: request.digest().to_vec(),
-            answer,
-        })?;
-        answered.recv().unwrap_or_else(|_| Err(SignerError::new("its thread has ended")))
+        let digest = request.digest().to_vec();
+        self.ask(request.message(), Kind::Signature { algorithm: request.algorithm(), digest })
     }
 }
 
-/// The signatures that are wanted, and the threads that make them.
-#[derive(Default)]
-pub(crate) struct Desk {
-    state: Mutex<State>,
-    work: Condvar,
+impl TokenSigner for PySigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.ask(message, Kind::Token)
+    }
 }
 
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    idle: usize,
-}
-
-struct Job {
+/// A signature that is wanted.
+pub(crate) struct Job {
     signer: Arc<Py<PyAny>>,
+    number: Option<u64>,
     event_loop: Option<Arc<Py<PyAny>>>,
-    algorithm: SignatureAlgorithm,
+    kind: Kind,
     message: Vec<u8>,
-    digest: Vec<u8>,
     answer: mpsc::SyncSender<Result<Vec<u8>, SignerError>>,
 }
 
-impl Desk {
-    /// There are as many threads as signatures at once; core limits those.
-    fn add(&self, job: Job) -> Result<(), SignerError> {
-        let mut state = self.state();
-        state.jobs.push_back(job);
-        let short = state.jobs.len() > state.idle;
-        drop(state);
-        if short {
-            let started = process::current().attach(|py| {
-                start_thread(py, "dps_core._signing", wrap_pyfunction!(next_sign_job, py)?)
-            });
-            match started {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    return Err(SignerError::new("no thread could be started").with_source(error));
-                }
-                None => return Err(SignerError::new("the interpreter is exiting")),
-            }
-        }
-        self.work.notify_one();
-        Ok(())
-    }
+/// What the signature is for.
+enum Kind {
+    Signature { algorithm: SignatureAlgorithm, digest: Vec<u8> },
+    Token,
+}
 
-    fn next(&self) -> Option<Job> {
-        let mut state = self.state();
-        state.idle += 1;
-        let (mut state, _) = self
-            .work
-            .wait_timeout_while(state, IDLE, |state| state.jobs.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        state.idle -= 1;
-        state.jobs.pop_front()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// There are as many threads as signatures at once; core limits those.
+fn start_signing_thread() -> Result<(), SignerError> {
+    let started = process::current()
+        .attach(|py| start_thread(py, "dps_core._signing", wrap_pyfunction!(next_sign_job, py)?));
+    match started {
+        Some(Ok(())) => Ok(()),
+        Some(Err(error)) => Err(SignerError::new("no thread could be started").with_source(error)),
+        None => Err(SignerError::new("the interpreter is exiting")),
     }
 }
 
@@ -182,7 +214,7 @@ impl Desk {
 #[pyfunction]
 pub(crate) fn next_sign_job(py: Python<'_>) -> Option<SignJob> {
     let process: &'static Process = process::current();
-    let job = process.detach(py, || process.signing.next())?;
+    let job = process.detach(py, || process.signing.next(IDLE))?;
     Some(SignJob(job))
 }
 
@@ -203,14 +235,22 @@ impl SignJob {
     }
 
     #[getter]
-    fn request(&self, py: Python<'_>) -> SignRequest {
-        let (_, algorithm, hash) = names(self.0.algorithm);
-        SignRequest {
-            algorithm,
-            hash,
-            message: PyBytes::new(py, &self.0.message).unbind(),
-            digest: PyBytes::new(py, &self.0.digest).unbind(),
+    fn request(&self, py: Python<'_>) -> Request {
+        let message = PyBytes::new(py, &self.0.message).unbind();
+        match &self.0.kind {
+            Kind::Signature { algorithm, digest } => {
+                let (_, algorithm, hash) = names(*algorithm);
+                let digest = PyBytes::new(py, digest).unbind();
+                Request::Signature(SignRequest { algorithm, hash, message, digest })
+            }
+            Kind::Token => Request::Token(TokenRequest { message }),
         }
+    }
+
+    /// What tells that nobody waits for the signature any more, where that is known.
+    #[getter]
+    fn ear(&self) -> io::Result<Option<Ear>> {
+        self.0.number.map(Ear::of).transpose()
     }
 
     fn answer(&self, signature: &[u8]) {
@@ -222,6 +262,12 @@ impl SignJob {
         let error = SignerError::new(description).with_source(PyErr::from_value(exception));
         drop(self.0.answer.try_send(Err(error)));
     }
+}
+
+#[derive(IntoPyObject)]
+enum Request {
+    Signature(SignRequest),
+    Token(TokenRequest),
 }
 
 /// What a signer is asked to sign.
@@ -261,6 +307,44 @@ impl SignRequest {
 
     fn __repr__<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, &format!("<SignRequest {}>", self.algorithm))
+    }
+}
+
+/// What a symmetric key that signs is asked to sign: the answer is the HMAC-SHA256 of `message`
+/// under the key, 32 bytes.
+#[pyclass(frozen, module = "dps_core")]
+pub(crate) struct TokenRequest {
+    message: Py<PyBytes>,
+}
+
+#[pymethods]
+impl TokenRequest {
+    /// `hmac-sha256`.
+    #[getter]
+    fn algorithm(&self) -> &'static str {
+        TOKEN_ALGORITHM.0
+    }
+
+    /// The hash of the algorithm, by its name in `hashlib`.
+    #[getter]
+    fn hash(&self) -> &'static str {
+        TOKEN_ALGORITHM.1
+    }
+
+    /// The whole message.
+    #[getter]
+    fn message(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.message.clone_ref(py)
+    }
+
+    /// `None`: an HMAC is made of the message itself.
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyNone> {
+        PyNone::get(py).to_owned()
+    }
+
+    fn __repr__<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        PyString::new(py, &format!("<TokenRequest {}>", TOKEN_ALGORITHM.0))
     }
 }
 

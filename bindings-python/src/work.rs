@@ -41,7 +41,7 @@ impl Outcome {
         match self {
             Self::Nothing => Ok(py.None()),
             Self::Assigned(assignment) => {
-                crate::registration::result(py, &assignment).map(Bound::into_any).map(Bound::unbind)
+                crate::assignment::result(py, &assignment).map(Bound::into_any).map(Bound::unbind)
             }
             Self::Examined(report) => Ok(Py::new(py, doctor::Report(*report))?.into_any()),
         }

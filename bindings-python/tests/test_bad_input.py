@@ -132,8 +132,8 @@ ROWS: list[tuple[Callable[[Case], None], str, type[Exception], list[str]]] = [
     (swapped_files, "WrongFileContentError", ValueError, ["swapped"]),
     (not_pem, "WrongFileContentError", ValueError, ["the certificate chain"]),
     (key_of_another_device, "KeyMismatchError", ValueError, ["does not belong"]),
-    (expired, "CertificateExpiredError", exceptions.CredentialError, ["has expired", "clock"]),
-    (not_yet_valid, "CertificateNotYetValidError", exceptions.CredentialError, ["not valid yet"]),
+    (expired, "CertificateExpiredError", exceptions.IdentityError, ["has expired", "clock"]),
+    (not_yet_valid, "CertificateNotYetValidError", exceptions.IdentityError, ["not valid yet"]),
     (another_common_name, "RegistrationIdMismatchError", ValueError, ["common name"]),
     (bad_registration_id, "RegistrationIdInvalidError", ValueError, ["' '"]),
     (bad_symmetric_key, "KeyMalformedError", ValueError, ["base64"]),
@@ -144,7 +144,7 @@ ROWS: list[tuple[Callable[[Case], None], str, type[Exception], list[str]]] = [
     (nobody_listens, "ConnectionFailedError", ConnectionError, ["refused"]),
     (deadline, "DeadlineExceededError", TimeoutError, ["0.3"]),
     (impossible_deadline, "InvalidArgumentError", ValueError, ["deadline is -1"]),
-    (option_not_here, "UnsupportedError", exceptions.ClientError, ["websockets"]),
+    (option_not_here, "UnsupportedError", exceptions.UsageError, ["websockets"]),
 ]
 
 

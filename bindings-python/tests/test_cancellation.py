@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import pytest
 
 from conftest import Cloud, Device, Hierarchy
-from dps_core import X509, exceptions
+from dps_core import X509, IoTHubDeviceClient, exceptions
+from test_concurrency import sockets
 from test_signers import Hsm, x509
 
 PATIENCE = 30
@@ -189,14 +192,140 @@ def test_an_event_loop_that_ends_with_work_under_way_takes_its_work_along(
     cloud: Cloud, device: Device
 ) -> None:
     cloud.fault(device, "register", {"drop": True}, times=0)
+    left: list[asyncio.Task[Any]] = []
 
-    async def leave(make: Callable[[], Any]) -> None:
-        task = asyncio.create_task(make())
-        await asyncio.sleep(0)
-        assert not task.done()
+    async def leave() -> None:
+        left.append(asyncio.create_task(cloud.registering_async(device).register()))
+        await until(lambda: "PUBLISH" in cloud.heard(device, "dps"))
 
+    before = sockets()
     # asyncio.run cancels what is left.
-    asyncio.run(leave(cloud.registering_async(device).register))
+    asyncio.run(leave())
+    assert left.pop().cancelled()
+    # The event loop had sockets of its own.
+    gc.collect()
+    deadline = time.monotonic() + PATIENCE
+    while sockets() - before:
+        assert time.monotonic() < deadline, "the registration goes on"
+        time.sleep(0.01)
+
+
+async def swallowed(cloud: Cloud, device: Device) -> None:
+    """Waits for ever, within a client that has a message under way."""
+    async with cloud.hub_async(device) as hub:
+        await hub.send_message("swallowed")
+
+
+async def under_way(cloud: Cloud, device: Device) -> None:
+    await until(lambda: "PUBLISH" in cloud.heard(device, "hub"))
+
+
+@pytest.fixture
+def deaf(cloud: Cloud, device: Device) -> Device:
+    """A device whose messages nobody acknowledges."""
+    cloud.registering(device).register()
+    cloud.fault(device, "telemetry", {"drop": True}, times=0)
+    return device
+
+
+def test_a_time_limit_and_a_cancellation_get_out_of_a_client(cloud: Cloud, deaf: Device) -> None:
+    async def scenario() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(swallowed(cloud, deaf), 0.5)
+        task = asyncio.create_task(swallowed(cloud, deaf))
+        await under_way(cloud, deaf)
+        await cancel(task)
+        limit: Any = getattr(asyncio, "timeout", None)
+        if limit is not None:
+            with pytest.raises(TimeoutError):
+                async with limit(0.5):
+                    await swallowed(cloud, deaf)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "TaskGroup"), reason="this Python has no task groups")
+def test_a_task_group_that_fails_hears_of_nothing_else(cloud: Cloud, deaf: Device) -> None:
+    async def scenario() -> None:
+        async with getattr(asyncio, "TaskGroup")() as group:  # noqa: B009
+            group.create_task(swallowed(cloud, deaf))
+            await under_way(cloud, deaf)
+            raise LookupError("the group's own")
+
+    with pytest.raises(Exception) as raised:
+        asyncio.run(scenario())
+    (only,) = getattr(raised.value, "exceptions")  # noqa: B009
+    assert isinstance(only, LookupError)
+
+
+def test_what_is_raised_within_a_client_gets_out_of_it(cloud: Cloud, deaf: Device) -> None:
+    async def scenario() -> None:
+        async with cloud.hub_async(deaf) as hub:
+            sending = asyncio.create_task(hub.send_message("swallowed"))
+            await under_way(cloud, deaf)
+            try:
+                raise LookupError("the program's own")
+            finally:
+                sending.cancel()
+
+    with pytest.raises(LookupError, match="the program's own"):
+        asyncio.run(scenario())
+    with pytest.raises(LookupError, match="the program's own"), cloud.hub(deaf) as hub:
+        threading.Thread(target=send_in_vain, args=(hub,), daemon=True).start()
+        asyncio.run(under_way(cloud, deaf))
+        raise LookupError("the program's own")
+
+
+def send_in_vain(hub: IoTHubDeviceClient) -> None:
+    with contextlib.suppress(exceptions.DpsError):
+        hub.send_message("swallowed")
+
+
+def test_what_a_signer_does_for_nobody_is_cancelled(
+    cloud: Cloud, hierarchy: Hierarchy, tmp_path: Path
+) -> None:
+    """More than core signs at once, so that the last device would wait for the others."""
+    asked, ended = [], []
+
+    class Silent:
+        async def sign(self, request: object) -> bytes:
+            asked.append(request)
+            try:
+                await asyncio.get_running_loop().create_future()
+                return b"never"
+            finally:
+                ended.append(request)
+
+    async def scenario() -> None:
+        silent = [hierarchy.device() for _ in range(8)]
+        clients = [cloud.registering_async(it, x509=x509(it, Silent())) for it in silent]
+        tasks = [asyncio.create_task(client.register()) for client in clients]
+        await until(lambda: len(asked) == 8)
+        for task in tasks:
+            await cancel(task)
+        await until(lambda: len(ended) == 8)
+        good = hierarchy.device()
+        identity = x509(good, Hsm(good, tmp_path))
+        assert (await cloud.registering_async(good, x509=identity).register()).status == "assigned"
+        # One that runs in no event loop but its own.
+        late = cloud.registering(silent[0], x509=x509(silent[0], Silent()))
+        with pytest.raises(exceptions.DeadlineExceededError):
+            await asyncio.to_thread(late.register, deadline=3)
+        await until(lambda: len(ended) == 9)
+        # What somebody else still waits for goes on.
+        shared = x509(good, Silent())
+        one, other = (
+            asyncio.create_task(cloud.registering_async(good, x509=shared).register())
+            for _ in range(2)
+        )
+        await until(lambda: len(asked) == 11)
+        await cancel(one)
+        await cloud.registering_async(hierarchy.device()).register()
+        assert len(ended) == 9
+        await cancel(other)
+        await until(lambda: len(ended) == 11)
+
+    asyncio.run(scenario())
 
 
 def nobody_waits() -> bool:

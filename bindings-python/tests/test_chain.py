@@ -61,7 +61,7 @@ def test_a_chain_is_put_in_order_and_checked(hierarchy: Hierarchy) -> None:
         read.check_validity(NOW + 40 * DAY)
     with pytest.raises(exceptions.ChainBrokenError):
         read.check_reaches([Hierarchy().root.certificate])
-    with pytest.raises(exceptions.CredentialError, match="issuer"):
+    with pytest.raises(exceptions.IdentityError, match="issuer"):
         CertificateChain.from_pem(leaf.to_pem()).check_reaches([root])
 
 

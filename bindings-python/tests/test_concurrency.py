@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -145,31 +146,53 @@ def test_many_acknowledgements_wake_the_event_loop_once(cloud: Cloud, device: De
 
 
 def test_a_thousand_registrations_leave_nothing_behind(cloud: Cloud, hierarchy: Hierarchy) -> None:
-    clients = [cloud.registering_async(hierarchy.device()) for _ in range(9)]
+    devices = [hierarchy.device() for _ in range(9)]
     unknown = Hierarchy().device()
 
-    async def register(times: int) -> None:
-        for _ in range(times // 10):
-            await asyncio.gather(*(client.register() for client in clients))
-            with pytest.raises(exceptions.ServiceError):
-                await cloud.registering_async(unknown).register()
+    async def asynchronously() -> None:
+        await asyncio.gather(*(cloud.registering_async(device).register() for device in devices))
+        with pytest.raises(exceptions.ServiceError):
+            await cloud.registering_async(unknown).register()
 
-    asyncio.run(register(300))
-    before = footprint()
-    for _ in range(10):
-        asyncio.run(register(100))
-    after = footprint()
-    assert after[0] <= before[0] + 20, "Python objects"
-    assert after[1] <= before[1] + 2, "file descriptors"
-    assert after[2] <= before[2] + 1, "threads"
-    assert after[3] <= before[3] + 3_000_000, "bytes of memory"
+    def waiting() -> None:
+        for device in devices[:4]:
+            cloud.registering(device).register()
+        with pytest.raises(exceptions.ServiceError):
+            cloud.registering(unknown).register()
+
+    def register() -> None:
+        for _ in range(20):
+            asyncio.run(asynchronously())
+            waiting()
+
+    leaves_nothing_behind(register)
 
 
-def footprint() -> tuple[int, int, int, int]:
+def leaves_nothing_behind(work: Callable[[], None]) -> None:
+    """Between two later rounds nothing grows that also grew in the round before."""
+    for _ in range(2):
+        work()
+    feet = [footprint()]
+    for _ in range(3):
+        work()
+        feet.append(footprint())
+    limits = {"blocks": 200, "objects": 20, "file descriptors": 2, "threads": 1, "bytes": 1_000_000}
+    for what, limit in limits.items():
+        growth = [later[what] - earlier[what] for earlier, later in zip(feet, feet[1:])]
+        assert min(growth) <= limit, (what, growth)
+
+
+def footprint() -> dict[str, int]:
     gc.collect()
     with open("/proc/self/statm") as statm:
         resident = int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    return len(gc.get_objects()), len(os.listdir("/proc/self/fd")), thread_count(), resident
+    return {
+        "blocks": sys.getallocatedblocks(),
+        "objects": len(gc.get_objects()),
+        "file descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": thread_count(),
+        "bytes": resident,
+    }
 
 
 def thread_count() -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 import multiprocessing
+import os
 import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +42,7 @@ def test_there_is_one_class_for_each_kind() -> None:
 @pytest.mark.parametrize(
     ("code", "word"),
     [
-        (113, exceptions.CredentialError),
+        (113, exceptions.IdentityError),
         (303, ConnectionError),
         (305, TimeoutError),
         (401, PermissionError),
@@ -50,6 +53,38 @@ def test_there_is_one_class_for_each_kind() -> None:
 def test_where_python_has_a_word_it_is_that_too(code: int, word: type[Exception]) -> None:
     with pytest.raises(word):
         raise exceptions.by_code(code)("it went wrong")
+
+
+@pytest.mark.parametrize(
+    ("word", "codes"),
+    [
+        ("ClientError", {201, 202, 203, 204, 301, 302, 303, 304, 305, 306, 307, 401, 403, 604}),
+        ("CredentialError", {401, 403}),
+        ("ConnectionDroppedError", {304}),
+        ("ConnectionFailedError", {302, 303}),
+        ("NoConnectionError", {604}),
+        ("OperationCancelled", {505, 605}),
+        ("OperationTimeout", {305, 504}),
+    ],
+)
+def test_the_incumbents_words_catch_what_they_caught(word: str, codes: set[int]) -> None:
+    base = getattr(exceptions, word)
+    known = {code for code, *_ in dps_core.error_catalogue()}
+    assert {code for code in known if issubclass(exceptions.by_code(code), base)} == codes
+    assert word in exceptions.__all__
+
+
+def test_an_error_of_the_system_has_its_number(tmp_path: Path) -> None:
+    missing = dps_core.X509(tmp_path / "no.pem", tmp_path / "no.pem")
+    create = dps_core.ProvisioningDeviceClient.create_from_x509_certificate
+    with pytest.raises(FileNotFoundError, match=r"no\.pem") as raised:
+        create(None, None, "0ne00000000", missing)
+    error = raised.value
+    assert (error.errno, error.strerror) == (errno.ENOENT, os.strerror(errno.ENOENT))
+    assert isinstance(error, DpsError)
+    for made in copies(error):
+        assert isinstance(made, FileNotFoundError) and made.errno == errno.ENOENT
+        assert (str(made), made.hint) == (str(error), error.hint)
 
 
 @pytest.fixture
@@ -106,7 +141,7 @@ def test_a_cause_that_cannot_be_pickled_does_not_keep_the_error_back(
 def test_an_exception_comes_from_another_process_whole() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         error = pool.submit(derive, "no key").exception(60)
-    assert isinstance(error, exceptions.CredentialError) and isinstance(error, ValueError)
+    assert isinstance(error, exceptions.IdentityError) and isinstance(error, ValueError)
     assert error.name == "DPS_KEY_MALFORMED"
 
 

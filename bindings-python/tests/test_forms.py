@@ -13,6 +13,7 @@ from conftest import Cloud, Device, Hierarchy
 from dps_core import X509, IoTHubDeviceClient, chain, exceptions
 from dps_core.chain import Authority, Certificate, CertificateChain, PrivateKey
 from test_doctor import pfx
+from test_signers import Hsm
 
 
 def openssl(*arguments: str | Path, given: bytes = b"") -> bytes:
@@ -58,7 +59,9 @@ def test_a_certificate_and_a_key_may_be_der(
         with cloud.hub(device, x509=x509) as hub:
             hub.send_message("by a key in DER")
         above = hierarchy.intermediate.certificate.der
-        assert not dps_core.doctor(x509, authorities=above).exit_code
+        # Its file does not hold the intermediate, which an enrollment of the group would need.
+        findings = dps_core.doctor(x509, authorities=above).findings
+        assert [finding.id for finding in findings] == ["DPS-C027"]
     assert PrivateKey.from_pem(key_file, pass_phrase).to_der() == key.to_der()
     for source in (der, certificate):
         assert chain.certificates_from_pem(source)[0].der == der
@@ -98,6 +101,41 @@ def test_a_pfx_stands_wherever_a_credential_does(
             PrivateKey.from_pem(source, "4321")
     with pytest.raises(exceptions.PassphraseRequiredError):
         cloud.registering(device, x509=X509(made, made))
+
+
+def test_a_chain_that_reaches_no_known_ca_is_refused_before_dialling(
+    cloud: Cloud, device: Device, hierarchy: Hierarchy, tmp_path: Path
+) -> None:
+    files = device.write(tmp_path)
+    file = pfx(device, tmp_path)
+    hsm = Hsm(device, tmp_path)
+    forms: list[Callable[[str | bytes | Path | None], X509]] = [
+        lambda known: X509(*files, authorities=known),
+        lambda known: X509.from_pem(device.chain, device.key.to_pem(), authorities=known),
+        lambda known: X509.from_pkcs12(file, "1234", authorities=known),
+        lambda known: X509.from_signer(device.chain, hsm, authorities=known),
+    ]
+    stranger = Authority.create_root("Nobody's root", PrivateKey.generate("ec-p256"))
+    root, other = (it.certificate.to_pem() for it in (hierarchy.root, stranger))
+    known, missing = tmp_path / "known.pem", tmp_path / "missing.pem"
+    known.write_text(root)
+    before = len(cloud.heard(device, "dps"))
+    for make in forms:
+        with pytest.raises(exceptions.ChainBrokenError, match="none of the known CAs") as refused:
+            cloud.registering(device, x509=make(other)).register()
+        assert refused.value.operation == "open credential"
+        with pytest.raises(FileNotFoundError, match=r"missing\.pem"):
+            cloud.registering(device, x509=make(missing)).register()
+        assert not dps_core.doctor(make(root)).findings
+        assert dps_core.doctor(make(other)).exit_code == 2
+        assert not dps_core.doctor(make(other), authorities=root).findings
+    assert len(cloud.heard(device, "dps")) == before
+    for make in forms:
+        for good in (root, root.encode(), known, other + root, None):
+            cloud.registering(device, x509=make(good))
+        assert cloud.registering(device, x509=make(known)).register().status == "assigned"
+    with pytest.raises(TypeError, match="authorities must be"):
+        X509(*files, authorities=5)  # type: ignore[arg-type]
 
 
 def test_the_pfx_of_a_ca_goes_both_ways(hierarchy: Hierarchy, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import copy
 import datetime
 import json
 import logging
+import pickle
 import threading
 import uuid
 from typing import Any
@@ -54,7 +56,7 @@ def test_what_else_the_incumbents_messages_have(cloud: Cloud, registered: Device
     other = Message("y")
     other.expiry_time_utc = datetime.datetime(2030, 1, 2, 4, 4, 5, tzinfo=berlin)
     # Of system properties a hub counts the values alone.
-    values = ("x", "out", "2030-01-02T03:04:05Z", "urn:azureiot:Security:SecurityAgent")
+    values = ("x", "out", "2030-01-02T03:04:05Z", "urn:azureiot:Security:SecurityAgent:1")
     assert message.get_size() == sum(map(len, values))
     with cloud.hub(registered) as hub:
         hub.send_messages([message, other])
@@ -71,7 +73,7 @@ def test_what_else_the_incumbents_messages_have(cloud: Cloud, registered: Device
         {
             "$.on": "out",
             "$.exp": "2030-01-02T03:04:05Z",
-            "$.ifid": "urn:azureiot:Security:SecurityAgent",
+            "$.ifid": "urn:azureiot:Security:SecurityAgent:1",
         },
         {"$.exp": "2030-01-02T03:04:05Z"},
     ]
@@ -235,6 +237,124 @@ def test_the_payload_of_a_registration_is_anything_that_json_can_write(
     client.provisioning_payload = {"number": object()}
     with pytest.raises(AttributeError):
         client.register()
+
+
+def test_what_a_registration_returns_is_written_as_the_incumbent_writes_it(
+    cloud: Cloud, device: Device
+) -> None:
+    payload = {"b": "gr\u00fc\u00df", "a": [1, 2.5, None]}
+    state = {"deviceId": device.name, "assignedHub": HUB, "payload": payload, "status": "assigned"}
+    state |= {"substatus": "initialAssignment"}
+    body = {"operationId": "4.op", "status": "assigned", "registrationState": state}
+    cloud.fault(device, "register", {"body": json.dumps(body)}, times=0)
+    result = cloud.registering(device).register()
+    text = '{"a": [1, 2.5, null], "b": "gr\\u00fc\\u00df"}'
+    assert result.registration_state.response_payload == text
+    lines = [device.name, HUB, "initialAssignment", text]
+    assert str(result.registration_state).splitlines() == lines
+    assert str(result).splitlines() == [*lines, "assigned"]
+
+
+def copies(thing: Any) -> list[Any]:
+    protocols = range(2, pickle.HIGHEST_PROTOCOL + 1)
+    pickled = [pickle.loads(pickle.dumps(thing, protocol)) for protocol in protocols]
+    return [*pickled, copy.copy(thing), copy.deepcopy(thing)]
+
+
+def members(thing: object) -> dict[str, object]:
+    names = [name for name in dir(thing) if not name.startswith("_")]
+    return {name: getattr(thing, name) for name in names if not callable(getattr(thing, name))}
+
+
+class Reading(Message):
+    """A message of the user's own."""
+
+    unit: str
+
+
+def test_results_and_messages_can_be_copied_and_show_what_they_are(
+    cloud: Cloud, device: Device
+) -> None:
+    result = cloud.registering(device).register()
+    state = result.registration_state
+    for made in copies(state):
+        assert members(made) == members(state)
+    for made in copies(result):
+        assert members(made.registration_state) == members(state)
+        assert (made.operation_id, made.status) == (result.operation_id, "assigned")
+    assert repr(state) == f"<RegistrationState {device.name} at {HUB}>"
+    assert repr(result) == f"<RegistrationResult assigned: {device.name} at {HUB}>"
+
+    message = Reading("content", message_id="m-1", content_type="text/plain")
+    message.correlation_id, message.user_id, message.ack = "c", "u", "full"
+    message.expiry_time_utc = datetime.datetime(2030, 1, 1)
+    message.custom_properties["unit"] = "K"
+    message.unit = "K"
+    message.set_as_security_message()
+    for made in copies(message):
+        assert type(made) is Reading and members(made) == members(message)
+        assert made.get_size() == message.get_size()
+    deep = copy.deepcopy(message)
+    deep.custom_properties["unit"] = "C"
+    assert message.custom_properties == {"unit": "K"}
+    assert repr(message) == "<Message 'm-1': str of 7>"
+    assert repr(Message(5)) == "<Message: int>"
+    for secret in (device.x509, cloud.registering(device), cloud.hub(device)):
+        with pytest.raises(TypeError):
+            pickle.dumps(secret)
+
+
+def test_what_the_incumbent_has_and_this_package_has_not_is_refused(
+    cloud: Cloud, device: Device
+) -> None:
+    clients: list[Any] = [cloud.hub(device), cloud.hub_async(device)]
+    for hub in clients:
+        for handler in (
+            "on_message_received",
+            "on_method_request_received",
+            "on_twin_desired_properties_patch_received",
+            "on_connection_state_change",
+            "on_new_sastoken_required",
+            "on_background_exception",
+        ):
+            setattr(hub, handler, None)
+            with pytest.raises(exceptions.UnsupportedError, match=handler):
+                setattr(hub, handler, print)
+        for method in ("receive_message", "get_twin", "patch_twin_reported_properties"):
+            assert not hasattr(hub, method)
+    for client in [*clients, cloud.registering(device), cloud.registering_async(device)]:
+        with pytest.raises(AttributeError):
+            client.keep_alive = 5
+
+
+def test_an_async_progress_callback_is_refused(cloud: Cloud, device: Device) -> None:
+    async def on_progress(stage: str) -> None: ...
+
+    with pytest.raises(TypeError, match="on_progress"):
+        cloud.registering(device).register(on_progress=on_progress)
+    with pytest.raises(TypeError, match="on_progress"):
+        asyncio.run(cloud.registering_async(device).register(on_progress=on_progress))
+
+
+def test_a_logger_below_ours_has_a_level_of_its_own(
+    cloud: Cloud, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard = threading.Event()
+
+    class Watch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            assert record.levelname == "DEBUG"
+            heard.set()
+
+    below, watch = logging.getLogger("dps_core.provisioning"), Watch()
+    below.addHandler(watch)
+    below.setLevel(logging.DEBUG)
+    try:
+        cloud.registering(device).register()
+        assert heard.wait(30)
+    finally:
+        below.removeHandler(watch)
+        below.setLevel(logging.NOTSET)
 
 
 def test_a_registration_has_the_id_of_its_operation(cloud: Cloud, device: Device) -> None:

@@ -326,6 +326,11 @@ for signer in (Stuck(), Stuck(), AsyncStuck()):
     x509 = X509.from_signer(Path(os.environ["DEVICES"]) / "silent.cert.pem", signer)
     threading.Thread(target=registering("silent", x509=x509).register, daemon=True).start()
     assert signer.asked.wait(30)
+create = ProvisioningDeviceClient.create_from_symmetric_key
+for signer in (Stuck(), AsyncStuck()):
+    client = create("127.0.0.1", "meter", os.environ["SCOPE"], signer)
+    threading.Thread(target=client.register, daemon=True).start()
+    assert signer.asked.wait(30)
 signer = Stuck()
 x509 = X509.from_signer(Path(os.environ["DEVICES"]) / "silent.cert.pem", signer)
 threading.Thread(target=dps_core.doctor, args=(x509,), daemon=True).start()
@@ -488,6 +493,43 @@ def show(stage):
     _, stderr = process.communicate(timeout=10)
     assert "KeyboardInterrupt" in stderr
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+
+
+@pytest.mark.parametrize("module", ["dps_core", "dps_core.aio"])
+def test_ctrl_c_gets_out_of_a_client_with_a_message_under_way(
+    cloud: Cloud, hierarchy: Hierarchy, devices: dict[str, str], bare_python: Path, module: str
+) -> None:
+    device = hierarchy.device(f"deaf-{module.replace('.', '-').replace('_', '-')}")
+    device.write(Path(devices["DEVICES"]))
+    cloud.registering(device).register()
+    cloud.fault(device, "telemetry", {"drop": True}, times=0)
+    body = {
+        "dps_core": f"with hub({device.name!r}) as client: client.send_message('swallowed')",
+        "dps_core.aio": f"""
+async def main():
+    async with hub({device.name!r}, aio) as client:
+        await client.send_message('swallowed')
+asyncio.run(main())
+""",
+    }[module]
+    process = subprocess.Popen(
+        [
+            bare_python,
+            "-c",
+            f"{PRELUDE}\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{body}",
+        ],
+        env=cloud.environment | devices,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while "PUBLISH" not in cloud.heard(device, "hub"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert stderr.rstrip().endswith("KeyboardInterrupt"), stderr
+    assert "NotDelivered" not in stderr
 
 
 def test_a_subinterpreter_is_refused(any_python: Path) -> None:

@@ -45,10 +45,17 @@ def by_code(code: int) -> type[DpsError]:
 
 def text() -> str:
     kinds = [exceptions.by_code(code) for code, *_ in error_catalogue()]
-    stages = [kind for kind in exceptions.DpsError.__subclasses__() if kind not in kinds]
     finer = [exceptions.MissingFileError, exceptions.FileNotPermittedError]
+    # In the order of their definition: a base comes first.
+    stages = [
+        kind
+        for kind in vars(exceptions).values()
+        if isinstance(kind, type)
+        and issubclass(kind, exceptions.DpsError)
+        and kind not in {exceptions.DpsError, *kinds, *finer}
+    ]
     parts = [HEAD]
-    for kind in [*stages, *kinds, *finer]:
+    for kind in [*dict.fromkeys(stages), *kinds, *finer]:
         bases = ", ".join(base.__name__ for base in kind.__bases__)
         parts.append(f'\nclass {kind.__name__}({bases}):\n    """{inspect.getdoc(kind)}"""\n')
     names = "".join(f'    "{name}",\n' for name in exceptions.__all__)

@@ -58,11 +58,21 @@ pub(crate) struct Arguments {
     /// The roots that the server's certificate must lead to [env: SSL_CERT_FILE]
     #[arg(long, value_name = "FILE")]
     roots: Option<PathBuf>,
-    /// Explain an error of the service instead
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["cert", "key", "wire", "register"])]
+    /// Explain an error of the service, or of this SDK, instead
+    #[arg(long, value_name = "TEXT", value_parser = words, conflicts_with_all = [
+        "cert", "key", "ca", "group_certificate", "individual_certificate", "registration_id",
+        "wire", "register", "id_scope", "host", "connect_to", "roots", "passphrase_file",
+    ])]
     error: Option<String>,
     #[command(flatten)]
     passphrase: PassphraseSource,
+}
+
+fn words(text: &str) -> Result<String, &'static str> {
+    match text.trim().is_empty() {
+        true => Err("there is nothing to explain"),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// A doctor that could not run has an exit code of its own.

@@ -6,9 +6,11 @@ use clap::ValueEnum;
 use dps_core::{Error, ErrorKind};
 use dps_emulator::{Emulator, EmulatorError, Faults, TlsVersion};
 use serde_json::{Map, json};
-use tokio::signal;
 
-use crate::output::{Output, io_error, print};
+use crate::{
+    interrupt,
+    output::{Output, io_error, print},
+};
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
@@ -68,7 +70,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
             .map_err(|error| io_error(&path.display().to_string(), &error))?;
     }
     // The signals are caught before anybody is told that the emulator is ready.
-    let end = end_signal()?;
+    let end = interrupt::caught()?;
     announce(&emulator, root_out.as_deref(), output)?;
     end.await?;
     emulator.stop().await;
@@ -154,26 +156,6 @@ fn announce(
         emulator.id_scope(),
         emulator.hubs().join(", ")
     ))
-}
-
-/// Ctrl-C, or SIGTERM where there is one.
-fn end_signal() -> Result<impl Future<Output = Result<(), Error>>, Error> {
-    let failed = |error: std::io::Error| io_error("the signal handler", &error);
-    #[cfg(unix)]
-    {
-        use signal::unix::{SignalKind, signal};
-
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => Ok(()),
-                _ = terminate.recv() => Ok(()),
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    Ok(async move { signal::ctrl_c().await.map_err(failed) })
 }
 
 pub(crate) fn failure(error: &EmulatorError) -> Error {

@@ -3,6 +3,7 @@
 mod chain;
 mod doctor;
 mod emulator;
+mod interrupt;
 mod manage;
 mod output;
 mod passphrase;
@@ -96,22 +97,16 @@ fn main() -> ExitCode {
         }
     };
     let output = Output::new(arguments.json);
-    // What core and the emulator tolerate or try again is worth knowing; results stay apart.
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
+    output.show_log();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&output, &output::io_error("the runtime", &error)),
     };
     let result = runtime.block_on(async {
         match arguments.command {
-            // It has exit codes of its own.
+            // These have exit codes of their own.
             Command::Doctor(arguments) => return Ok(doctor::run(arguments, &output).await),
-            Command::Quickstart(arguments) => quickstart::run(arguments, &output).await,
+            Command::Quickstart(arguments) => return quickstart::run(arguments, &output).await,
             Command::Chain(command) => chain::run(command, &output),
             Command::Register(arguments) => register::run(arguments, &output).await,
             Command::Emulator(arguments) => emulator::run(arguments, &output).await,
@@ -124,6 +119,8 @@ fn main() -> ExitCode {
         }
         .map(|()| ExitCode::SUCCESS)
     });
+    // A key that is still being made is of use to nobody.
+    runtime.shutdown_background();
     result.unwrap_or_else(|error| fail(&output, &error))
 }
 

@@ -6,7 +6,8 @@ use comfy_table::{Table, presets::NOTHING};
 use dps_core::{Error, ErrorKind};
 use serde_json::{Value, json};
 
-/// Text for people, or JSON for programs. Results go to standard output, the rest to standard error.
+/// Text for people, or JSON for programs. Results go to standard output, the rest to standard error:
+/// as JSON one object a line, `{"warning": …}` or at the end `{"error": …}`.
 pub(crate) struct Output {
     json: bool,
 }
@@ -55,7 +56,38 @@ impl Output {
 
     /// Something to know that is no failure, on standard error.
     pub(crate) fn warning(&self, text: impl AsRef<str>) {
-        let _ = writeln!(io::stderr(), "Warning: {}", text.as_ref());
+        let _ = match self.json {
+            true => writeln!(io::stderr(), "{}", json!({ "warning": text.as_ref() })),
+            false => writeln!(io::stderr(), "Warning: {}", text.as_ref()),
+        };
+    }
+
+    /// Shows what core and the emulator tolerate or try again, as warnings are shown.
+    pub(crate) fn show_log(&self) {
+        let log = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_target(false)
+            .without_time();
+        if self.json {
+            log.with_level(false).with_ansi(false).with_writer(|| JsonLines).init();
+        } else {
+            log.with_writer(io::stderr).init();
+        }
+    }
+}
+
+/// Standard error, with each event of the log, which is written in one piece, as JSON.
+struct JsonLines;
+
+impl Write for JsonLines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        writeln!(io::stderr(), "{}", json!({ "warning": text.trim() }))?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 
@@ -100,6 +132,15 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     }
     let text = table.to_string();
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A mistake on the command line, whatever it would be called elsewhere.
+pub(crate) fn typed(error: Error) -> Error {
+    let told = Error::new(ErrorKind::InvalidArgument, error.message());
+    match error.hint() {
+        Some(hint) => told.with_hint(hint.to_owned()),
+        None => told,
+    }
 }
 
 /// An I/O failure of the command itself, with what it happened to.

@@ -60,7 +60,8 @@ impl PassphraseSource {
         if let Some(path) = &self.passphrase_file {
             return first_line(path).map(Some);
         }
-        Ok(env::var(VARIABLE).ok().map(Zeroizing::new))
+        // As with every other variable, an empty one says nothing.
+        Ok(env::var(VARIABLE).ok().map(Zeroizing::new).filter(|text| !text.is_empty()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal, stderr},
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
@@ -22,6 +23,7 @@ use tokio::task;
 use crate::{
     chain::{INTERMEDIATE_NAME, Maker, ROOT_NAME},
     emulator::failure,
+    interrupt,
     manage::{api::Kind, client::Client},
     output::{Output, io_error, table},
 };
@@ -41,7 +43,17 @@ const ROOT_CERTIFICATE: &str = "my-root-ca";
 /// The tutorial's passphrase for its test-only CA keys.
 const PASSPHRASE: &str = "1234";
 
-pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Error> {
+/// Ends early, by a signal, as it ends in time: a temporary folder goes, with the keys in it.
+pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<ExitCode, Error> {
+    let interrupted = interrupt::caught()?;
+    tokio::select! {
+        done = tutorial(arguments, output) => done.map(|()| ExitCode::SUCCESS),
+        // As a shell tells that a signal ended a command.
+        signal = interrupted => Ok(ExitCode::from(128 + signal?)),
+    }
+}
+
+async fn tutorial(arguments: Arguments, output: &Output) -> Result<(), Error> {
     let temporary = match arguments.dir {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(|error| io_error("a temporary folder", &error))?),
@@ -53,7 +65,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
     };
 
     output.line("Create an X.509 certificate chain")?;
-    let maker = Maker::tutorial(dir);
+    let maker = Maker::new(Folder::new(dir));
     check_free(&maker)?;
     let chain = make_chain(&maker).await?;
     for certificate in [&chain.root, &chain.intermediate] {
@@ -153,7 +165,7 @@ async fn make_chain(maker: &Maker) -> Result<Chain, Error> {
     let files = maker.ca_files(Folder::INTERMEDIATE, true)?;
     maker.write_ca(&files, &intermediate, INTERMEDIATE_NAME, &intermediate_key, &passphrase)?;
     for device in DEVICES {
-        maker.device_with_key(&RegistrationId::parse(device)?, &intermediate, &next()?)?;
+        maker.device(&RegistrationId::parse(device)?, &intermediate, &next()?, validity)?;
     }
     Ok(Chain { root: root.certificate().clone(), intermediate: intermediate.certificate().clone() })
 }

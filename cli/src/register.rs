@@ -7,10 +7,10 @@ use std::{
 };
 
 use dps_core::{
-    Assignment, Credential, Error, ErrorKind, Identity, ProvisioningClient,
+    Assignment, Credential, Error, ErrorKind, Identity, ProvisioningClient, RegistrationId,
     provisioning::{GLOBAL_HOST, Progress},
     tls::Roots,
-    transport::Network,
+    transport::{Host, Network},
 };
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -55,8 +55,8 @@ pub(crate) struct Arguments {
     group_key_file: Option<PathBuf>,
     /// The registration ID; with a symmetric key it must be given [default: the common name of the
     /// leaf certificate]
-    #[arg(long, value_name = "ID")]
-    registration_id: Option<String>,
+    #[arg(long, value_name = "ID", value_parser = RegistrationId::parse)]
+    registration_id: Option<RegistrationId>,
     /// The PEM file with the CA certificates that DPS knows: a gap in the chain is then found
     /// before dialling
     #[arg(
@@ -67,8 +67,8 @@ pub(crate) struct Arguments {
     )]
     ca: Option<PathBuf>,
     /// The DPS endpoint
-    #[arg(long, default_value = GLOBAL_HOST)]
-    host: String,
+    #[arg(long, default_value = GLOBAL_HOST, value_parser = Host::parse)]
+    host: Host,
     /// The port of the DPS endpoint
     #[arg(long, default_value_t = 8883)]
     port: u16,
@@ -137,10 +137,10 @@ impl Arguments {
                 })?)
             }
         };
-        let id = self.registration_id.as_deref().ok_or_else(|| {
+        let id = self.registration_id.as_ref().ok_or_else(|| {
             usage("a symmetric key does not tell whose it is: --registration-id is missing")
         })?;
-        credential(id, key.trim()).open().map_err(|error| match (error.kind(), file) {
+        credential(id.as_str(), key.trim()).open().map_err(|error| match (error.kind(), file) {
             (ErrorKind::KeyMalformed, Some(file)) => error.in_context(file.display()),
             (ErrorKind::KeyMalformed, None) => error.in_context(SYMMETRIC_KEY),
             _ => error,
@@ -181,12 +181,12 @@ impl Arguments {
             network = network.roots(Roots::pem_file(roots));
         }
         let mut client = ProvisioningClient::new(&self.id_scope, identity)
-            .host(&self.host)
+            .host(self.host.as_str())
             .port(self.port)
             .network(network)
             .deadline(Duration::from_secs(self.deadline));
         if let Some(registration_id) = &self.registration_id {
-            client = client.registration_id(registration_id);
+            client = client.registration_id(registration_id.as_str());
         }
         if let Some(payload) = &self.payload {
             let payload = serde_json::from_str(payload)

@@ -182,6 +182,14 @@ fn the_openssl_chain_provisions_both_devices() {
     assert!(output.status.success());
     let warned = String::from_utf8_lossy(&output.stderr);
     assert!(warned.contains("\"DEVICE-01\"") && warned.contains("differ in case"), "{warned}");
+    // The record and the hub's device are those of the first registration.
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&format!("{HUB}, deviceId: device-01\n")), "{said}");
+    // As JSON, that is a warning in a line of its own.
+    let output =
+        emulator.register(folder, "device-01", &["--registration-id", "DEVICE-01", "--json"]);
+    let warned: Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert!(warned["warning"].as_str().unwrap().contains("differ in case"), "{warned}");
 }
 
 #[test]
@@ -483,6 +491,29 @@ fn quickstart_ends_with_both_devices_telemetry_records_and_hub_devices() {
     }
 }
 
+/// The keys of the devices lie in the clear there.
+#[cfg(unix)]
+#[test]
+fn quickstart_that_is_interrupted_leaves_no_folder() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = dps(&["quickstart"]);
+        command.env("TMPDIR", temporary.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "Create an X.509 certificate chain\n");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+        let pid = process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let ended = process.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(code));
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
+    }
+}
+
 /// As `dps quickstart | head -1` does it.
 #[test]
 fn a_reader_that_leaves_ends_the_command_without_a_word() {
@@ -602,6 +633,59 @@ fn failures_have_their_exit_codes_and_json() {
     .output()
     .unwrap();
     assert_eq!(closed.status.code(), Some(75), "{}", String::from_utf8_lossy(&closed.stderr));
+}
+
+#[test]
+fn with_json_every_line_of_standard_error_is_an_object_and_the_last_is_the_failure() {
+    let folder = tutorial_folder();
+    let chain = folder.join("certs/device-01-full-chain.cert.pem");
+    let key = folder.join("private/device-01.key.pem");
+    let mut arguments = vec!["register", "--json", "--id-scope", "0ne00000A0A", "--cert"];
+    arguments.extend([text(&chain), "--key", text(&key), "--connect-to", "127.0.0.1:1"]);
+    // Long enough for a second attempt.
+    arguments.extend(["--deadline", "8"]);
+    let output = dps(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (last, warnings) = lines.split_last().unwrap();
+    assert_eq!(last["error"]["retryable"], true, "{said}");
+    assert!(
+        !warnings.is_empty() && warnings.iter().all(|line| line["warning"].is_string()),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_the_command_line_is_a_usage_mistake() {
+    let folder = tutorial_folder();
+    let chain = folder.join("certs/device-01-full-chain.cert.pem");
+    let key = folder.join("private/device-01.key.pem");
+    let scope =
+        ["register", "--id-scope", "0ne00000A0A", "--cert", text(&chain), "--key", text(&key)];
+    let more: [&[&str]; 6] = [
+        &["--host", ""],
+        &["--host", "a b"],
+        &["--host", "https://global.azure-devices-provisioning.net"],
+        &["--connect-to", "nowhere:port"],
+        &["--registration-id", "a/b"],
+        &["--payload", "{"],
+    ];
+    for more in more {
+        let output = dps(&[&scope, more].concat()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{more:?}: {said}");
+    }
+    for options in [
+        &["--hub", "localhost", "--hub", "LOCALHOST"][..],
+        &["--hub", "my-dps.azure-devices-provisioning.net"],
+    ] {
+        let output = dps(&[&["emulator", "--listen", "127.0.0.1:0"], options].concat()).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(64), "{options:?}: {said}");
+        assert!(said.contains(options[options.len() - 1]), "{said}");
+    }
 }
 
 fn dps(arguments: &[&str]) -> Command {

@@ -23,7 +23,7 @@ use crate::control;
 use crate::faults::{Answer, Step};
 use crate::listener::{Connection, Shared};
 use crate::mqtt;
-use crate::record::{Direction, Recorded, Transport};
+use crate::record::{Direction, Transport, What};
 use crate::service::{DeviceCall, Refusal};
 
 /// Largest message the service takes (Microsoft, iot-dps-limits).
@@ -232,17 +232,11 @@ async fn record(
     if request.uri().path().starts_with(control::PREFIX) {
         return next.run(request).await;
     }
-    let entry = |direction, packet: &str| Recorded {
-        direction,
-        transport: Transport::Http,
-        packet: packet.to_owned(),
-        ..connection.entry()
-    };
+    let source = Arc::new(connection.source(Transport::Http));
     let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
     tracing::debug!(connection = connection.number, line, "request");
-    shared.recorder.push(Recorded { request: Some(line), ..entry(Direction::In, "REQUEST") });
+    shared.recorder.push(&source, Direction::In, [What::request(line)]);
     let response = next.run(request).await;
-    let code = Some(response.status().as_u16());
-    shared.recorder.push(Recorded { code, ..entry(Direction::Out, "RESPONSE") });
+    shared.recorder.push(&source, Direction::Out, [What::response(response.status().as_u16())]);
     response
 }

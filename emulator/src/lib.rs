@@ -335,9 +335,16 @@ fn check(settings: &Settings) -> Result<(), EmulatorError> {
     if DnsName::try_from(settings.dps_host()).is_err() || settings.dps_name.contains('.') {
         return invalid(format!("{:?} cannot name a provisioning service", settings.dps_name));
     }
-    for hub in &settings.hubs {
+    for (at, hub) in settings.hubs.iter().enumerate() {
         if DnsName::try_from(hub.as_str()).is_err() {
             return invalid(format!("the hub {hub:?} is not a host name"));
+        }
+        // Which of the two is meant is told by the host alone.
+        if hub.to_ascii_lowercase().contains(".azure-devices-provisioning.") {
+            return invalid(format!("{hub:?} names a provisioning service, not a hub"));
+        }
+        if settings.hubs[..at].iter().any(|other| other.eq_ignore_ascii_case(hub)) {
+            return invalid(format!("the hub {hub:?} is linked twice"));
         }
     }
     Ok(())

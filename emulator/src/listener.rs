@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::faults::{Cut, FaultControl, Step};
 use crate::mqtt::{self, Presence};
-use crate::record::{Recorded, Recorder, Transport};
+use crate::record::{Recorder, Source, Transport};
 use crate::service::{Peer, Service};
 use crate::tls::{self, TlsVersion};
 
@@ -73,13 +73,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// What every record of it says.
-    pub(crate) fn entry(&self) -> Recorded {
-        Recorded {
+    /// What every record of it says, before it is known whom it speaks to.
+    pub(crate) fn source(&self, transport: Transport) -> Source {
+        Source {
             connection: self.number,
             tls: self.tls,
             server_name: self.server_name.clone(),
-            ..Recorded::default()
+            transport,
+            role: None,
+            device: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! received telemetry (see [`devices`]), which Azure offers over AMQP only.
 
 mod answer;
+mod bulk;
 mod certificates;
 mod devices;
 mod draft;
@@ -86,6 +87,7 @@ async fn answer(
     };
     match route {
         Route::Enrollment(kind, id) => enrollments::one(call, kind, id).await,
+        Route::Bulk(kind) => bulk::run(call, kind).await,
         Route::Attestation(kind, id) => enrollments::attestation(call, kind, id).await,
         Route::EnrollmentQuery(kind) => enrollments::query(call, kind).await,
         Route::Registration(id) => registrations::one(call, id).await,
@@ -103,6 +105,7 @@ async fn answer(
 
 enum Route {
     Enrollment(Kind, String),
+    Bulk(Kind),
     Attestation(Kind, String),
     EnrollmentQuery(Kind),
     Registration(String),
@@ -121,6 +124,7 @@ impl Route {
     fn shape(&self) -> Shape {
         match self {
             Self::Enrollment(..)
+            | Self::Bulk(_)
             | Self::Attestation(..)
             | Self::EnrollmentQuery(_)
             | Self::Registration(_)
@@ -159,6 +163,8 @@ fn route(method: &Method, segments: &[String]) -> Option<Route> {
     let given = |at: usize| segments[at].clone();
     let queries = method == Method::POST;
     Some(match lower.as_slice() {
+        ["enrollmentgroups"] => Route::Bulk(Kind::Group),
+        ["enrollments"] => Route::Bulk(Kind::Individual),
         ["enrollmentgroups", "query"] if queries => Route::EnrollmentQuery(Kind::Group),
         ["enrollmentgroups", _] => Route::Enrollment(Kind::Group, given(1)),
         ["enrollmentgroups", _, "attestationmechanism"] => {

@@ -6,6 +6,7 @@ mod frames;
 mod hub;
 mod presence;
 mod session;
+mod twin;
 mod user_name;
 
 use std::future::pending;
@@ -39,13 +40,13 @@ pub(crate) async fn serve<R, W>(
     R: AsyncRead + Send + Unpin,
     W: AsyncWrite + Send + Unpin,
 {
-    let trace = Trace::new(shared.clone(), connection.clone(), transport);
+    let trace = Trace::new(shared.clone(), connection, transport);
     let mut frames = Frames::new(reader, writer, trace);
     let number = connection.number;
     match converse(&mut frames, connection, shared).await {
         End::Left => tracing::debug!(connection = number, "client left"),
         End::Stopping => frames.close().await,
-        End::Refused(reason) => {
+        End::Over(reason) | End::Refused(reason) | End::Failed(reason) => {
             tracing::warn!(connection = number, reason, "closing the connection");
             frames.close().await;
         }

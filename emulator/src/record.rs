@@ -2,11 +2,12 @@
 //! newest ten thousand. Passwords are never kept.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use rumqttc::mqttbytes::v4::{Packet, Publish, SubscribeReasonCode};
+use bytes::Bytes;
+use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, SubscribeReasonCode};
 use serde::{Serialize, Serializer};
 
 use crate::tls::TlsVersion;
@@ -119,6 +120,59 @@ pub enum Role {
     Hub,
 }
 
+/// Where a record comes from: the part that all records of a connection share.
+#[derive(Clone)]
+pub(crate) struct Source {
+    pub(crate) connection: u64,
+    pub(crate) tls: Option<TlsVersion>,
+    pub(crate) server_name: Option<String>,
+    pub(crate) transport: Transport,
+    pub(crate) role: Option<Role>,
+    pub(crate) device: Option<String>,
+}
+
+/// What is recorded. The packets of telemetry come in great numbers: they are kept as they are,
+/// and written out for whoever reads them.
+pub(crate) enum What {
+    Publish(Publish),
+    PubAck(PubAck),
+    /// Only what is said of it itself.
+    Other(Box<Recorded>),
+}
+
+impl What {
+    pub(crate) fn of(mqtt: &Packet) -> Self {
+        match mqtt {
+            Packet::Publish(publish) => Self::Publish(Publish {
+                dup: publish.dup,
+                qos: publish.qos,
+                retain: publish.retain,
+                topic: publish.topic.clone(),
+                pkid: publish.pkid,
+                // The packet's own would keep all that was read together with it.
+                payload: Bytes::copy_from_slice(&publish.payload),
+            }),
+            Packet::PubAck(ack) => Self::PubAck(ack.clone()),
+            _ => Self::Other(Box::new(packet(mqtt))),
+        }
+    }
+
+    pub(crate) fn request(line: String) -> Self {
+        Self::Other(Box::new(Recorded { request: Some(line), ..named("REQUEST") }))
+    }
+
+    pub(crate) fn response(status: u16) -> Self {
+        Self::Other(Box::new(Recorded { code: Some(status), ..named("RESPONSE") }))
+    }
+
+    fn payload(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.payload.len(),
+            Self::PubAck(_) | Self::Other(_) => 0,
+        }
+    }
+}
+
 pub(crate) struct Recorder {
     started: Instant,
     ring: Mutex<Ring>,
@@ -129,24 +183,32 @@ impl Recorder {
         Self { started: Instant::now(), ring: Mutex::default() }
     }
 
-    pub(crate) fn push(&self, mut entry: Recorded) {
-        entry.elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    /// Keeps what went over a connection at this moment.
+    pub(crate) fn push(
+        &self,
+        source: &Arc<Source>,
+        direction: Direction,
+        what: impl IntoIterator<Item = What>,
+    ) {
+        let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut ring = self.ring();
-        ring.sequence += 1;
-        entry.sequence = ring.sequence;
-        ring.payload += entry.payload.len();
-        ring.entries.push_back(entry);
-        while ring.entries.len() > ENTRIES || ring.payload > PAYLOAD {
-            let Some(oldest) = ring.entries.pop_front() else { break };
-            ring.payload -= oldest.payload.len();
-            ring.dropped += 1;
+        for what in what {
+            ring.sequence += 1;
+            ring.payload += what.payload();
+            let (sequence, source) = (ring.sequence, source.clone());
+            ring.entries.push_back(Entry { sequence, elapsed_ms, source, direction, what });
+            while ring.entries.len() > ENTRIES || ring.payload > PAYLOAD {
+                let Some(oldest) = ring.entries.pop_front() else { break };
+                ring.payload -= oldest.what.payload();
+                ring.dropped += 1;
+            }
         }
     }
 
     /// Everything still kept, and how many entries made room for it.
     pub(crate) fn list(&self) -> (Vec<Recorded>, u64) {
         let ring = self.ring();
-        (ring.entries.iter().cloned().collect(), ring.dropped)
+        (ring.entries.iter().map(Entry::shown).collect(), ring.dropped)
     }
 
     pub(crate) fn clear(&self) {
@@ -159,11 +221,51 @@ impl Recorder {
     }
 }
 
-/// The entry of an MQTT packet, without whose connection it was.
-pub(crate) fn packet(packet: &Packet) -> Recorded {
-    let name = |name: &str| Recorded { packet: name.to_owned(), ..Recorded::default() };
+#[derive(Default)]
+struct Ring {
+    entries: VecDeque<Entry>,
+    payload: usize,
+    sequence: u64,
+    dropped: u64,
+}
+
+struct Entry {
+    sequence: u64,
+    elapsed_ms: u64,
+    source: Arc<Source>,
+    direction: Direction,
+    what: What,
+}
+
+impl Entry {
+    fn shown(&self) -> Recorded {
+        let Source { connection, tls, server_name, transport, role, device } =
+            (*self.source).clone();
+        let what = match &self.what {
+            What::Publish(publish) => packet(&Packet::Publish(publish.clone())),
+            What::PubAck(ack) => packet(&Packet::PubAck(ack.clone())),
+            What::Other(said) => (**said).clone(),
+        };
+        let (sequence, elapsed_ms, direction) = (self.sequence, self.elapsed_ms, self.direction);
+        Recorded {
+            sequence,
+            elapsed_ms,
+            connection,
+            tls,
+            server_name,
+            direction,
+            transport,
+            role,
+            device,
+            ..what
+        }
+    }
+}
+
+/// What is said of an MQTT packet itself.
+fn packet(packet: &Packet) -> Recorded {
     let numbered =
-        |text: &str, id: u16| Recorded { packet_id: (id != 0).then_some(id), ..name(text) };
+        |text: &str, id: u16| Recorded { packet_id: (id != 0).then_some(id), ..named(text) };
     match packet {
         Packet::Connect(connect) => Recorded {
             client_id: Some(connect.client_id.clone()),
@@ -173,9 +275,9 @@ pub(crate) fn packet(packet: &Packet) -> Recorded {
             ),
             clean_session: Some(connect.clean_session),
             keep_alive: Some(connect.keep_alive),
-            ..name("CONNECT")
+            ..named("CONNECT")
         },
-        Packet::ConnAck(ack) => Recorded { code: Some(ack.code as u16), ..name("CONNACK") },
+        Packet::ConnAck(ack) => Recorded { code: Some(ack.code as u16), ..named("CONNACK") },
         Packet::Publish(Publish { dup, qos, retain, topic, pkid, payload }) => Recorded {
             topic: Some(topic.clone()),
             qos: vec![*qos as u8],
@@ -211,18 +313,14 @@ pub(crate) fn packet(packet: &Packet) -> Recorded {
             ..numbered("UNSUBSCRIBE", unsubscribe.pkid)
         },
         Packet::UnsubAck(ack) => numbered("UNSUBACK", ack.pkid),
-        Packet::PingReq => name("PINGREQ"),
-        Packet::PingResp => name("PINGRESP"),
-        Packet::Disconnect => name("DISCONNECT"),
+        Packet::PingReq => named("PINGREQ"),
+        Packet::PingResp => named("PINGRESP"),
+        Packet::Disconnect => named("DISCONNECT"),
     }
 }
 
-#[derive(Default)]
-struct Ring {
-    entries: VecDeque<Recorded>,
-    payload: usize,
-    sequence: u64,
-    dropped: u64,
+fn named(name: &str) -> Recorded {
+    Recorded { packet: name.to_owned(), ..Recorded::default() }
 }
 
 fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -232,21 +330,27 @@ fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rumqttc::mqttbytes::QoS;
     use rumqttc::mqttbytes::v4::Connect;
+
+    fn source(connection: u64) -> Arc<Source> {
+        let (tls, server_name, transport) = (None, None, Transport::Mqtt);
+        Arc::new(Source { connection, tls, server_name, transport, role: None, device: None })
+    }
 
     #[test]
     fn only_the_newest_are_kept_and_the_loss_is_counted() {
         let recorder = Recorder::new();
         for id in 0..ENTRIES + 3 {
-            recorder.push(Recorded { connection: id as u64, ..Recorded::default() });
+            recorder.push(&source(id as u64), Direction::In, [What::of(&Packet::PingReq)]);
         }
         let (entries, dropped) = recorder.list();
         assert_eq!((entries.len(), dropped), (ENTRIES, 3));
         assert_eq!((entries[0].connection, entries[0].sequence), (3, 4));
 
-        for _ in 0..3 {
-            recorder.push(Recorded { payload: vec![0; PAYLOAD / 2], ..Recorded::default() });
-        }
+        let large = Publish::new("topic", QoS::AtMostOnce, vec![0; PAYLOAD / 2]);
+        let three = vec![Packet::Publish(large); 3];
+        recorder.push(&source(1), Direction::In, three.iter().map(What::of));
         assert_eq!(recorder.list().0.len(), 2);
     }
 
@@ -254,8 +358,10 @@ mod tests {
     fn a_password_is_never_recorded() {
         let mut connect = Connect::new("device-01");
         connect.set_login("scope/registrations/device-01/api-version=1", "SharedAccessSignature x");
-        let entry = packet(&Packet::Connect(connect));
-        let text = format!("{entry:?} {}", serde_json::to_string(&entry).unwrap());
+        let recorder = Recorder::new();
+        recorder.push(&source(1), Direction::In, [What::of(&Packet::Connect(connect))]);
+        let (entries, _) = recorder.list();
+        let text = format!("{entries:?} {}", serde_json::to_string(&entries).unwrap());
         assert!(text.contains("\"hasPassword\":true") && !text.contains("SharedAccessSignature"));
     }
 }

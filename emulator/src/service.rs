@@ -9,6 +9,7 @@ mod provision;
 mod refusal;
 pub(crate) mod terms;
 pub(crate) mod tokens;
+mod twin;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 
 use crate::EmulatorError;
 use crate::settings::Settings;
+use crate::store::telemetry::Batch;
 use crate::store::{self, Store, StoreError};
 
 pub(crate) use refusal::Refusal;
@@ -45,14 +47,11 @@ pub(crate) struct Reply {
     pub(crate) body: Value,
 }
 
-/// A message that a hub received.
+/// Messages that a hub received from a device.
 pub(crate) struct Telemetry {
     pub(crate) hub: String,
     pub(crate) device_id: String,
-    /// The decoded property bag; a value may be empty.
-    pub(crate) properties: Vec<(String, String)>,
-    pub(crate) payload: Bytes,
-    pub(crate) dup: bool,
+    pub(crate) messages: Batch,
 }
 
 /// One instance of the service, shared by all who call it.

@@ -32,61 +32,29 @@ static int openssl_words(dps_signature_algorithm algorithm, const char** digest,
     }
 }
 
-/* Becomes the openssl command. */
-static void become_openssl(const char* key_file, const char* digest, const char* padding)
-{
-    const char* arguments[16];
-    int count = 0;
-    arguments[count++] = "openssl";
-    arguments[count++] = "pkeyutl";
-    arguments[count++] = "-sign";
-    arguments[count++] = "-inkey";
-    arguments[count++] = key_file;
-    arguments[count++] = "-pkeyopt";
-    arguments[count++] = digest;
-    if (padding != NULL)
-    {
-        arguments[count++] = "-pkeyopt";
-        arguments[count++] = padding;
-        if (strcmp(padding, "rsa_padding_mode:pss") == 0)
-        {
-            arguments[count++] = "-pkeyopt";
-            arguments[count++] = "rsa_pss_saltlen:digest";
-        }
-    }
-    arguments[count] = NULL;
-    (void)execvp("openssl", (char* const*)arguments);
-    _exit(127);
-}
-
 static int32_t fail(dps_sign_answer* answer, int32_t code, const char* text)
 {
     (void)snprintf(answer->failure_text, answer->failure_text_capacity, "%s", text);
     return code;
 }
 
-/* The sign hook; userdata is the path of the key. */
-static int32_t sign(void* userdata, const dps_sign_request* request, dps_sign_answer* answer)
+/* Runs a command that reads the input and writes the signature. */
+static int32_t ask(const char* const* command, const uint8_t* input, size_t input_len, dps_sign_answer* answer)
 {
-    const char *digest, *padding;
     int to_child[2], from_child[2], outcome = 0;
     ssize_t written, length;
     size_t total = 0;
     pid_t child;
 
-    if (openssl_words(request->algorithm, &digest, &padding) != 0)
-    {
-        return fail(answer, 1, "the algorithm is unknown");
-    }
     if (pipe(to_child) != 0)
     {
-        return fail(answer, 2, "no pipe to openssl");
+        return fail(answer, 2, "no pipe to the command");
     }
     if (pipe(from_child) != 0)
     {
         (void)close(to_child[0]);
         (void)close(to_child[1]);
-        return fail(answer, 2, "no pipe from openssl");
+        return fail(answer, 2, "no pipe from the command");
     }
     child = fork();
     if (child == 0)
@@ -97,11 +65,12 @@ static int32_t sign(void* userdata, const dps_sign_request* request, dps_sign_an
         (void)close(to_child[1]);
         (void)close(from_child[0]);
         (void)close(from_child[1]);
-        become_openssl((const char*)userdata, digest, padding);
+        (void)execvp(command[0], (char* const*)command);
+        _exit(127);
     }
     (void)close(to_child[0]);
     (void)close(from_child[1]);
-    written = child < 0 ? -1 : write(to_child[1], request->digest, request->digest_len);
+    written = child < 0 ? -1 : write(to_child[1], input, input_len);
     (void)close(to_child[1]);
     while ((length = read(from_child[0], answer->signature + total, answer->signature_capacity - total)) > 0)
     {
@@ -110,14 +79,45 @@ static int32_t sign(void* userdata, const dps_sign_request* request, dps_sign_an
     (void)close(from_child[0]);
     if (child < 0 || waitpid(child, &outcome, 0) != child)
     {
-        return fail(answer, 3, "openssl cannot be started");
+        return fail(answer, 3, "the command cannot be started");
     }
-    if (written != (ssize_t)request->digest_len || !WIFEXITED(outcome) || WEXITSTATUS(outcome) != 0)
+    if (written != (ssize_t)input_len || !WIFEXITED(outcome) || WEXITSTATUS(outcome) != 0)
     {
-        return fail(answer, 4, "openssl did not sign");
+        return fail(answer, 4, "the command did not sign");
     }
     answer->signature_len = total;
     return 0;
+}
+
+/* The sign hook; userdata is the path of the key. */
+static int32_t sign(void* userdata, const dps_sign_request* request, dps_sign_answer* answer)
+{
+    const char *command[16], *digest, *padding;
+    int count = 0;
+
+    if (openssl_words(request->algorithm, &digest, &padding) != 0)
+    {
+        return fail(answer, 1, "the algorithm is unknown");
+    }
+    command[count++] = "openssl";
+    command[count++] = "pkeyutl";
+    command[count++] = "-sign";
+    command[count++] = "-inkey";
+    command[count++] = (const char*)userdata;
+    command[count++] = "-pkeyopt";
+    command[count++] = digest;
+    if (padding != NULL)
+    {
+        command[count++] = "-pkeyopt";
+        command[count++] = padding;
+        if (strcmp(padding, "rsa_padding_mode:pss") == 0)
+        {
+            command[count++] = "-pkeyopt";
+            command[count++] = "rsa_pss_saltlen:digest";
+        }
+    }
+    command[count] = NULL;
+    return ask(command, request->digest, request->digest_len, answer);
 }
 
 static char* read_file(const char* path)

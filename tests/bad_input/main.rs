@@ -2,6 +2,7 @@
 //! tell what happened and what to do.
 
 mod before_dialling;
+mod logged;
 mod network;
 mod service;
 

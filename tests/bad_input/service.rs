@@ -9,7 +9,7 @@ use dps_tests::{
     cloud::{Cloud, group},
 };
 
-use crate::assert_error;
+use crate::{assert_error, logged::Logged};
 
 async fn error_of(cloud: &Cloud, hierarchy: &Hierarchy) -> Error {
     cloud.register(hierarchy, &hierarchy.device("device-01")).await.unwrap_err()
@@ -44,12 +44,9 @@ async fn a_root_that_is_not_verified_is_refused() {
     let cloud = Cloud::start().await;
     cloud.enroll(&hierarchy, false, "enabled").await;
     let error = error_of(&cloud, &hierarchy).await;
-    assert_error(
-        &error,
-        ErrorKind::Unauthorized,
-        &["CN=Azure IoT Hub CA Cert Test Only", "verify"],
-    );
-    assert_eq!(error.service().unwrap().error_code, Some(401_002));
+    let words =
+        ["DPS-S002: ", "Upload the root \"CN=Azure IoT Hub CA Cert Test Only\"", "verify it"];
+    assert_401002(&error, "Invalid certificate.", &words);
     cloud.stop().await;
 }
 
@@ -58,7 +55,9 @@ async fn a_chain_that_nobody_enrolled_is_refused() {
     let hierarchy = Hierarchy::new(KeyType::EcP256);
     let cloud = Cloud::with_group(&hierarchy).await;
     let error = error_of(&cloud, &Hierarchy::new(KeyType::EcP256)).await;
-    assert_error(&error, ErrorKind::Unauthorized, &["401002"]);
+    let words =
+        ["DPS-S001: ", "sent 3 certificates", "none of their issuers is in the DPS instance"];
+    assert_401002(&error, "CA certificate not found.", &words);
     cloud.stop().await;
 }
 
@@ -109,8 +108,15 @@ async fn a_difference_of_case_alone_is_only_warned_about() {
     let cloud = Cloud::with_group(&hierarchy).await;
     let device = hierarchy.device("device-01");
     let identity = Credential::pem(hierarchy.full_chain(&device), device.key_pem()).open().unwrap();
+    let logged = Logged::from_now_on();
+    cloud.client(&identity).registration_id("device-01").register().await.unwrap();
+    assert_eq!(logged.warnings(), [""; 0]);
     let assignment = cloud.client(&identity).registration_id("Device-01").register().await.unwrap();
     assert!(assignment.device_id().eq_ignore_ascii_case("device-01"));
+    let [warning] = &logged.warnings()[..] else { panic!("{:?}", logged.warnings()) };
+    for words in ["WARN", "\"Device-01\"", "\"device-01\"", "differ in case"] {
+        assert!(warning.contains(words), "{words:?} is missing in: {warning}");
+    }
     cloud.stop().await;
 }
 
@@ -119,21 +125,24 @@ async fn what_passes_is_retried() {
     let hierarchy = Hierarchy::new(KeyType::EcP256);
     let cloud = Cloud::with_group(&hierarchy).await;
     let status = |code| Action::Status { code, retry_after: None, error_code: None, message: None };
-    for (index, (step, action)) in [
-        (Step::Register, status(429)),
-        (Step::Register, status(500)),
-        (Step::Poll, status(429)),
-        (Step::Poll, status(503)),
-        (Step::Connect, Action::Refuse(3)),
-        (Step::Tls, Action::Cut(Cut::Before)),
+    for (index, (step, action, said)) in [
+        (Step::Register, status(429), "status 429"),
+        (Step::Register, status(500), "status 500"),
+        (Step::Poll, status(429), "status 429"),
+        (Step::Poll, status(503), "status 503"),
+        (Step::Connect, Action::Refuse(3), "CONNACK 3"),
+        (Step::Tls, Action::Cut(Cut::Before), "DPS_CONNECTION_LOST"),
     ]
     .into_iter()
     .enumerate()
     {
-        let name = format!("device-{index}");
-        let device = hierarchy.device(&name);
-        cloud.emulator().faults().add(Fault::new(step, action).unwrap().device(name));
+        let device = hierarchy.device(&format!("device-{index}"));
+        cloud.emulator().faults().add(Fault::new(step, action).unwrap());
+        let logged = Logged::from_now_on();
         cloud.register(&hierarchy, &device).await.unwrap();
+        let [retry] = &logged.warnings()[..] else { panic!("{step:?}: {:?}", logged.warnings()) };
+        assert!(retry.contains(said) && retry.contains("trying again in"), "{step:?}: {retry}");
+        cloud.emulator().faults().clear();
     }
     cloud.stop().await;
 }
@@ -223,8 +232,11 @@ async fn a_group_whose_certificate_is_replaced_is_explained() {
     cloud.put_certificate("my-root-ca", old.root.certificate(), true).await;
     cloud.put_group("my-device-group", &group(&new.intermediate, "enabled")).await;
     let error = error_of(&cloud, &old).await;
-    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
-    assert_eq!(error.service().unwrap().error_code, Some(401_002));
-    assert!(error.hint().is_some());
+    let words =
+        ["DPS-S003: ", "the intermediate was made anew", "az iot dps enrollment-group update"];
+    assert_401002(&error, "Signing certificate info did not match chain elements", &words);
+    // Which repairs it.
+    cloud.put_certificate("new-root-ca", new.root.certificate(), true).await;
+    cloud.register(&new, &new.device("device-01")).await.unwrap();
     cloud.stop().await;
 }

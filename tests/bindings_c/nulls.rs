@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Where the header allows NULL, and the call does its work.
-const OPTIONAL: [(&str, &str); 23] = [
+const OPTIONAL: [(&str, &str); 25] = [
     ("dps_batch_make_csv", "callback userdata"),
     ("dps_batch_make_range", "callback userdata"),
     ("dps_key_from_pem", "passphrase"),
@@ -28,6 +28,8 @@ const OPTIONAL: [(&str, &str); 23] = [
     ("dps_doctor_run", "id_scope options"),
     ("dps_hub_connect", "options"),
     ("dps_hub_start", "options"),
+    ("dps_hub_connect_by_connection_string", "options"),
+    ("dps_hub_start_by_connection_string", "options"),
     ("dps_hub_submit", "callback userdata"),
     ("dps_hub_do_work", "wait_ms"),
     ("dps_log_set", "callback userdata"),
@@ -172,6 +174,9 @@ impl Parameter {
         let name = self.name.as_str();
         let declared = self.declared.trim_start_matches("const ");
         match declared {
+            "dps_signer *" if function == "dps_identity_from_token_signer" => {
+                "&valid.token_signer".to_owned()
+            }
             "dps_signer *" | "dps_hsm_source *" => format!("&valid.{}", handle(declared)),
             "char **" if name == "ignored" => "&out.second_text".to_owned(),
             "char **" => "&out.text".to_owned(),
@@ -192,6 +197,7 @@ impl Parameter {
             }
             "bool" => "false".to_owned(),
             "uint16_t" => "8883".to_owned(),
+            "int64_t" => "4102444800".to_owned(),
             "dps_key_type" => "DPS_KEY_EC_P256".to_owned(),
             "dps_log_level" => "DPS_LOG_ERROR".to_owned(),
             "dps_doctor_reach" => "DPS_DOCTOR_FILES".to_owned(),
@@ -226,6 +232,8 @@ fn string(function: &str, name: &str) -> String {
         }
         (_, "path" | "chain_path") => variable("CHAIN"),
         (_, "key_path") => variable("KEY"),
+        (_, "authorities_path") => variable("AUTHORITIES"),
+        (_, "connection_string") => "valid.connection_string".to_owned(),
         (_, "csv_path") => variable("IDS"),
         (_, "key") => variable("SYMMETRIC_KEY"),
         (_, "group_key") => variable("GROUP_KEY"),

@@ -39,6 +39,8 @@ async fn blocking_calls_register_and_deliver_in_order() {
     let first = feed[0].to_string();
     assert!(first.contains("\"alert\"") && first.contains("no/yes"), "{first}");
     assert!(first.contains("application/json") && first.contains("m-1"), "{first}");
+    assert!(first.contains("\"urn:azureiot:Security:SecurityAgent:1\""), "{first}");
+    assert!(first.contains("2100-01-01T00:00:00Z") && first.contains("alerts"), "{first}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,6 +64,27 @@ async fn a_key_behind_the_sign_hook_serves_every_algorithm() {
     let world = World::new().await;
     let program = compile("signer", &[source("signer.c")], Link::Static, &["-Wno-unused-function"]);
     assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_symmetric_key_behind_the_sign_hook_signs_tokens() {
+    let world = World::new().await;
+    let program = compile("tokens", &[source("tokens.c")], Link::Static, &["-Wno-unused-function"]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+    let hub = &world.cloud.emulator().hubs()[0];
+    assert_eq!(world.cloud.feed(hub, "meter-individual").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_is_named_by_a_connection_string() {
+    let world = World::new().await;
+    let source = source("connection_strings.c");
+    let program = compile("connection_strings", &[source], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+    let hub = &world.cloud.emulator().hubs()[0];
+    for device in ["device-01", "meter-individual"] {
+        assert_eq!(world.cloud.feed(hub, device).await.len(), 2, "{device}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +188,7 @@ async fn the_doctor_examines_in_c_as_on_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_waits_while_connecting_and_the_shortest_deadline_decides() {
+async fn closing_waits_while_connecting_and_can_be_polled_and_given_up() {
     let world = World::new().await;
     let drop = Fault::new(Step::Telemetry, Action::Drop(true)).expect("a rule");
     world.cloud.emulator().faults().add(drop.device("device-stalled").times(0));

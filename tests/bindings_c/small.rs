@@ -43,10 +43,12 @@ async fn the_small_build_says_what_it_leaves_out_and_serves_every_kind_of_key() 
     }
 }
 
-/// The sign hook with RSA, P-256 and P-384, TLS 1.2 and 1.3; and the form without a thread.
+/// The sign hook with RSA, P-256 and P-384, TLS 1.2 and 1.3, and with a symmetric key; and the form
+/// without a thread.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_small_build_has_the_sign_hook_and_the_polling_form() {
-    for (program, flags) in [("signer", ["-Wno-unused-function"].as_slice()), ("polling", &[])] {
+    let sample = ["-Wno-unused-function"].as_slice();
+    for (program, flags) in [("signer", sample), ("tokens", sample), ("polling", &[])] {
         let world = World::new().await;
         let program = compile(program, flags);
         assert_eq!(world.run(&program, &[]).await, "done\n");

@@ -10,6 +10,7 @@
 #define main sample_main
 #include "custom_hsm_sign.c" /* its sign() asks the openssl command */
 #undef main
+#include "../bindings_c/programs/hmac.h"
 #include "hsm_client_data.h"
 
 /* The settings that were given: a flag and its value; the last one counts. */
@@ -21,6 +22,21 @@ static const char *get(const char *name)
     int i = given_count;
     while (i-- > 0) if (strcmp(given[i][0], name) == 0) return given[i][1];
     return NULL;
+}
+
+/* Whether the flag is one of theirs; its value is kept then. */
+static int is_setting(const char *flag, const char *value)
+{
+    static const char *const settings[] = { "--id", "--chain", "--key", "--passphrase", "--authorities", "--delay",
+        "--sign-fails-at", "--hsm-fails", "--property" };
+    size_t n;
+    for (n = 0; n < sizeof settings / sizeof *settings; n++) if (strcmp(settings[n], flag) == 0)
+    {
+        given[given_count][0] = flag;
+        given[given_count++][1] = value;
+        return 1;
+    }
+    return 0;
 }
 
 static uint32_t number(const char *name)
@@ -52,7 +68,18 @@ static int32_t slow_sign(void *key, const dps_sign_request *request, dps_sign_an
     static uint32_t calls;
     if (++calls == number("--sign-fails-at")) return fail(answer, -1, "the token was pulled out");
     pause_a_while();
-    return sign(key, request, answer);
+    return request->algorithm == DPS_SIGN_HMAC_SHA256 ? hmac(key, request, answer) : sign(key, request, answer);
+}
+
+/* One that signs with the key of --key. */
+static const dps_signer *signer(const char *certificate_chain)
+{
+    static dps_signer signer;
+    signer.version = DPS_SIGNER_VERSION;
+    signer.userdata = (void *)(size_t)get("--key");
+    signer.certificate_chain = certificate_chain;
+    signer.sign = slow_sign;
+    return &signer;
 }
 
 /* Whether the HSM is there to be asked for this. */

@@ -1,11 +1,11 @@
 // The Node shim: README.md says what a shim reads and prints. Dense, to stay below 100 lines.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { hsm, signer } from './hardware.mjs';
+import { hsm, keyHsm, signer, tokenSigner } from './hardware.mjs';
 const dps = createRequire(`${process.cwd()}/`)('dps-core');
 const given = {};
 const SETTINGS = `--connect-to --roots --host --registration-id --api-version --payload --deadline --keep-alive --token-lifetime
-  --id --chain --key --passphrase --delay --sign-fails-at --hsm-fails --property`.split(/\s+/);
+  --id --chain --key --passphrase --authorities --delay --sign-fails-at --hsm-fails --property`.split(/\s+/);
 const whole = (name) => readFileSync(given[name]);
 const number = (name) => (name in given ? Number(given[name]) : undefined);
 const seconds = (name) => (name in given ? Number(given[name]) / 1000 : undefined);
@@ -14,11 +14,13 @@ function lines(values) {
 }
 function credential(form) {
   const [id, key, passphrase] = [given['--id'], given['--key'], given['--passphrase']];
-  const x509 = (material) => new dps.X509Security(given['--registration-id'], { passphrase, ...material });
+  const authorities = '--authorities' in given ? whole('--authorities') : undefined;
+  const x509 = (material) => new dps.X509Security(given['--registration-id'], { passphrase, authorities, ...material });
   const forms = {
     'pem-files': () => x509({ certFile: given['--chain'], keyFile: key }), pem: () => x509({ cert: whole('--chain'), key: whole('--key') }),
     'pkcs12-file': () => x509({ pkcs12File: given['--chain'] }), pkcs12: () => x509({ pkcs12: whole('--chain') }),
     'symmetric-key': () => new dps.SymmetricKeySecurityClient(id, key),
+    'token-signer': () => new dps.SymmetricKeySecurityClient(id, tokenSigner(given)), 'hsm-key': () => keyHsm(given),
     'group-key': () => new dps.SymmetricKeySecurityClient(id, dps.deriveDeviceKey(key, id)),
     signer: () => x509({ cert: whole('--chain'), signer: signer(given) }), hsm: () => hsm(given),
   };

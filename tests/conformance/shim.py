@@ -7,11 +7,10 @@ from dps_core import X509, DpsError, Message, ServiceDetails
 from dps_core.aio import IoTHubDeviceClient, ProvisioningDeviceClient
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hardware import Hsm, Signer
-
+from hardware import Hsm, KeyHsm, Signer, TokenSigner
 given, clients, under_way = {}, {}, []
 SETTINGS = """--connect-to --roots --host --registration-id --api-version --payload --deadline --keep-alive --token-lifetime
-    --id --chain --key --passphrase --delay --sign-fails-at --hsm-fails --property""".split()
+    --id --chain --key --passphrase --authorities --delay --sign-fails-at --hsm-fails --property""".split()
 
 def lines(**values):
     for name, value in values.items():
@@ -21,15 +20,16 @@ def whole(name): return Path(given[name]).read_bytes()
 def seconds(name): return int(given[name]) / 1000 if name in given else None
 def credential(form):
     chain, key, passphrase = given.get("--chain"), given["--key"], given.get("--passphrase")
+    known = {"authorities": Path(given["--authorities"]) if "--authorities" in given else None}
     forms = {
-        "pem-files": lambda: X509(chain, key, passphrase), "pem": lambda: X509.from_pem(whole("--chain"), whole("--key"), passphrase),
-        "pkcs12-file": lambda: X509.from_pkcs12(Path(chain), passphrase), "pkcs12": lambda: X509.from_pkcs12(whole("--chain"), passphrase),
+        "pem-files": lambda: X509(chain, key, passphrase, **known), "signer": lambda: X509.from_signer(whole("--chain"), Signer(given), **known),
+        "pem": lambda: X509.from_pem(whole("--chain"), whole("--key"), passphrase, **known), "hsm": lambda: Hsm(given),
+        "pkcs12-file": lambda: X509.from_pkcs12(Path(chain), passphrase, **known), "hsm-key": lambda: KeyHsm(given),
+        "pkcs12": lambda: X509.from_pkcs12(whole("--chain"), passphrase, **known), "token-signer": lambda: TokenSigner(given),
         "symmetric-key": lambda: key, "group-key": lambda: dps_core.derive_device_key(key, given["--id"]),
-        "signer": lambda: X509.from_signer(whole("--chain"), Signer(given)), "hsm": lambda: Hsm(given),
     }
     return forms[form]() if form in forms else sys.exit(89)
-async def or_cancelled(cancels, work):
-    """The outcome, or None where the end of the input came first and it was cancelled."""
+async def or_cancelled(cancels, work):  # The outcome, or None where the end of the input came first and it was cancelled.
     task = asyncio.ensure_future(work)
     if cancels:
         asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: task.cancel())
@@ -38,11 +38,11 @@ async def or_cancelled(cancels, work):
     except asyncio.CancelledError:
         lines(cancelled="yes")
 def create(kind, proof, *place, **options):
-    method = "create_from_symmetric_key" if isinstance(proof, str) else "create_from_x509_certificate"
+    what = "connection_string" if proof is None else "x509_certificate" if isinstance(proof, (X509, Hsm)) else "symmetric_key"
     options = {name: value for name, value in options.items() if value is not None}
-    return getattr(kind, method)(*place, roots=whole("--roots"), connect_to=given["--connect-to"], **options)
+    return getattr(kind, f"create_from_{what}")(*place, roots=whole("--roots"), connect_to=given["--connect-to"], **options)
 async def register(id_scope, proof, cancels):
-    name = given.get("--registration-id", given["--id"] if isinstance(proof, str) else None)
+    name = given.get("--registration-id", given["--id"] if isinstance(proof, (str, TokenSigner)) else None)
     place = (given.get("--host"), name, id_scope, proof)
     if id_scope not in clients:
         clients[id_scope] = create(ProvisioningDeviceClient, proof, *place, api_version=given.get("--api-version"))
@@ -50,7 +50,8 @@ async def register(id_scope, proof, cancels):
     work = clients[id_scope].register(deadline=seconds("--deadline"), on_progress=lambda step: lines(progress=step))
     if result := await or_cancelled(cancels, work):
         it = result.registration_state
-        payload = None if it.response_payload == "null" else it.response_payload
+        compact = json.dumps(json.loads(it.response_payload), separators=(",", ":"), ensure_ascii=False)
+        payload = None if compact == "null" else compact
         lines(hub=it.assigned_hub, device_id=it.device_id, registration_id=it.registration_id, substatus=it.sub_status, payload=payload)
         lines(created=it.created_date_time, last_updated=it.last_update_date_time, etag=it.etag, unknown=it.unknown_fields)
         return it.assigned_hub, it.device_id
@@ -67,8 +68,8 @@ async def obey(words):
             if flag == "--connect":
                 hub = create(IoTHubDeviceClient, proof, proof, *(value.split("/", 1) if "/" in value else assigned), **options)
             else:
-                place = {"roots": whole("--roots"), "connect_to": given["--connect-to"]}
-                hub = IoTHubDeviceClient.create_from_connection_string(value, x509=None if isinstance(proof, str) else proof, **place)
+                options["x509"] = proof if isinstance(proof, (X509, Hsm)) else None
+                hub = create(IoTHubDeviceClient, None, value, **options)
             await or_cancelled(now, hub.connect(deadline=seconds("--deadline")))
         elif flag in ("--body", "--size"):
             message = Message(value if flag == "--body" else b"x" * int(value))
@@ -77,7 +78,7 @@ async def obey(words):
         elif flag == "--value":
             message.custom_properties[given["--property"]] = value
         elif flag == "--send":
-            bodies = [message] if value == "1" else [str(n + 1) for n in range(int(value))]
+            bodies = [message] if value == "1" else map(str, range(1, int(value) + 1))
             lines(sent=await or_cancelled(now, asyncio.gather(*map(hub.send_message, bodies))) and value)
         elif flag == "--submit":
             under_way.append(asyncio.ensure_future(hub.send_message(message)))

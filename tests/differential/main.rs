@@ -8,7 +8,8 @@
 //!   `-x509_strict` is given; RFC 5280, section 4.2.1.9, does not, and neither do we (DPS-C013).
 //! - What DPS asks for beyond a valid path is no business of openssl's: a stranger in the file
 //!   (C004), a certificate that stands twice (C007), the common name (C008), a CA as the leaf
-//!   (C011), version 1 (C012), SHA-1 (C020), little time left (C023).
+//!   (C011), version 1 (C012), SHA-1 (C020), little time left (C023), a known CA that the file does
+//!   not hold (C027).
 
 mod generate;
 

@@ -1,9 +1,12 @@
 //! `DPS-C…` and `DPS-T…`: chains, names and clocks.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use dps_core::{
-    chain::{Authority, Validity},
+    chain::{Authority, CertificateChain, Validity},
     doctor::{Check, Doctor},
     key::{KeyType, PrivateKey},
 };
@@ -177,6 +180,78 @@ fn a_leaf_alone() {
 }
 
 #[test]
+fn a_known_ca_that_is_not_sent() {
+    let (hierarchy, device) = hierarchy();
+    let [root, intermediate, leaf] =
+        [hierarchy.root.certificate(), hierarchy.intermediate.certificate(), &device.certificate]
+            .map(|certificate| certificate.to_pem());
+    let without_root = leaf.clone() + &intermediate;
+    let doctor = |chain: &str| Doctor::new().certificate(chain).key(device.key_pem());
+    let below_intermediate = || doctor(&leaf).authorities(intermediate.as_str());
+    assert_offline(
+        below_intermediate(),
+        doctor(&without_root).authorities(intermediate.as_str()),
+        Check::EndsBelowKnown,
+        &["CN=device-01", "CN=Azure IoT Hub Intermediate Cert Test Only", "is not in the file"],
+    );
+    let words = ["CN=Azure IoT Hub CA Cert Test Only", "cat ca.cert.pem >> full-chain.cert.pem"];
+    assert_offline(
+        doctor(&without_root).authorities(root.as_str()),
+        good(&hierarchy, &device),
+        Check::EndsBelowKnown,
+        &words,
+    );
+    // The enrollment group's certificate is one that DPS knows, too.
+    assert_offline(
+        doctor(&without_root).group_certificate(root.as_str()),
+        good(&hierarchy, &device).group_certificate(root.as_str()),
+        Check::EndsBelowKnown,
+        &words,
+    );
+    // An individual enrollment knows the very leaf.
+    assert_nothing(&below_intermediate().individual_certificate(leaf).offline().unwrap());
+}
+
+#[test]
+fn the_command_that_appends_the_known_ca_does_it() {
+    let (hierarchy, device) = hierarchy();
+    let folder = tempfile::tempdir().unwrap();
+    let [chain, root] = ["chain.pem", "root.pem"].map(|name| folder.path().join(name));
+    let below = device.certificate.to_pem() + &hierarchy.intermediate.certificate().to_pem();
+    std::fs::write(&chain, below).unwrap();
+    std::fs::write(&root, hierarchy.root.certificate().to_pem()).unwrap();
+    let doctor =
+        || Doctor::new().certificate_file(&chain).key(device.key_pem()).authorities_file(&root);
+    let report = doctor().offline().unwrap();
+    let command = format!("cat {} >> {}", root.display(), chain.display());
+    crate::assert_only(&report, Check::EndsBelowKnown, &[&command]);
+    let done = std::process::Command::new("sh").args(["-c", &command]).status().unwrap();
+    assert!(done.success());
+    assert_nothing(&doctor().offline().unwrap());
+}
+
+/// A CA that was issued again with its key is another certificate, which DPS tells apart.
+#[test]
+fn a_known_ca_that_was_issued_again_with_its_key() {
+    let key = Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap());
+    let create = || Authority::create_root("Root", Arc::clone(&key), Validity::days(30)).unwrap();
+    let (old, new) = (create(), create());
+    let intermediate = PrivateKey::generate(KeyType::EcP256).unwrap();
+    let intermediate = old.create_intermediate("Line 1", intermediate, Validity::days(30)).unwrap();
+    let hierarchy = Hierarchy { root: old, intermediate };
+    let device = hierarchy.device("device-01");
+    let chain = hierarchy.full_chain(&device);
+    let doctor = |known: &Authority| {
+        Doctor::new()
+            .certificate(chain.as_str())
+            .key(device.key_pem())
+            .authorities(known.certificate().to_pem())
+    };
+    let words = ["CN=Line 1", "CN=Root", "in place of the one of its name"];
+    assert_offline(doctor(&new), doctor(&hierarchy.root), Check::EndsBelowKnown, &words);
+}
+
+#[test]
 fn a_common_name_that_is_no_registration_id() {
     for (name, word) in [("dev ice", "' '"), ("device@home", "'@'"), ("device-01.", "last")] {
         assert_lab(Check::NoRegistrationId, &[word, "registration ID"], |lab| {
@@ -300,7 +375,7 @@ fn what_openssl_issues_when_its_configuration_is_ignored() {
 
 #[test]
 fn dates() {
-    let (hierarchy, device) = hierarchy();
+    let (hierarchy, _) = hierarchy();
     let now = SystemTime::now();
     let between = |from, until| Validity::between(from, until).unwrap();
     for (validity, check, words) in [
@@ -321,19 +396,36 @@ fn dates() {
             &["CN=device-01", words[0], words[1]],
         );
     }
-    // An expired CA is told by its own name.
+}
+
+/// It is told by its own name, and is nothing that `dps chain renew` could issue again.
+#[test]
+fn dates_of_a_ca() {
+    let (hierarchy, device) = hierarchy();
+    let now = SystemTime::now();
+    let between = |from, until| Validity::between(from, until).unwrap();
+    let ever = || Validity::days(30);
+    let (past, ending) =
+        (between(now - 3 * DAY, now - DAY), between(now - 29 * DAY, now + 2 * DAY));
     let key = || PrivateKey::generate(KeyType::EcP256).unwrap();
-    let past = between(now - 3 * DAY, now - DAY);
-    let root = Authority::create_root("Old Root", key(), past).unwrap();
-    let intermediate = root.create_intermediate("Line 1", key(), Validity::days(30)).unwrap();
-    let old = Hierarchy { root, intermediate };
-    let of_old = old.device("device-01");
-    assert_offline(
-        good(&old, &of_old),
-        good(&hierarchy, &device),
-        Check::Expired,
-        &["CN=Old Root", "with the same key"],
-    );
+    for (of_root, of_intermediate, check, words) in [
+        (past, ever(), Check::Expired, ["CN=Old Root", "dps chain root --keep-key"]),
+        (ever(), past, Check::Expired, ["CN=Line 1", "dps chain intermediate --keep-key"]),
+        (ending, ever(), Check::ExpiresSoon, ["CN=Old Root", "dps chain root --keep-key"]),
+        (ever(), ending, Check::ExpiresSoon, ["CN=Line 1", "dps chain intermediate --keep-key"]),
+    ] {
+        let root = Authority::create_root("Old Root", key(), of_root).unwrap();
+        let intermediate = root.create_intermediate("Line 1", key(), of_intermediate).unwrap();
+        let old = Hierarchy { root, intermediate };
+        let of_old = old.device("device-01");
+        assert_offline(good(&old, &of_old), good(&hierarchy, &device), check, &words);
+        if check == Check::Expired {
+            // The error of whoever does not ask the doctor says the same.
+            let chain = CertificateChain::from_pem(old.full_chain(&of_old).as_bytes()).unwrap();
+            let error = chain.check_validity(now).unwrap_err();
+            assert!(error.hint().unwrap().contains(words[1]), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -365,6 +457,22 @@ fn pasted_text() {
         Check::Pasted,
         &["the private key", "two characters \\n"],
     );
+    // Cut out of a YAML file.
+    let indented: String = chain.lines().map(|line| format!("    {line}\n")).collect();
+    let report = with_chain(&hierarchy, &device, &indented).offline().unwrap();
+    crate::assert_only(&report, Check::Pasted, &["the certificate chain", "indented"]);
+    assert_eq!(
+        report.findings()[0].evidence(),
+        "the certificate chain is not PEM as other programs expect it: its lines are indented, as \
+         in YAML."
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, indented).unwrap();
+    let read = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-in", text(file.path())])
+        .output()
+        .unwrap();
+    assert!(!read.status.success(), "openssl reads it");
 }
 
 #[test]

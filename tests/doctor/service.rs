@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use dps_core::{
-    Assignment, Credential, Error, ErrorKind,
-    chain::Validity,
+    Assignment, Credential, Error, ErrorKind, ProvisioningClient,
+    chain::{Certificate, Validity},
     doctor::{Check, Doctor, decode},
     key::KeyType,
     transport::Network,
@@ -15,6 +15,7 @@ use dps_tests::{
     cloud::{Cloud, group},
 };
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::{assert_nothing, assert_only};
 
@@ -50,6 +51,26 @@ fn errors_that_users_have_are_decoded() {
             Check::EnrollmentNotFound,
             "no enrollment",
         ),
+        // Nor are those of a time, a fraction or a name.
+        (
+            r#"2026-11-22T11:20:17.468296Z ERROR {"errorCode":401002,"message":"?"}"#,
+            Check::Unauthorized,
+            "ID scope",
+        ),
+        ("17.503296 device sn-412345: 429001 throttled", Check::Throttled, "later"),
+        ("sn_500123, 500123b, 404201-7, 10.0.404201: 429001.", Check::Throttled, "later"),
+        ("after 412345 ms: 404201", Check::EnrollmentNotFound, "no enrollment"),
+        ("500123 requests later: errorCode 400208", Check::NoHub, "Link an IoT hub"),
+        (r#"{"code":429001}"#, Check::Throttled, "later"),
+        // Much may be disabled.
+        ("session resumption disabled; 429001 throttled", Check::Throttled, "later"),
+        ("session resumption disabled [DPS_HOST_NOT_FOUND]", Check::HostNotFound, "DNS"),
+        (
+            "the enrollment is disabled [DPS_ENROLLMENT_DISABLED]",
+            Check::EnrollmentDisabled,
+            "Enable",
+        ),
+        ("[DPS_ALLOCATION_FAILED]", Check::HubLinkBroken, "linked-hub"),
         // Errors of this SDK, by their names.
         ("register: given up [DPS_SERVICE_FAULT]", Check::ServiceFault, "later"),
         ("[DPS_CERTIFICATE_EXPIRED]", Check::Expired, "dps chain renew"),
@@ -144,6 +165,38 @@ async fn each_refusal_of_a_registration_is_explained() {
     repaired.stop().await;
 }
 
+/// DPS wants the chain up to a CA that it has: what is known here, and not sent, does not count.
+#[tokio::test]
+async fn a_known_ca_that_is_not_sent_is_refused() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let device = hierarchy.device("device-01");
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let folder = tempfile::tempdir().unwrap();
+    let [root, intermediate] =
+        [&hierarchy.root, &hierarchy.intermediate].map(|ca| ca.certificate());
+    let leaf = device.certificate.to_pem();
+    let doctor = |known: &Certificate| {
+        doctor(&cloud, &folder, &hierarchy, &device).authorities(known.to_pem())
+    };
+    for (chain, known, sent) in [
+        (leaf.clone(), intermediate, "sent only its leaf"),
+        (leaf + &intermediate.to_pem(), root, "sent 2 certificates"),
+    ] {
+        let broken = doctor(known).certificate(chain.as_str());
+        assert_only(&broken.offline().unwrap(), Check::EndsBelowKnown, &["is not in the file"]);
+        let report = broken.service().await.unwrap();
+        let found: Vec<_> = report.findings().iter().map(|finding| finding.check()).collect();
+        assert_eq!(found, [Check::EndsBelowKnown, Check::CaNotFound], "{report}");
+        assert!(report.findings()[1].evidence().contains(sent), "{report}");
+        // Opening refuses no chain that may do elsewhere; what answers here is the service.
+        let credential = Credential::pem(chain, device.key_pem()).authorities(known.to_pem());
+        let refused = cloud.client(&credential.open().unwrap()).register().await.unwrap_err();
+        assert_eq!(refused.service().unwrap().error_code, Some(401_002), "{refused}");
+        assert_nothing(&doctor(known).service().await.unwrap());
+    }
+    cloud.stop().await;
+}
+
 /// What the service says, and nothing else is wrong: each is raised alone, and once the service
 /// says it no more, nothing is found.
 #[tokio::test]
@@ -181,7 +234,7 @@ async fn whatever_the_service_answers_is_told_apart() {
         ("register", status(418, 418_001, "I am a teapot."), Check::UnknownRefusal, "tracking ID"),
         ("register", status(429, 429_001, "Throttled."), Check::Throttled, "later"),
         ("register", status(500, 500_001, "Oops."), Check::ServiceFault, "later"),
-        ("register", json!({ "drop": true }), Check::NoAnswer, "did not answer"),
+        ("register", json!({ "drop": true }), Check::NoAnswer, "an answer was awaited"),
         ("register", json!({ "body": "{" }), Check::AnswerUnknown, "not"),
         (
             "poll",
@@ -303,4 +356,70 @@ async fn the_error_of_a_failed_registration_carries_its_finding_as_hint() {
         cloud.emulator().faults().clear();
     }
     cloud.stop().await;
+}
+
+/// What had not come when time ran out is told by what it was.
+#[tokio::test]
+async fn a_deadline_that_passes_says_what_was_missing() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let device = hierarchy.device("device-01");
+    let chain = hierarchy.full_chain(&device);
+    let identity = Credential::pem(chain, device.key_pem()).open().unwrap();
+    let deadline = Duration::from_secs(1);
+
+    // Nobody reads what the device says.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let client = ProvisioningClient::new("0ne00000A0A", &identity).deadline(deadline);
+    let to_silence = client.network(Network::default().connect_to(address.to_string()));
+    let registered = to_silence.register().await;
+    assert_hint(&registered, Check::MqttPortClosed);
+    let told = registered.unwrap_err().to_string();
+    for words in ["the connection was not open yet", &address.to_string(), "the emulator running"] {
+        assert!(told.contains(words), "{words:?} is missing in: {told}");
+    }
+    assert!(
+        !told.contains("was reached") && !told.contains(":8883") && !told.contains(" 8883"),
+        "{told}"
+    );
+
+    let cloud = Cloud::start_with(Emulator::builder().retry_after(1).polls(1000)).await;
+    cloud.enroll(&hierarchy, true, "enabled").await;
+    let registered = cloud.client(&identity).deadline(deadline).register().await;
+    assert_hint(&registered, Check::NoAnswer);
+    let told = registered.unwrap_err().to_string();
+    for words in ["still assigning", "Give a longer deadline"] {
+        assert!(told.contains(words), "{words:?} is missing in: {told}");
+    }
+    assert!(!told.contains("was reached"), "{told}");
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_closed_is_the_one_that_was_dialled() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let device = hierarchy.device("device-01");
+    let chain = hierarchy.full_chain(&device);
+    let identity = Credential::pem(chain, device.key_pem()).open().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let client = || {
+        ProvisioningClient::new("0ne00000A0A", &identity)
+            .deadline(Duration::from_secs(1))
+            .port(closed.port())
+    };
+    let direct = client().host("127.0.0.1").register().await;
+    assert_hint(&direct, Check::MqttPortClosed);
+    let told = direct.unwrap_err().to_string();
+    let words = format!(
+        "Have outgoing TCP to {closed} allowed; test it: nc -vz 127.0.0.1 {}",
+        closed.port()
+    );
+    assert!(told.contains(&words) && !told.contains(":8883") && !told.contains(" 8883"), "{told}");
+
+    let network = Network::default().connect_to(closed.to_string());
+    let elsewhere = client().network(network).register().await;
+    assert_hint(&elsewhere, Check::MqttPortClosed);
+    let told = elsewhere.unwrap_err().to_string();
+    let words = format!("connect_to sends every connection to {closed}: is the emulator running");
+    assert!(told.contains(&words) && !told.contains("nc -vz"), "{told}");
 }

@@ -1,16 +1,19 @@
-//! What the pool's threads meet with, by the names of `std`: loom's, and a clock that stands still
-//! until the test moves it.
+//! What the product's threads meet with, by the names of `std` and tokio: loom's, and a clock that
+//! stands still until the test moves it.
 
 use std::{
     io, mem,
+    ops::{Deref, DerefMut},
+    pin::pin,
     sync::{
         Arc, LockResult, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-pub(crate) use loom::sync::MutexGuard;
+pub(crate) use loom::sync::atomic;
 use loom::{sync, thread::JoinHandle};
 
 loom::lazy_static! {
@@ -21,25 +24,28 @@ loom::lazy_static! {
 /// stage.
 #[derive(Default)]
 struct World {
-    /// How often time has passed; changed only under the pool's lock, so that a thread that is
-    /// about to wait misses nothing.
+    /// How often time has passed; changed only under `lock`, so that a thread that is about to wait
+    /// misses nothing.
     ticks: AtomicUsize,
     /// Whether every wait from here on is too long.
     over: AtomicBool,
     no_threads: AtomicBool,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
-    lock: std::sync::Mutex<Option<Arc<dyn Lock>>>,
+    /// Those of the threads that wait for time to pass: what was made last.
+    lock: std::sync::Mutex<Option<Arc<sync::Mutex<()>>>>,
     bell: std::sync::Mutex<Option<Arc<sync::Condvar>>>,
 }
 
 /// Whoever waits now has waited too long, unless something else wakes it first.
 pub(crate) fn pass_time() {
-    fn of<T: ?Sized>(place: &std::sync::Mutex<Option<Arc<T>>>) -> Arc<T> {
+    fn of<T>(place: &std::sync::Mutex<Option<Arc<T>>>) -> Arc<T> {
         let place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        place.clone().expect("a pool was made")
+        place.clone().expect("there is somebody who may wait")
     }
     let (lock, bell) = (of(&WORLD.lock), of(&WORLD.bell));
-    lock.hold(&|| _ = WORLD.ticks.fetch_add(1, SeqCst));
+    let held = lock.lock();
+    WORLD.ticks.fetch_add(1, SeqCst);
+    drop(held);
     bell.notify_all();
 }
 
@@ -49,7 +55,7 @@ pub(crate) fn end_time() {
     pass_time();
 }
 
-/// Waits until each thread of the pool has ended.
+/// Waits until each thread that was started here has ended.
 pub(crate) fn join_threads() {
     let threads = mem::take(&mut *WORLD.threads.lock().unwrap());
     threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -60,31 +66,55 @@ pub(crate) fn refuse_threads(refused: bool) {
     WORLD.no_threads.store(refused, SeqCst);
 }
 
-trait Lock: Send + Sync {
-    fn hold(&self, meanwhile: &dyn Fn());
-}
-
-impl<T: Send> Lock for sync::Mutex<T> {
-    fn hold(&self, meanwhile: &dyn Fn()) {
-        let held = self.lock();
-        meanwhile();
-        drop(held);
-    }
-}
-
-pub(crate) struct Mutex<T>(Arc<sync::Mutex<T>>);
-
-impl<T: Default + Send + 'static> Default for Mutex<T> {
-    fn default() -> Self {
-        let mutex = Arc::new(sync::Mutex::new(T::default()));
-        *WORLD.lock.lock().unwrap() = Some(Arc::clone(&mutex) as Arc<dyn Lock>);
-        Self(mutex)
-    }
+/// loom's lock is beside the data, so that the world can hold it whatever the data is.
+pub(crate) struct Mutex<T> {
+    lock: Arc<sync::Mutex<()>>,
+    data: std::sync::Mutex<T>,
 }
 
 impl<T> Mutex<T> {
+    pub(crate) fn new(data: T) -> Self {
+        let lock = Arc::new(sync::Mutex::new(()));
+        *WORLD.lock.lock().unwrap() = Some(Arc::clone(&lock));
+        Self { lock, data: std::sync::Mutex::new(data) }
+    }
+
     pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        self.0.lock()
+        let held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(MutexGuard::new(self, held))
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+pub(crate) struct MutexGuard<'a, T> {
+    of: &'a Mutex<T>,
+    // Let go before the lock.
+    data: std::sync::MutexGuard<'a, T>,
+    held: sync::MutexGuard<'a, ()>,
+}
+
+impl<'a, T> MutexGuard<'a, T> {
+    fn new(of: &'a Mutex<T>, held: sync::MutexGuard<'a, ()>) -> Self {
+        Self { of, data: of.data.lock().unwrap_or_else(PoisonError::into_inner), held }
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.data
     }
 }
 
@@ -103,6 +133,45 @@ impl Condvar {
         self.0.notify_one();
     }
 
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+
+    pub(crate) fn wait_while<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        while condition(&mut guard) {
+            guard = self.wait(guard);
+        }
+        Ok(guard)
+    }
+
+    pub(crate) fn wait_timeout_while<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        patience: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> LockResult<(MutexGuard<'a, T>, Waited)> {
+        let mut timed_out = false;
+        while condition(&mut guard) {
+            if timed_out {
+                return Ok((guard, Waited { timed_out }));
+            }
+            let (next, waited) =
+                self.wait_timeout(guard, patience).unwrap_or_else(PoisonError::into_inner);
+            (guard, timed_out) = (next, waited.timed_out());
+        }
+        Ok((guard, Waited { timed_out: false }))
+    }
+
+    fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        let MutexGuard { of, data, held } = guard;
+        drop(data);
+        MutexGuard::new(of, self.0.wait(held).unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -112,7 +181,7 @@ impl Condvar {
             return Ok((guard, Waited { timed_out: true }));
         }
         let before = WORLD.ticks.load(SeqCst);
-        let guard = self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        let guard = self.wait(guard);
         // Also where both have happened: which of them a thread is told is left open.
         Ok((guard, Waited { timed_out: WORLD.ticks.load(SeqCst) != before }))
     }
@@ -149,6 +218,161 @@ pub(crate) mod thread {
             let thread = self.0.spawn(body)?;
             WORLD.threads.lock().unwrap().push(thread);
             Ok(())
+        }
+    }
+}
+
+/// tokio's, for one thread that waits. It waits inside of the first poll.
+#[derive(Default)]
+pub(crate) struct Notify {
+    permit: sync::Mutex<bool>,
+    notified: sync::Condvar,
+}
+
+impl Notify {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn notify_one(&self) {
+        *self.permit.lock().unwrap() = true;
+        self.notified.notify_one();
+    }
+
+    pub(crate) async fn notified(&self) {
+        let mut permit = self.permit.lock().unwrap();
+        while !mem::take(&mut *permit) {
+            permit = self.notified.wait(permit).unwrap();
+        }
+    }
+}
+
+/// tokio's; the receiver waits inside of the first poll.
+pub(crate) mod oneshot {
+    use std::{
+        pin::Pin,
+        sync::mpsc::RecvError,
+        task::{Context, Poll},
+    };
+
+    use super::mpsc;
+
+    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        (Sender(sender), Receiver(receiver))
+    }
+
+    pub(crate) struct Sender<T>(mpsc::SyncSender<T>);
+
+    impl<T> Sender<T> {
+        pub(crate) fn send(self, value: T) -> Result<(), T> {
+            self.0.send(value).map_err(|unsent| unsent.0)
+        }
+    }
+
+    pub(crate) struct Receiver<T>(mpsc::Receiver<T>);
+
+    impl<T> Future for Receiver<T> {
+        type Output = Result<T, RecvError>;
+
+        fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+            Poll::Ready(self.0.recv())
+        }
+    }
+}
+
+/// Drives a future whose waits are all of the kind above.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => unreachable!("it waits inside of a poll"),
+    }
+}
+
+pub(crate) mod mpsc {
+    use std::{
+        sync::{
+            Arc,
+            mpsc::{RecvError, SendError},
+        },
+        thread,
+    };
+
+    use loom::sync::{Condvar, Mutex};
+
+    /// A channel for one value: loom's own does not tell the receiver that the sender has gone.
+    pub(crate) fn sync_channel<T>(room: usize) -> (SyncSender<T>, Receiver<T>) {
+        assert_eq!(room, 1);
+        let state = State { value: None, sender: true, receiver: true };
+        let channel = Arc::new(Channel { state: Mutex::new(state), changed: Condvar::new() });
+        (SyncSender(Arc::clone(&channel)), Receiver(channel))
+    }
+
+    struct Channel<T> {
+        state: Mutex<State<T>>,
+        changed: Condvar,
+    }
+
+    struct State<T> {
+        value: Option<T>,
+        sender: bool,
+        receiver: bool,
+    }
+
+    pub(crate) struct SyncSender<T>(Arc<Channel<T>>);
+
+    impl<T> SyncSender<T> {
+        pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
+            let mut state = self.0.state.lock().unwrap();
+            if !state.receiver {
+                return Err(SendError(value));
+            }
+            assert!(state.value.is_none(), "a second answer would wait");
+            state.value = Some(value);
+            drop(state);
+            self.0.changed.notify_one();
+            Ok(())
+        }
+    }
+
+    impl<T> Drop for SyncSender<T> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                // After a run that has failed there are no threads, and no locks.
+                return;
+            }
+            self.0.state.lock().unwrap().sender = false;
+            self.0.changed.notify_one();
+        }
+    }
+
+    pub(crate) struct Receiver<T>(Arc<Channel<T>>);
+
+    impl<T> Receiver<T> {
+        pub(crate) fn recv(&self) -> Result<T, RecvError> {
+            let mut state = self.0.state.lock().unwrap();
+            loop {
+                match state.value.take() {
+                    Some(value) => return Ok(value),
+                    None if !state.sender => return Err(RecvError),
+                    None => state = self.0.changed.wait(state).unwrap(),
+                }
+            }
+        }
+    }
+
+    impl<T> Drop for Receiver<T> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                // As above.
+                return;
+            }
+            let mut state = self.0.state.lock().unwrap();
+            state.receiver = false;
+            // What came too late is dropped here, as by the real one.
+            let unread = state.value.take();
+            drop(state);
+            drop(unread);
         }
     }
 }

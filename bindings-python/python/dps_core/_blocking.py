@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class ProvisioningDeviceClient(_clients.Provisioning):
     """Registers a device with the Device Provisioning Service."""
 
+    __slots__ = ()
+
     def register(
         self,
         *,
@@ -28,7 +30,7 @@ class ProvisioningDeviceClient(_clients.Provisioning):
         :param deadline: How many seconds it may take, retries included; None for two minutes.
         :param on_progress: Called with ``connected``, ``registering``, ``assigning``, ``assigned``.
         """
-        return self._native.register(self._json(), deadline, on_progress)
+        return self._native.register(self._json(), deadline, self._progress(on_progress))
 
 
 class IoTHubDeviceClient(_clients.Hub):
@@ -36,6 +38,8 @@ class IoTHubDeviceClient(_clients.Hub):
 
     As a context manager it connects, and shuts down at the end.
     """
+
+    __slots__ = ()
 
     def connect(self, *, deadline: float | None = None) -> None:
         """Connects; retries, until the deadline in seconds, what may succeed later."""
@@ -71,4 +75,9 @@ class IoTHubDeviceClient(_clients.Hub):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.shutdown()
+        if kind is None:
+            self.shutdown()
+            return
+        # Whoever was interrupted or has failed does not wait for the hub, and hears of that.
+        with _clients.Undelivered():
+            self.shutdown(deadline=0)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from . import _dps_core
-from ._credentials import refuse, registration_id, to_x509
+from . import _dps_core, exceptions
+from ._credentials import (
+    NO_HANDLERS,
+    refuse,
+    registration_id,
+    to_symmetric_key,
+    to_x509,
+    unsupported,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
     from typing import Any, Union
 
     from typing_extensions import Self
 
-    from ._credentials import _Certificate
+    from ._credentials import _Certificate, _Key
 
     _Pem = Union[str, bytes]
     _PemOrFile = Union[str, bytes, os.PathLike[str]]
@@ -20,6 +28,9 @@ if TYPE_CHECKING:
 
 class Provisioning:
     """Registers a device with the Device Provisioning Service."""
+
+    # What else is assigned would be the incumbent's, and do nothing.
+    __slots__ = ("__weakref__", "_native", "_payload")
 
     def __init__(self, native: _dps_core.Registration) -> None:
         """Clients are made by the ``create_from_...`` methods."""
@@ -68,9 +79,9 @@ class Provisioning:
     def create_from_symmetric_key(
         cls,
         provisioning_host: str | None,
-        registration_id: str,
+        registration_id: str | None,
         id_scope: str,
-        symmetric_key: str,
+        symmetric_key: _Key,
         *,
         roots: _PemOrFile | None = None,
         server_verification_cert: _Pem | None = None,
@@ -79,9 +90,15 @@ class Provisioning:
         api_version: str | None = None,
         **options: Any,
     ) -> Self:
-        """A client for a device with a symmetric key of its own, in base64.
+        """A client for a device with a symmetric key of its own.
 
         Of an enrollment group, ``derive_device_key`` makes the device's key from the group's.
+
+        :param registration_id: None to take it from an HSM, which it must equal.
+        :param symmetric_key: The key in base64; or one that stays where it is: an object with
+            ``sign(request)``, plain or async, which returns the HMAC-SHA256 of ``request.message``;
+            or a custom HSM with get_symmetric_key and get_registration_name.
+
         The other parameters are those of ``create_from_x509_certificate``.
         """
         refuse(options)
@@ -90,7 +107,7 @@ class Provisioning:
                 provisioning_host,
                 id_scope,
                 registration_id,
-                symmetric_key=symmetric_key,
+                symmetric_key=to_symmetric_key(symmetric_key),
                 port=port,
                 roots=server_verification_cert if roots is None else roots,
                 connect_to=connect_to,
@@ -108,6 +125,16 @@ class Provisioning:
     def provisioning_payload(self, payload: Any) -> None:
         self._payload = payload
 
+    def _progress(
+        self, on_progress: Callable[[str], object] | None
+    ) -> Callable[[str], object] | None:
+        if on_progress is not None:
+            import inspect
+
+            if inspect.iscoroutinefunction(on_progress):
+                raise TypeError("on_progress must be a plain function, not an async one")
+        return on_progress
+
     def _json(self) -> str | None:
         if self._payload is None:
             return None
@@ -118,6 +145,16 @@ class Provisioning:
 
 class Hub:
     """A device's connection to its IoT hub; comes back by itself when it is lost."""
+
+    __slots__ = ("__weakref__", "_native")
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in NO_HANDLERS:
+                unsupported(f"{name}={value!r}", NO_HANDLERS[name], value is not None)
+                return
+            object.__setattr__(self, name, value)
 
     def __init__(self, native: _dps_core.Hub) -> None:
         """Clients are made by the ``create_from_...`` methods."""
@@ -161,7 +198,7 @@ class Hub:
     @classmethod
     def create_from_symmetric_key(
         cls,
-        symmetric_key: str,
+        symmetric_key: _Key,
         hostname: str,
         device_id: str,
         *,
@@ -173,8 +210,9 @@ class Hub:
         sastoken_ttl: float | None = None,
         **options: Any,
     ) -> Self:
-        """A client for a device with a symmetric key, in base64.
+        """A client for a device with a symmetric key.
 
+        :param symmetric_key: As for ``ProvisioningDeviceClient.create_from_symmetric_key``.
         :param sastoken_ttl: How many seconds its tokens are valid; it renews them by itself.
 
         The other parameters are those of ``create_from_x509_certificate``.
@@ -184,7 +222,7 @@ class Hub:
             _dps_core.Hub(
                 hostname,
                 device_id,
-                symmetric_key=symmetric_key,
+                symmetric_key=to_symmetric_key(symmetric_key),
                 port=port,
                 roots=server_verification_cert if roots is None else roots,
                 connect_to=connect_to,
@@ -235,3 +273,14 @@ class Hub:
 
 
 _registration_id = registration_id
+
+
+class Undelivered:
+    """Says nothing of what a disconnection leaves behind, for the sake of an exception that says
+    more."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        return isinstance(error, exceptions.DpsError)

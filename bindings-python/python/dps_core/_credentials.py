@@ -1,25 +1,20 @@
-"""What the clients accept where a device's certificate is asked for."""
+"""What the clients accept where a device's certificate or symmetric key is asked for."""
 
 from __future__ import annotations
 
 from . import exceptions
-from ._dps_core import X509
+from ._dps_core import X509, SymmetricKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol, TypeVar, Union
+    from typing import Any, TypeVar, Union
+
+    from .protocols import CertificateHsm, SigningHsm, SymmetricKeyHsm, TokenSigner
 
     _T = TypeVar("_T")
-
-    class _CustomHsm(Protocol):
-        """The tutorial's custom HSM: what it hands out, and under which name it registers."""
-
-        def get_certificate(self) -> str | bytes: ...
-        def get_key(self) -> str | bytes: ...
-        def get_common_name(self) -> str: ...
-
-    _Certificate = Union[X509, _CustomHsm]
+    _Certificate = Union[X509, CertificateHsm, SigningHsm]
+    _Key = Union[str, TokenSigner, SymmetricKeyHsm]
 
 
 def to_x509(source: _Certificate) -> X509:
@@ -34,7 +29,8 @@ def to_x509(source: _Certificate) -> X509:
         raise TypeError(f"x509 must be an X509 or have get_certificate and get_key, not {kind}")
     chain = _ask(source.get_certificate)
     if hasattr(source, "sign"):
-        return X509.from_signer(chain, source)
+        signer: Any = source
+        return X509.from_signer(chain, signer)
     return X509.from_pem(chain, _ask(source.get_key))
 
 
@@ -44,6 +40,26 @@ def registration_id(source: _Certificate, given: str | None) -> str | None:
         name: str = _ask(source.get_common_name)
         return name
     return given
+
+
+def to_symmetric_key(source: _Key) -> SymmetricKey:
+    """A symmetric key as such; that of an HSM is asked for here.
+
+    What has ``sign`` is never asked for its key.
+    """
+    if isinstance(source, str):
+        return SymmetricKey(source)
+    if hasattr(source, "sign"):
+        signer: Any = source
+        return SymmetricKey.from_signer(signer)
+    if not hasattr(source, "get_symmetric_key"):
+        kind = type(source).__name__
+        raise TypeError(
+            "symmetric_key must be base64 text, or have sign, or get_symmetric_key and "
+            f"get_registration_name, not {kind}"
+        )
+    name = _ask(source.get_registration_name)
+    return SymmetricKey.from_hsm(name, _ask(source.get_symmetric_key))
 
 
 def _ask(question: Callable[[], _T]) -> _T:
@@ -65,9 +81,24 @@ def refuse(options: dict[str, Any]) -> None:
         if name not in _NOT_HERE:
             raise TypeError(f"Unsupported keyword argument '{name}'")
         as_it_is, reason = _NOT_HERE[name]
-        if value is not None and value != as_it_is:
-            raise exceptions.by_code(902)(f"{name}={value!r}: {reason} [DPS_UNSUPPORTED]")
+        unsupported(f"{name}={value!r}", reason, value is not None and value != as_it_is)
 
+
+def unsupported(what: str, reason: str, asked_for: bool) -> None:
+    """Refuses what this package does not have, where it is asked for."""
+    if asked_for:
+        raise exceptions.by_code(902)(f"{what}: {reason} [DPS_UNSUPPORTED]")
+
+
+# The incumbent's handlers: assigned here, they would never be called.
+NO_HANDLERS = {
+    "on_message_received": "messages from the cloud are not received",
+    "on_method_request_received": "direct methods are not supported",
+    "on_twin_desired_properties_patch_received": "twins are not supported",
+    "on_connection_state_change": "a client comes back by itself; connected tells its state",
+    "on_new_sastoken_required": "a client renews its tokens by itself",
+    "on_background_exception": "every call raises its own errors",
+}
 
 _NOT_HERE = {
     "websockets": (False, "MQTT over WebSocket is not supported"),

@@ -7,6 +7,8 @@ from typing import Any, Final, SupportsFloat, SupportsIndex, final
 from _typeshed import SupportsGetItem
 from typing_extensions import disjoint_base
 
+from dps_core.protocols import Signer, TokenSigner
+
 __all__ = [
     "X509",
     "Authority",
@@ -15,6 +17,7 @@ __all__ = [
     "Certificate",
     "CertificateChain",
     "CertificateRequest",
+    "Ear",
     "Examination",
     "Finding",
     "Folder",
@@ -31,6 +34,8 @@ __all__ = [
     "SignJob",
     "SignRequest",
     "SubjectKey",
+    "SymmetricKey",
+    "TokenRequest",
     "after_fork_in_child",
     "at_exit",
     "c_string",
@@ -43,6 +48,8 @@ __all__ = [
     "next_log_records",
     "next_sign_job",
     "registration_ids_from_csv",
+    "restored_result",
+    "restored_state",
 ]
 
 @final
@@ -88,7 +95,7 @@ class Authority:
         A new root, signed by itself; `path_length` limits the CAs below it.
         """
     @staticmethod
-    def from_signer(certificate: Certificate, signer: Any) -> Authority:
+    def from_signer(certificate: Certificate, signer: Signer) -> Authority:
         """
         A CA that exists already, whose key stays where it is: `signer` is any object with
         `sign(request)`, plain or async. One test signature proves that it holds the key.
@@ -336,6 +343,13 @@ class CertificateRequest:
         """
 
 @final
+class Ear:
+    """
+    What an event loop watches for reading: it can be read once nobody uses the signer any more.
+    """
+    def fileno(self, /) -> int: ...
+
+@final
 class Examination:
     """
     What `dps_core.doctor()` is made of.
@@ -468,7 +482,7 @@ class Hub:
         device_id: str,
         *,
         x509: X509 | None = None,
-        symmetric_key: str | None = None,
+        symmetric_key: SymmetricKey | None = None,
         port: SupportsIndex | None = None,
         roots: str | bytes | PathLike[str] | None = None,
         connect_to: str | None = None,
@@ -580,6 +594,9 @@ class Message:
         content_type: Any | None = None,
         output_name: Any | None = None,
     ) -> Message: ...
+    def __reduce__(self, /) -> tuple[Any, ...]: ...
+    def __repr__(self, /) -> str: ...
+    def __setstate__(self, /, state: tuple[Any, ...]) -> None: ...
     def __str__(self, /) -> str: ...
     @property
     def ack(self, /) -> Any | None:
@@ -736,7 +753,7 @@ class Registration:
         registration_id: str | None,
         *,
         x509: X509 | None = None,
-        symmetric_key: str | None = None,
+        symmetric_key: SymmetricKey | None = None,
         port: SupportsIndex | None = None,
         roots: str | bytes | PathLike[str] | None = None,
         connect_to: str | None = None,
@@ -793,6 +810,8 @@ class RegistrationResult:
     """
     The end of a registration.
     """
+    def __reduce__(self, /) -> tuple[Any, ...]: ...
+    def __repr__(self, /) -> str: ...
     def __str__(self, /) -> str: ...
     @property
     def operation_id(self, /) -> str:
@@ -815,6 +834,8 @@ class RegistrationState:
     """
     Where a device was assigned to.
     """
+    def __reduce__(self, /) -> tuple[Any, ...]: ...
+    def __repr__(self, /) -> str: ...
     def __str__(self, /) -> str: ...
     @property
     def assigned_hub(self, /) -> str:
@@ -849,7 +870,8 @@ class RegistrationState:
     @property
     def response_payload(self, /) -> str:
         """
-        What a custom allocation policy returned for the device, as JSON; `null` if nothing.
+        What a custom allocation policy returned for the device, as JSON with sorted members, which
+        `json.dumps` wrote; `null` if nothing.
         """
     @property
     def sub_status(self, /) -> str | None:
@@ -896,10 +918,15 @@ class SignJob:
     """
     def answer(self, /, signature: bytes) -> None: ...
     @property
+    def ear(self, /) -> Ear | None:
+        """
+        What tells that nobody waits for the signature any more, where that is known.
+        """
+    @property
     def event_loop(self, /) -> Any | None: ...
     def fail(self, /, description: str, exception: Any) -> None: ...
     @property
-    def request(self, /) -> SignRequest: ...
+    def request(self, /) -> SignRequest | TokenRequest: ...
     @property
     def signer(self, /) -> Any: ...
 
@@ -939,7 +966,7 @@ class SubjectKey:
     certificates may have `ecdsa_secp256r1_sha256`, `ecdsa_secp384r1_sha384` and `rsa_pkcs1_sha256`
     (384, 512). `public_key_info` is its public key as DER SubjectPublicKeyInfo.
     """
-    def __new__(cls, /, signer: Any, public_key_info: bytes) -> SubjectKey: ...
+    def __new__(cls, /, signer: Signer, public_key_info: bytes) -> SubjectKey: ...
     def certificate_request(self, /, common_name: str) -> str:
         """
         A certificate request in PEM with this common name.
@@ -951,12 +978,64 @@ class SubjectKey:
         """
 
 @final
+class SymmetricKey:
+    """
+    A symmetric key in one of the forms that the clients take: base64, one that signs and stays
+    where it is, or what an HSM gave away.
+    """
+    def __new__(cls, /, key: str) -> SymmetricKey:
+        """
+        A key in base64.
+        """
+    @staticmethod
+    def from_hsm(registration_id: str, key: str | bytes) -> SymmetricKey:
+        """
+        What an HSM answered: the registration ID that its key belongs to, and the key in base64.
+        """
+    @staticmethod
+    def from_signer(signer: TokenSigner) -> SymmetricKey:
+        """
+        A key that stays where it is: `signer` has `sign(request)`, plain or async.
+        """
+
+@final
+class TokenRequest:
+    """
+    What a symmetric key that signs is asked to sign: the answer is the HMAC-SHA256 of `message`
+    under the key, 32 bytes.
+    """
+    def __repr__(self, /) -> str: ...
+    @property
+    def algorithm(self, /) -> str:
+        """
+        `hmac-sha256`.
+        """
+    @property
+    def digest(self, /) -> None:
+        """
+        `None`: an HMAC is made of the message itself.
+        """
+    @property
+    def hash(self, /) -> str:
+        """
+        The hash of the algorithm, by its name in `hashlib`.
+        """
+    @property
+    def message(self, /) -> bytes:
+        """
+        The whole message.
+        """
+
+@final
 class X509:
     """
     A device's certificate chain and its private key.
 
     X509(cert_file, key_file, pass_phrase=None) takes files, which are read when a client is made:
     PEM, DER or PKCS#12 (PFX), which may be one and the same.
+
+    In every form `authorities` are the CA certificates that DPS knows, as PEM or as the path object
+    of a file: a chain that reaches none of them is refused before dialling.
     """
     def __new__(
         cls,
@@ -964,6 +1043,8 @@ class X509:
         cert_file: str | PathLike[str],
         key_file: str | PathLike[str],
         pass_phrase: str | bytes | None = None,
+        *,
+        authorities: str | bytes | PathLike[str] | None = None,
     ) -> X509: ...
     @property
     def certificate_file(self, /) -> Path | None:
@@ -972,19 +1053,33 @@ class X509:
         """
     @staticmethod
     def from_pem(
-        chain: str | bytes, key: str | bytes, pass_phrase: str | bytes | None = None
+        chain: str | bytes,
+        key: str | bytes,
+        pass_phrase: str | bytes | None = None,
+        *,
+        authorities: str | bytes | PathLike[str] | None = None,
     ) -> X509:
         """
         The full chain and the leaf's private key as PEM; bytes may be DER or PKCS#12 too.
         """
     @staticmethod
-    def from_pkcs12(source: bytes | PathLike[str], pass_phrase: str | bytes | None = None) -> X509:
+    def from_pkcs12(
+        source: bytes | PathLike[str],
+        pass_phrase: str | bytes | None = None,
+        *,
+        authorities: str | bytes | PathLike[str] | None = None,
+    ) -> X509:
         """
         The full chain and the leaf's private key as PKCS#12 (PFX): bytes, or the path object of a
         file, which is read when a client is made.
         """
     @staticmethod
-    def from_signer(chain: str | bytes | PathLike[str], signer: Any) -> X509:
+    def from_signer(
+        chain: str | bytes | PathLike[str],
+        signer: Signer,
+        *,
+        authorities: str | bytes | PathLike[str] | None = None,
+    ) -> X509:
         """
         The full chain, as PEM or as the path object of a file, with a key that stays where it is:
         `signer` is any object with `sign(request)`, plain or async, which returns the signature.
@@ -1065,4 +1160,14 @@ def registration_ids_from_csv(csv: str | bytes | PathLike[str]) -> RegistrationI
     The column is the one headed `registrationId` or `deviceId`; without a header it is the first.
     Empty rows and those that begin with `#` are skipped. All rows are read before the first is
     given, so that a bad one raises here.
+    """
+
+def restored_result(operation_id: str, state: dict[str, str | None]) -> RegistrationResult:
+    """
+    What a pickle of a [`RegistrationResult`] names.
+    """
+
+def restored_state(state: dict[str, str | None]) -> RegistrationState:
+    """
+    What a pickle of a [`RegistrationState`] names.
     """

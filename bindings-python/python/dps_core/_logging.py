@@ -14,6 +14,17 @@ def serve(next_records: Callable[[], list[_Record]]) -> None:
         emit(next_records())
 
 
+def level() -> int:
+    """The least level that ``dps_core`` or a logger below it wants."""
+    import logging
+
+    known = list(logging.root.manager.loggerDict.items())
+    below = [it for name, it in known if name.startswith("dps_core.")]
+    loggers = [logging.getLogger("dps_core")]
+    loggers += [it for it in below if isinstance(it, logging.Logger)]
+    return min(logger.getEffectiveLevel() for logger in loggers)
+
+
 def emit(records: Iterable[_Record]) -> None:
     import logging
 

@@ -12,29 +12,50 @@ if TYPE_CHECKING:
 
 def serve(next_job: Callable[[], SignJob | None]) -> None:
     while (job := next_job()) is not None:
-        _make(job)
+        made = _make(job)
         # The next wait may be long, and the signer is the caller's.
         del job
+        if not made:
+            # The exception has this frame, which is to end with it. There are other threads.
+            return
 
 
-def _make(job: SignJob) -> None:
+def _make(job: SignJob) -> bool:
     try:
         signature = job.signer.sign(job.request)
         if hasattr(signature, "__await__"):
-            signature = _finish(signature, job.event_loop)
+            signature = _finish(signature, job)
         # Not bytes(signature): that would make zeros of a number.
         job.answer(memoryview(signature).tobytes())
     except BaseException as error:
         job.fail(f"{type(error).__name__}: {error}", error)
+        return False
+    return True
 
 
-def _finish(awaitable: Awaitable[object], event_loop: asyncio.AbstractEventLoop | None) -> object:
-    """Waits for the end of the coroutine, in its event loop if that still runs."""
+def _finish(awaitable: Awaitable[object], job: SignJob) -> object:
+    """Waits for the end of the coroutine, in its event loop if that still runs. It is cancelled
+    when nobody waits for the signature any more."""
     import asyncio
 
     async def finish() -> object:
-        return await awaitable
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(awaitable)
+        ear = job.ear
+        if ear is None:
+            return await task
 
+        def give_up() -> None:
+            # At once: it would be heard again and again.
+            loop.remove_reader(ear)
+            task.cancel()
+
+        loop.add_reader(ear, give_up)
+        try:
+            return await task
+        finally:
+            loop.remove_reader(ear)
+
+    event_loop: asyncio.AbstractEventLoop | None = job.event_loop
     if event_loop is not None and event_loop.is_running():
         return asyncio.run_coroutine_threadsafe(finish(), event_loop).result()
     return asyncio.run(finish())

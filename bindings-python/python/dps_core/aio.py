@@ -38,6 +38,8 @@ def _bridge(loop: AbstractEventLoop) -> Bridge:
 class ProvisioningDeviceClient(_clients.Provisioning):
     """Registers a device with the Device Provisioning Service."""
 
+    __slots__ = ()
+
     async def register(
         self,
         *,
@@ -49,6 +51,7 @@ class ProvisioningDeviceClient(_clients.Provisioning):
         :param deadline: How many seconds it may take, retries included; None for two minutes.
         :param on_progress: Called with ``connected``, ``registering``, ``assigning``, ``assigned``.
         """
+        on_progress = self._progress(on_progress)
         loop = get_running_loop()
         bridge = _bridge(loop)
         future: Future[RegistrationResult] = loop.create_future()
@@ -76,6 +79,8 @@ class IoTHubDeviceClient(_clients.Hub):
 
     As an async context manager it connects, and shuts down at the end.
     """
+
+    __slots__ = ()
 
     async def connect(self, *, deadline: float | None = None) -> None:
         """Connects; retries, until the deadline in seconds, what may succeed later."""
@@ -135,7 +140,12 @@ class IoTHubDeviceClient(_clients.Hub):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.shutdown()
+        if kind is None:
+            await self.shutdown()
+            return
+        # Whoever was cancelled or has failed does not wait for the hub, and hears of that.
+        with _clients.Undelivered():
+            await self.shutdown(deadline=0)
 
 
 async def doctor(

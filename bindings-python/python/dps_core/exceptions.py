@@ -60,20 +60,51 @@ class DpsError(Exception):
     hint: str | None = None
     service: ServiceDetails | None = None
 
+    def __str__(self) -> str:
+        # Not as the system's errors write it.
+        return Exception.__str__(self) if len(self.args) != 1 else str(self.args[0])
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy has members of its own.
-        return (_restore, (type(self), self.args, dict(self.__dict__), _portable(self.__cause__)))
+        members = dict(self.__dict__)
+        if isinstance(self, OSError):
+            members.update(errno=self.errno, strerror=self.strerror)
+        return (_restore, (type(self), self.args, members, _portable(self.__cause__)))
 
 
-class CredentialError(DpsError):
+class OperationCancelled(DpsError):
+    """It was given up before it was done."""
+
+
+class OperationTimeout(DpsError):
+    """It was not done in time."""
+
+
+class ClientError(DpsError):
+    """The device could not be connected, or did not stay so."""
+
+
+class CredentialError(ClientError):
+    """The service does not accept what the device proves itself by."""
+
+
+class ConnectionDroppedError(ClientError):
+    """The connection was lost."""
+
+
+class NoConnectionError(ClientError):
+    """There was no connection over which it could have been done."""
+
+
+class IdentityError(DpsError):
     """The device's certificate or key is not usable."""
 
 
-class TlsError(DpsError):
+class TlsError(ClientError):
     """The server, or this device, did not accept the other in the TLS handshake."""
 
 
-class TransportError(DpsError):
+class TransportError(ClientError):
     """The connection could not be opened, or did not hold."""
 
 
@@ -89,19 +120,19 @@ class HubError(DpsError):
     """The hub client could not do its work."""
 
 
-class ClientError(DpsError):
+class UsageError(DpsError):
     """A fault of this package or of its caller."""
 
 
 # By the stage, which is the code's hundreds.
 _STAGES: dict[int, type[DpsError]] = {
-    1: CredentialError,
+    1: IdentityError,
     2: TlsError,
     3: TransportError,
     4: ServiceError,
     5: RegistrationError,
     6: HubError,
-    9: ClientError,
+    9: UsageError,
 }
 
 # The kinds for which Python has a word of its own.
@@ -121,7 +152,6 @@ _WORDS: dict[str, type[Exception]] = {
     "DPS_SERVER_CERTIFICATE_INVALID": ConnectionError,
     "DPS_TLS_REFUSED": ConnectionError,
     "DPS_HOST_INVALID": ValueError,
-    "DPS_HOST_NOT_FOUND": ConnectionError,
     "DPS_CONNECTION_FAILED": ConnectionError,
     "DPS_CONNECTION_LOST": ConnectionError,
     "DPS_PROXY_FAILED": ConnectionError,
@@ -136,16 +166,34 @@ _WORDS: dict[str, type[Exception]] = {
 }
 
 
+# The kinds for which the incumbent has a word of its own, so that a program that was moved catches
+# what it caught.
+_INCUMBENT: dict[str, type[DpsError]] = {
+    "DPS_CONNECTION_LOST": ConnectionDroppedError,
+    "DPS_REQUEST_TIMEOUT": OperationTimeout,
+    "DPS_UNAUTHORIZED": CredentialError,
+    "DPS_FORBIDDEN": CredentialError,
+    "DPS_DEADLINE_EXCEEDED": OperationTimeout,
+    "DPS_CANCELLED": OperationCancelled,
+    "DPS_NOT_DELIVERED": NoConnectionError,
+    "DPS_CLOSED": OperationCancelled,
+}
+
+
 def _class_name(name: str) -> str:
     words = name.removeprefix("DPS_").split("_")
     return "".join(word.capitalize() for word in words) + "Error"
 
 
 def _make_classes() -> dict[int, type[DpsError]]:
-    classes = {}
-    for code, name, retryable, sentence in error_catalogue():
+    classes: dict[int, type[DpsError]] = {}
+    # A host that was not found is, to the incumbent, a connection that failed.
+    rows = sorted(error_catalogue(), key=lambda row: row[1] == "DPS_HOST_NOT_FOUND")
+    for code, name, retryable, sentence in rows:
         stage = _STAGES.get(code // 100, DpsError)
-        bases = (stage, _WORDS[name]) if name in _WORDS else (stage,)
+        if name == "DPS_HOST_NOT_FOUND":
+            stage = classes[303]
+        bases = [stage, *(words[name] for words in (_INCUMBENT, _WORDS) if name in words)]
         members = {
             "__doc__": sentence,
             "__module__": __name__,
@@ -153,7 +201,7 @@ def _make_classes() -> dict[int, type[DpsError]]:
             "name": name,
             "retryable": retryable,
         }
-        classes[code] = type(_class_name(name), bases, members)
+        classes[code] = type(_class_name(name), tuple(bases), members)
     return classes
 
 
@@ -172,6 +220,14 @@ class FileNotPermittedError(_FILE_NOT_READABLE, _builtins.PermissionError):  # t
     """A file may not be read."""
 
 
+# By the system's number: ENOENT, EPERM, EACCES.
+_FILE_ERRORS: dict[int, type[DpsError]] = {
+    2: MissingFileError,
+    1: FileNotPermittedError,
+    13: FileNotPermittedError,
+}
+
+
 def by_code(code: int) -> type[DpsError]:
     """The class of the errors with this code; the common base for a code that is not known."""
     return _CLASSES.get(code, DpsError)
@@ -183,12 +239,16 @@ def _from_core(
     operation: str,
     hint: str | None,
     service: tuple[Any, ...] | None,
-    system: str | None,
+    system: int | None,
 ) -> DpsError:
     made = by_code(code)
-    if made is _FILE_NOT_READABLE and system is not None:
-        made = MissingFileError if system == "not found" else FileNotPermittedError
+    if made is _FILE_NOT_READABLE:
+        made = _FILE_ERRORS.get(system or 0, made)
     error = made(text)
+    if system is not None and isinstance(error, OSError):
+        import os
+
+        error.errno, error.strerror = system, os.strerror(system)
     error.operation = operation
     error.hint = hint
     error.service = None if service is None else ServiceDetails(*service)
@@ -216,7 +276,8 @@ def _restore(
     cause: BaseException | None,
 ) -> DpsError:
     error = kind(*arguments)
-    error.__dict__.update(members)
+    for name, value in members.items():
+        setattr(error, name, value)
     if cause is not None:
         error.__cause__ = cause
     return error
@@ -224,16 +285,22 @@ def _restore(
 
 __all__ = [
     "ClientError",
+    "ConnectionDroppedError",
     "CredentialError",
     "DpsError",
     "FileNotPermittedError",
     "HubError",
+    "IdentityError",
     "MissingFileError",
+    "NoConnectionError",
+    "OperationCancelled",
+    "OperationTimeout",
     "RegistrationError",
     "ServiceDetails",
     "ServiceError",
     "TlsError",
     "TransportError",
+    "UsageError",
     "by_code",
     *(made.__name__ for made in _CLASSES.values()),
 ]

@@ -32,13 +32,31 @@ class DpsError(Exception):
 def by_code(code: int) -> type[DpsError]:
     """The class of the errors with this code; the common base for a code that is not known."""
 
-class CredentialError(DpsError):
+class OperationCancelled(DpsError):
+    """It was given up before it was done."""
+
+class OperationTimeout(DpsError):
+    """It was not done in time."""
+
+class ClientError(DpsError):
+    """The device could not be connected, or did not stay so."""
+
+class CredentialError(ClientError):
+    """The service does not accept what the device proves itself by."""
+
+class ConnectionDroppedError(ClientError):
+    """The connection was lost."""
+
+class NoConnectionError(ClientError):
+    """There was no connection over which it could have been done."""
+
+class IdentityError(DpsError):
     """The device's certificate or key is not usable."""
 
-class TlsError(DpsError):
+class TlsError(ClientError):
     """The server, or this device, did not accept the other in the TLS handshake."""
 
-class TransportError(DpsError):
+class TransportError(ClientError):
     """The connection could not be opened, or did not hold."""
 
 class ServiceError(DpsError):
@@ -50,58 +68,58 @@ class RegistrationError(DpsError):
 class HubError(DpsError):
     """The hub client could not do its work."""
 
-class ClientError(DpsError):
+class UsageError(DpsError):
     """A fault of this package or of its caller."""
 
-class FileNotReadableError(CredentialError, OSError):
+class FileNotReadableError(IdentityError, OSError):
     """A file could not be read."""
 
-class FileNotWritableError(CredentialError, OSError):
+class FileNotWritableError(IdentityError, OSError):
     """A file could not be written."""
 
-class CertificateMalformedError(CredentialError, ValueError):
+class CertificateMalformedError(IdentityError, ValueError):
     """A certificate could not be parsed."""
 
-class KeyMalformedError(CredentialError, ValueError):
+class KeyMalformedError(IdentityError, ValueError):
     """A private key could not be parsed."""
 
-class WrongFileContentError(CredentialError, ValueError):
+class WrongFileContentError(IdentityError, ValueError):
     """A file holds something other than what was expected."""
 
-class PassphraseRequiredError(CredentialError, ValueError):
+class PassphraseRequiredError(IdentityError, ValueError):
     """The private key is encrypted and no passphrase was given."""
 
-class PassphraseWrongError(CredentialError, ValueError):
+class PassphraseWrongError(IdentityError, ValueError):
     """The passphrase does not decrypt the private key."""
 
-class KeyUnsupportedError(CredentialError):
+class KeyUnsupportedError(IdentityError):
     """The key is of a type or size that is not supported."""
 
-class KeyMismatchError(CredentialError, ValueError):
+class KeyMismatchError(IdentityError, ValueError):
     """The private key does not belong to the leaf certificate."""
 
-class CertificateNotInChainError(CredentialError):
+class CertificateNotInChainError(IdentityError):
     """A certificate in the chain is not part of the path from the leaf."""
 
-class IssuerMissingError(CredentialError):
+class IssuerMissingError(IdentityError):
     """A certificate between the leaf and the root is missing."""
 
-class ChainBrokenError(CredentialError):
+class ChainBrokenError(IdentityError):
     """A link of the certificate chain does not hold."""
 
-class CertificateExpiredError(CredentialError):
+class CertificateExpiredError(IdentityError):
     """A certificate has expired."""
 
-class CertificateNotYetValidError(CredentialError):
+class CertificateNotYetValidError(IdentityError):
     """A certificate is not valid yet, or the clock is wrong."""
 
-class RegistrationIdInvalidError(CredentialError, ValueError):
+class RegistrationIdInvalidError(IdentityError, ValueError):
     """The registration ID breaks the naming rule."""
 
-class RegistrationIdMismatchError(CredentialError, ValueError):
+class RegistrationIdMismatchError(IdentityError, ValueError):
     """The registration ID differs from the common name of the leaf certificate."""
 
-class SignerError(CredentialError):
+class SignerError(IdentityError):
     """The signer failed."""
 
 class ServerNotTrustedError(TlsError, ConnectionError):
@@ -119,16 +137,16 @@ class TlsRefusedError(TlsError, ConnectionError):
 class HostInvalidError(TransportError, ValueError):
     """The host is not a host name."""
 
-class HostNotFoundError(TransportError, ConnectionError):
+class HostNotFoundError(ConnectionFailedError):
     """The host name could not be resolved."""
 
 class ConnectionFailedError(TransportError, ConnectionError):
     """The connection could not be opened."""
 
-class ConnectionLostError(TransportError, ConnectionError):
+class ConnectionLostError(TransportError, ConnectionDroppedError, ConnectionError):
     """The connection was lost."""
 
-class RequestTimeoutError(TransportError, TimeoutError):
+class RequestTimeoutError(TransportError, OperationTimeout, TimeoutError):
     """The other side did not answer in time."""
 
 class ProtocolViolationError(TransportError):
@@ -140,10 +158,10 @@ class ProxyFailedError(TransportError, ConnectionError):
 class BadRequestError(ServiceError):
     """The service rejected the request as malformed."""
 
-class UnauthorizedError(ServiceError, PermissionError):
+class UnauthorizedError(ServiceError, CredentialError, PermissionError):
     """The service did not accept the device's credential."""
 
-class ForbiddenError(ServiceError, PermissionError):
+class ForbiddenError(ServiceError, CredentialError, PermissionError):
     """The service forbids the request."""
 
 class NotFoundError(ServiceError):
@@ -173,10 +191,10 @@ class AllocationFailedError(RegistrationError):
 class UnknownStatusError(RegistrationError):
     """The service answered with a registration status that this version does not know."""
 
-class DeadlineExceededError(RegistrationError, TimeoutError):
+class DeadlineExceededError(RegistrationError, OperationTimeout, TimeoutError):
     """The deadline passed before the work was done."""
 
-class CancelledError(RegistrationError):
+class CancelledError(RegistrationError, OperationCancelled):
     """The caller cancelled the work."""
 
 class MessageTooLargeError(HubError, ValueError):
@@ -188,22 +206,22 @@ class MessageInvalidError(HubError, ValueError):
 class MessageRejectedError(HubError):
     """The hub dropped the connection each time this message was sent."""
 
-class NotDeliveredError(HubError):
+class NotDeliveredError(HubError, NoConnectionError):
     """Messages were not acknowledged before the client closed."""
 
-class ClosedError(HubError):
+class ClosedError(HubError, OperationCancelled):
     """The client is closed."""
 
-class InvalidArgumentError(ClientError, ValueError):
+class InvalidArgumentError(UsageError, ValueError):
     """An argument is invalid."""
 
-class UnsupportedError(ClientError):
+class UnsupportedError(UsageError):
     """This is not supported."""
 
-class ForkedError(ClientError):
+class ForkedError(UsageError):
     """The client belongs to the process that this one was forked from."""
 
-class InternalError(ClientError):
+class InternalError(UsageError):
     """A fault of this SDK."""
 
 class MissingFileError(FileNotReadableError, FileNotFoundError):
@@ -224,6 +242,7 @@ __all__ = [
     "ClientError",
     "ClosedError",
     "ConflictError",
+    "ConnectionDroppedError",
     "ConnectionFailedError",
     "ConnectionLostError",
     "CredentialError",
@@ -238,6 +257,7 @@ __all__ = [
     "HostInvalidError",
     "HostNotFoundError",
     "HubError",
+    "IdentityError",
     "InternalError",
     "InvalidArgumentError",
     "IssuerMissingError",
@@ -248,8 +268,11 @@ __all__ = [
     "MessageRejectedError",
     "MessageTooLargeError",
     "MissingFileError",
+    "NoConnectionError",
     "NotDeliveredError",
     "NotFoundError",
+    "OperationCancelled",
+    "OperationTimeout",
     "PassphraseRequiredError",
     "PassphraseWrongError",
     "PreconditionFailedError",
@@ -274,6 +297,7 @@ __all__ = [
     "UnauthorizedError",
     "UnknownStatusError",
     "UnsupportedError",
+    "UsageError",
     "WrongFileContentError",
     "by_code",
 ]

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// A chain or a key, in PEM, DER or PKCS#12
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The leaf's private key, for a PKCS#12 file
+    /// The private key of the chain's leaf [default: the key in FILE]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The form to write
@@ -57,32 +57,37 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     let passphrase = arguments.passphrase(&bytes)?;
     let passphrase = passphrase.as_ref();
     let in_file = |error: Error| error.in_context(arguments.file.display());
-    let chain = CertificateChain::from_any_form(&bytes, passphrase);
-    let key = match &arguments.key {
-        Some(path) => PrivateKey::from_pem(&read_file(path)?, passphrase)
-            .map_err(|error| error.in_context(path.display())),
-        None => PrivateKey::from_pem(&bytes, passphrase).map_err(in_file),
+    let chain = CertificateChain::from_any_form(&bytes, passphrase).map_err(in_file);
+    let (chain, key) = match &arguments.key {
+        Some(path) => {
+            let chain = chain?;
+            let key = leafs_key(&chain, path, passphrase)?;
+            (Ok(chain), Ok(key))
+        }
+        None => (chain, PrivateKey::from_pem(&bytes, passphrase).map_err(in_file)),
     };
     let secret = passphrase.ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, "this form needs a passphrase")
             .with_hint("Give --passphrase-file, or set DPS_PASSPHRASE.")
     });
     let written: Zeroizing<Vec<u8>> = match arguments.to {
-        Form::Pkcs12 => chain.map_err(in_file)?.to_pkcs12(&key?, secret?)?,
+        Form::Pkcs12 => chain?.to_pkcs12(&key?, secret?)?,
         Form::EncryptedPem => Zeroizing::new(key?.to_encrypted_pem(secret?)?.as_bytes().to_vec()),
         Form::Der => match (chain, key) {
             (Ok(chain), _) => Zeroizing::new(chain.leaf().der().to_vec()),
             (Err(_), Ok(key)) => key.to_der()?,
-            (Err(error), Err(_)) => return Err(in_file(error)),
+            (Err(error), Err(_)) => return Err(error),
         },
         Form::Pem => {
+            let (chain, key) = match (chain, key) {
+                (Err(chain), Err(key)) => return Err(if holds_none(&key) { chain } else { key }),
+                (chain, key) => (if_any(chain)?, if_any(key)?),
+            };
             let mut text = Zeroizing::new(String::new());
-            match (&chain, &key) {
-                (Err(_), Err(_)) => return Err(in_file(chain.err().unwrap_or_else(nothing))),
-                (Ok(chain), _) => text.push_str(&chain.to_pem()),
-                _ => {}
+            if let Some(chain) = chain {
+                text.push_str(&chain.to_pem());
             }
-            if let Ok(key) = key {
+            if let Some(key) = key {
                 text.push_str(&key.to_pem()?);
             }
             Zeroizing::new(text.as_bytes().to_vec())
@@ -113,8 +118,35 @@ impl Arguments {
     }
 }
 
-fn nothing() -> Error {
-    Error::new(ErrorKind::WrongFileContent, "it holds neither certificates nor a key")
+/// The key of a file of its own, which is the leaf's.
+fn leafs_key(
+    chain: &CertificateChain,
+    path: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Result<PrivateKey, Error> {
+    let key = PrivateKey::from_pem(&read_file(path)?, passphrase)
+        .map_err(|error| error.in_context(path.display()))?;
+    if key.public_key_info() != chain.leaf().public_key_info() {
+        let message = format!(
+            "{}: the private key does not belong to {:?}",
+            path.display(),
+            chain.leaf().subject()
+        );
+        return Err(Error::new(ErrorKind::KeyMismatch, message));
+    }
+    Ok(key)
+}
+
+/// `None` where a file holds nothing of the kind; what it holds and is damaged is an error.
+fn if_any<T>(read: Result<T, Error>) -> Result<Option<T>, Error> {
+    match read {
+        Err(error) if holds_none(&error) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn holds_none(error: &Error) -> bool {
+    error.kind() == ErrorKind::WrongFileContent
 }
 
 /// Prints a file as a string constant.

@@ -14,69 +14,78 @@ use dps_core::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
-use super::{Common, ISSUER_PROMPT, IntermediateIssuer, Maker, report};
-use crate::output::Output;
+use super::{
+    ISSUER_PROMPT, IntermediateIssuer, Maker, NewKey, Target, Term, common_name, maker::generate,
+    report,
+};
+use crate::{
+    output::{Output, typed},
+    passphrase::PassphraseSource,
+};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The registration IDs, which become the certificates' common names
-    #[arg(value_name = "REGISTRATION_ID", required_unless_present_any = ["from", "range"])]
-    registration_ids: Vec<String>,
+    #[arg(value_name = "REGISTRATION_ID", required_unless_present_any = ["from", "range"], value_parser = common_name)]
+    registration_ids: Vec<RegistrationId>,
     /// A CSV with the registration IDs: the column headed registrationId, else the first
     #[arg(long, value_name = "CSV", conflicts_with_all = ["registration_ids", "range"])]
     from: Option<PathBuf>,
     /// Registration IDs that differ in their number, such as device-0001..device-1000
-    #[arg(long, value_name = "FIRST..LAST", conflicts_with = "registration_ids")]
-    range: Option<String>,
+    #[arg(long, value_name = "FIRST..LAST", conflicts_with = "registration_ids", value_parser = RegistrationIdRange::parse)]
+    range: Option<RegistrationIdRange>,
     #[command(flatten)]
-    common: Common,
+    target: Target,
+    #[command(flatten)]
+    key: NewKey,
+    #[command(flatten)]
+    term: Term,
     #[command(flatten)]
     issuer: IntermediateIssuer,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
-    let issuer = &arguments.issuer.issuer;
     if let Some(csv) = &arguments.from {
         let ids = CsvRegistrationIds::file(csv)?;
-        return batch(&arguments.common, issuer, ids.remaining(), ids, output);
+        return batch(arguments, ids.remaining(), ids, output);
     }
     if let Some(range) = &arguments.range {
-        let range = RegistrationIdRange::parse(range)?;
-        return batch(&arguments.common, issuer, range.remaining(), range, output);
+        return batch(arguments, range.remaining(), range.clone(), output);
     }
     listed(arguments, output)
 }
 
 fn listed(arguments: &Arguments, output: &Output) -> Result<(), Error> {
-    let maker = Maker::new(&arguments.common);
-    let ids: Result<Vec<_>, _> =
-        arguments.registration_ids.iter().map(|id| RegistrationId::parse_common_name(id)).collect();
-    let ids = ids?;
-    check_distinct(&ids)?;
-    for id in &ids {
+    let maker = Maker::new(arguments.target.folder());
+    let ids = &arguments.registration_ids;
+    check_distinct(ids).map_err(typed)?;
+    for id in ids {
+        maker.folder.check_device(id).map_err(typed)?;
         maker.device_files(id.as_str())?;
     }
-    let passphrase = arguments.common.passphrase.read(ISSUER_PROMPT)?;
+    let passphrase = arguments.passphrase.read(ISSUER_PROMPT)?;
     let issuer = maker.issuer(&arguments.issuer.issuer, &passphrase)?;
     let mut made = Vec::new();
-    for id in &ids {
-        made.push(maker.device(id, &issuer)?);
+    for id in ids {
+        let key = generate(&format!("the key of {id}"), arguments.key.key_type)?;
+        made.push(maker.device(id, &issuer, &key, arguments.term.validity())?);
     }
     let made: Vec<_> = made.iter().map(|(certificate, files)| (certificate, files)).collect();
     report(output, &made)
 }
 
 fn batch(
-    common: &Common,
-    issuer: &str,
+    arguments: &Arguments,
     count: u64,
     ids: impl Iterator<Item = Result<RegistrationId, Error>>,
     output: &Output,
 ) -> Result<(), Error> {
-    let maker = Maker::new(common);
-    let passphrase = common.passphrase.read(ISSUER_PROMPT)?;
-    let issuer = maker.issuer(issuer, &passphrase)?;
-    let batch = Batch::new(&maker.folder, &issuer, maker.key_type, maker.validity)?;
+    let Arguments { target, key, term, issuer, passphrase, .. } = arguments;
+    let maker = Maker::new(target.folder());
+    let issuer = maker.issuer(&issuer.issuer, &passphrase.read(ISSUER_PROMPT)?)?;
+    let batch = Batch::new(&maker.folder, &issuer, key.key_type, term.validity())?;
     let progress = progress_bar(count);
     let (mut made, mut present) = (0_u64, 0_u64);
     for id in ids {
@@ -87,9 +96,10 @@ fn batch(
         progress.inc(1);
     }
     progress.finish_and_clear();
-    let folder = common.dir.display();
+    let dir = &target.dir.dir;
+    let folder = dir.display();
     output.line(format!("{made} devices made in {folder}, {present} were there already"))?;
-    output.json(&json!({ "made": made, "present": present, "dir": common.dir }))
+    output.json(&json!({ "made": made, "present": present, "dir": dir }))
 }
 
 fn progress_bar(count: u64) -> ProgressBar {

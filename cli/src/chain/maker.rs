@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, stderr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -14,45 +14,40 @@ use dps_core::{
 };
 use indicatif::ProgressBar;
 
-use super::Common;
-
-/// Makes keys and certificates and writes them under the tutorial's names.
+/// Makes certificates and writes them under the tutorial's names.
 pub(crate) struct Maker {
     pub(super) folder: Folder,
-    pub(super) key_type: KeyType,
-    pub(super) validity: Validity,
 }
 
-/// Where the parts of one certificate are written.
+/// Where the parts of one certificate are.
 pub(crate) struct Files {
     pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
+    pub(crate) key: Option<PathBuf>,
     pub(crate) request: Option<PathBuf>,
     pub(crate) full_chain: Option<PathBuf>,
 }
 
-impl Maker {
-    pub(super) fn new(common: &Common) -> Self {
-        Self {
-            folder: Folder::new(&common.dir).overwrite(common.force),
-            key_type: common.key_type,
-            validity: Validity::days(common.days),
-        }
-    }
+/// A new key; an RSA-4096 key takes a while, so a terminal sees that something happens.
+pub(super) fn generate(what: &str, key_type: KeyType) -> Result<Arc<PrivateKey>, Error> {
+    let progress = match stderr().is_terminal() {
+        true => ProgressBar::new_spinner().with_message(format!("Making {what}")),
+        false => ProgressBar::hidden(),
+    };
+    progress.enable_steady_tick(Duration::from_millis(100));
+    let key = PrivateKey::generate(key_type);
+    progress.finish_and_clear();
+    key.map(Arc::new)
+}
 
-    /// As the tutorial does it, in a folder of its own.
-    pub(crate) fn tutorial(dir: &Path) -> Self {
-        Self {
-            folder: Folder::new(dir),
-            key_type: KeyType::TUTORIAL,
-            validity: Validity::days(Validity::TUTORIAL_DAYS),
-        }
+impl Maker {
+    pub(crate) fn new(folder: Folder) -> Self {
+        Self { folder }
     }
 
     pub(crate) fn ca_files(&self, stem: &str, with_request: bool) -> Result<Files, Error> {
         let files = Files {
             certificate: self.folder.certificate(stem),
-            key: self.folder.key(stem),
+            key: Some(self.folder.key(stem)),
             request: with_request.then(|| self.folder.request(stem)),
             full_chain: None,
         };
@@ -63,7 +58,7 @@ impl Maker {
     pub(crate) fn device_files(&self, stem: &str) -> Result<Files, Error> {
         let files = Files {
             certificate: self.folder.certificate(stem),
-            key: self.folder.key(stem),
+            key: Some(self.folder.key(stem)),
             request: Some(self.folder.request(stem)),
             full_chain: Some(self.folder.full_chain(stem)),
         };
@@ -71,16 +66,15 @@ impl Maker {
         Ok(files)
     }
 
-    /// A new key; an RSA-4096 key takes a while, so a terminal sees that something happens.
-    pub(super) fn generate(&self, what: &str) -> Result<Arc<PrivateKey>, Error> {
-        let progress = match stderr().is_terminal() {
-            true => ProgressBar::new_spinner().with_message(format!("Making {what}")),
-            false => ProgressBar::hidden(),
+    pub(super) fn verification_files(&self) -> Result<Files, Error> {
+        let files = Files {
+            certificate: self.folder.certificate(Folder::VERIFICATION),
+            key: Some(self.folder.key(Folder::VERIFICATION)),
+            request: None,
+            full_chain: None,
         };
-        progress.enable_steady_tick(Duration::from_millis(100));
-        let key = PrivateKey::generate(self.key_type);
-        progress.finish_and_clear();
-        key.map(Arc::new)
+        self.folder.check_free(&files.all())?;
+        Ok(files)
     }
 
     /// The key goes first: a certificate without its key would be of no use.
@@ -92,7 +86,9 @@ impl Maker {
         key: &Arc<PrivateKey>,
         passphrase: &Passphrase,
     ) -> Result<(), Error> {
-        self.folder.write_private(&files.key, &key.to_encrypted_pem(passphrase)?)?;
+        if let Some(file) = &files.key {
+            self.folder.write_private(file, &key.to_encrypted_pem(passphrase)?)?;
+        }
         if let Some(request) = &files.request {
             let text = SubjectKey::from(Arc::clone(key)).certificate_request(name)?;
             self.folder.write_public(request, &text)?;
@@ -100,35 +96,43 @@ impl Maker {
         self.folder.write_public(&files.certificate, authority.certificate().to_pem())
     }
 
+    /// A device's certificate with all its files.
     pub(crate) fn device(
         &self,
         id: &RegistrationId,
         issuer: &Authority,
-    ) -> Result<(Certificate, Files), Error> {
-        let key = self.generate(&format!("the key of {id}"))?;
-        self.device_with_key(id, issuer, &key)
-    }
-
-    pub(crate) fn device_with_key(
-        &self,
-        id: &RegistrationId,
-        issuer: &Authority,
         key: &Arc<PrivateKey>,
+        validity: Validity,
     ) -> Result<(Certificate, Files), Error> {
         self.folder.check_device(id)?;
         let files = self.device_files(id.as_str())?;
-        let certificate = issuer.issue_device(id, key.public_key_info(), self.validity)?;
+        let certificate = issuer.issue_device(id, key.public_key_info(), validity)?;
         let chain = self.full_chain(&certificate, issuer)?;
-        self.folder.write_private(&files.key, &key.to_pem()?)?;
+        self.write_device(&files, &certificate, key, Some(&chain))?;
+        Ok((certificate, files))
+    }
+
+    /// The key goes first, in the clear.
+    pub(super) fn write_device(
+        &self,
+        files: &Files,
+        certificate: &Certificate,
+        key: &Arc<PrivateKey>,
+        full_chain: Option<&str>,
+    ) -> Result<(), Error> {
+        if let Some(file) = &files.key {
+            self.folder.write_private(file, &key.to_pem()?)?;
+        }
         if let Some(request) = &files.request {
-            let text = SubjectKey::from(Arc::clone(key)).certificate_request(id.as_str())?;
+            let name = certificate.common_name().unwrap_or_default();
+            let text = SubjectKey::from(Arc::clone(key)).certificate_request(name)?;
             self.folder.write_public(request, &text)?;
         }
         self.folder.write_public(&files.certificate, certificate.to_pem())?;
-        if let Some(full_chain) = &files.full_chain {
-            self.folder.write_public(full_chain, &chain)?;
+        match (&files.full_chain, full_chain) {
+            (Some(file), Some(chain)) => self.folder.write_public(file, chain),
+            _ => Ok(()),
         }
-        Ok((certificate, files))
     }
 
     /// The certificate and all its issuers, as far as the folder has them.
@@ -144,28 +148,33 @@ impl Maker {
         Ok(chain)
     }
 
+    /// The certificate of a CA of the folder.
+    pub(super) fn authority(&self, stem: &str) -> Result<Certificate, Error> {
+        Certificate::from_file(self.folder.certificate(stem)).map_err(missing)
+    }
+
     /// A CA of the folder, with its key.
     pub(super) fn issuer(&self, stem: &str, passphrase: &Passphrase) -> Result<Authority, Error> {
-        let missing = |error: Error| match error.kind() {
-            ErrorKind::FileNotReadable => {
-                error.with_hint("Make the issuing CA first, or name its folder by --dir.")
-            }
-            _ => error,
-        };
-        let path = self.folder.certificate(stem);
-        let certificate = Certificate::from_file(&path).map_err(missing)?;
+        let certificate = self.authority(stem)?;
         let key = PrivateKey::from_file(self.folder.key(stem), Some(passphrase));
         let key = key.map_err(missing)?;
+        let path = self.folder.certificate(stem);
         Authority::new(certificate, Arc::new(key)).map_err(|error| error.in_context(path.display()))
+    }
+}
+
+fn missing(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::FileNotReadable => {
+            error.with_hint("Make that CA first, or name its folder by --dir.")
+        }
+        _ => error,
     }
 }
 
 impl Files {
     pub(super) fn all(&self) -> Vec<PathBuf> {
-        let optional = [self.request.clone(), self.full_chain.clone()];
-        [self.certificate.clone(), self.key.clone()]
-            .into_iter()
-            .chain(optional.into_iter().flatten())
-            .collect()
+        let optional = [self.key.clone(), self.request.clone(), self.full_chain.clone()];
+        [self.certificate.clone()].into_iter().chain(optional.into_iter().flatten()).collect()
     }
 }

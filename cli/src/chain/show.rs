@@ -69,18 +69,22 @@ pub(super) fn verify(arguments: &VerifyArguments, output: &Output) -> Result<(),
         output.line(finding.to_string())?;
     }
     output.json(&report.to_json())?;
-    let errors = report.findings().iter().filter(|f| f.severity() == Severity::Error).count();
-    if errors > 0 {
+    let count = |severity| report.findings().iter().filter(|f| f.severity() == severity).count();
+    let chain = arguments.chain.display();
+    if let errors @ 1.. = count(Severity::Error) {
         return Err(Error::new(
             ErrorKind::ChainBroken,
-            format!(
-                "{}: the chain does not hold: {errors} {}",
-                arguments.chain.display(),
-                if errors == 1 { "error" } else { "errors" }
-            ),
+            format!("{chain}: the chain does not hold: {}", several(errors, "error")),
         ));
     }
-    output.line(format!("{}: the chain holds", arguments.chain.display()))
+    output.line(match count(Severity::Warning) {
+        0 => format!("{chain}: the chain holds"),
+        warnings => format!("{chain}: the chain holds, with {}", several(warnings, "warning")),
+    })
+}
+
+fn several(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Asks for a passphrase only where a file turns out to need one.

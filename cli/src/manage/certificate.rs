@@ -88,7 +88,7 @@ Example:
     #[command(after_help = "\
 Example:
   dps certificate verify --dps-name my-dps-x509 --certificate-name my-root-ca \\
-    --path certs/verification.cert.pem")]
+    --path certs/verification-code.cert.pem")]
     Verify {
         #[command(flatten)]
         name: Name,
@@ -182,7 +182,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
             let (client, show) = common.open(output, COLUMNS)?;
             let etag = etag.or_current(&client, &name).await?;
             let verified = client.verify_certificate(&name, &proof, &etag).await;
-            show.response(verified.map_err(|error| explain::certificate_not_found(&name, error))?)
+            show.response(verified.map_err(|error| explain::possession_not_proved(&name, error))?)
         }
         Command::Delete { name, etag, common } => {
             let name = name.certificate_name;

@@ -116,15 +116,19 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
     match command {
         Command::Create { id, attestation, device_id, settings, common } => {
             let id = id.enrollment_id;
+            let (attestation, misplaced) = attestation.read()?;
             let mut record = Map::from_iter([
                 (Kind::Individual.id_field().to_owned(), json!(id)),
-                ("attestation".to_owned(), attestation.read()?),
+                ("attestation".to_owned(), attestation),
             ]);
             if let Some(device_id) = device_id {
                 record.insert("deviceId".to_owned(), json!(device_id));
             }
             settings.read()?.or_defaults().apply(&mut record)?;
             let (connection, show) = common.open(output, COLUMNS)?;
+            if let Some(warning) = misplaced {
+                show.warning(&warning);
+            }
             let client = &connection.client;
             let record = Value::Object(record);
             match client.create_enrollment(Kind::Individual, &id, &record).await {
@@ -151,20 +155,23 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
 }
 
 impl AttestationArguments {
-    fn read(self) -> Result<Value, Error> {
+    /// The attestation, and what is to be said of its certificate.
+    fn read(self) -> Result<(Value, Option<String>), Error> {
         let Self { attestation_type, certificate_path, keys } = self;
         match (attestation_type, certificate_path) {
             (AttestationType::X509, _) if !keys.is_empty() => {
                 Err(misplaced("--primary-key and --secondary-key", "symmetrickey"))
             }
             (AttestationType::X509, Some(path)) => {
-                let primary = json!({ "certificate": certificate_file::read(&path)?.to_pem() });
+                let certificate = certificate_file::read(&path)?;
+                let warning = certificate_file::misplaced(Kind::Individual, &certificate)?;
+                let primary = json!({ "certificate": certificate.to_pem() });
                 let certificates = json!({ "clientCertificates": { "primary": primary } });
-                Ok(json!({ "type": "x509", "x509": certificates }))
+                Ok((json!({ "type": "x509", "x509": certificates }), warning))
             }
             // Whether that is enough is the service's to say.
-            (AttestationType::X509, None) => Ok(json!({ "type": "x509", "x509": {} })),
-            (AttestationType::SymmetricKey, None) => keys.read(),
+            (AttestationType::X509, None) => Ok((json!({ "type": "x509", "x509": {} }), None)),
+            (AttestationType::SymmetricKey, None) => Ok((keys.read()?, None)),
             (AttestationType::SymmetricKey, Some(_)) => {
                 Err(misplaced("--certificate-path", "x509"))
             }

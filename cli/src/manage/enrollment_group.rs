@@ -258,7 +258,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
             }
             let (connection, show) = common.open(output, COLUMNS)?;
             if let Some(authority) = &authority {
-                authority.check(&connection).await?;
+                authority.check(&connection, &show).await?;
             }
             let client = &connection.client;
             let found = client.enrollment(Kind::Group, &id).await?.body;
@@ -360,7 +360,7 @@ async fn create(
     show: &Show<'_>,
 ) -> Result<(), Error> {
     if let Some(authority) = authority {
-        authority.check(connection).await?;
+        authority.check(connection, show).await?;
     }
     let client = &connection.client;
     match client.create_enrollment(Kind::Group, id, &Value::Object(record)).await {
@@ -392,14 +392,20 @@ impl AuthorityArguments {
 }
 
 impl Authority {
-    /// Looks the named certificates up. Azure's management plane takes no connection string, so
-    /// there it is left to the service.
-    async fn check(&self, connection: &Connection) -> Result<(), Error> {
-        if let Self::References { primary, secondary } = self
-            && !connection.is_azure
-        {
-            for name in [primary, secondary].into_iter().flatten() {
-                explain::require_verified(&connection.client, name).await?;
+    /// Looks the named certificates up, and at its own. Azure's management plane takes no
+    /// connection string, so there it is left to the service.
+    async fn check(&self, connection: &Connection, show: &Show<'_>) -> Result<(), Error> {
+        match self {
+            Self::References { primary, secondary } if !connection.is_azure => {
+                for name in [primary, secondary].into_iter().flatten() {
+                    explain::require_verified(&connection.client, name).await?;
+                }
+            }
+            Self::References { .. } => {}
+            Self::Own(certificate) => {
+                if let Some(warning) = certificate_file::misplaced(Kind::Group, certificate)? {
+                    show.warning(&warning);
+                }
             }
         }
         Ok(())

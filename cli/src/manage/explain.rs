@@ -29,6 +29,18 @@ pub(super) fn certificate_not_found(name: &str, error: Error) -> Error {
     with_answer_of(error, told)
 }
 
+/// The error of a proof of possession.
+pub(super) fn possession_not_proved(name: &str, error: Error) -> Error {
+    if error.kind() != ErrorKind::BadRequest {
+        return certificate_not_found(name, error);
+    }
+    // Each of the service's reasons, such as another code's certificate, ends with these two.
+    error.with_hint(format!(
+        "Get a code, dps certificate generate-verification-code --certificate-name {name}, and \
+         give the certificate that the CA's key makes for it: dps chain verification CODE."
+    ))
+}
+
 /// The error of an upload.
 pub(super) async fn certificate_exists(client: &Client, name: &str, error: Error) -> Error {
     // Without If-Match, Azure's management plane and the emulator refuse a name in use so.

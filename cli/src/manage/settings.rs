@@ -17,12 +17,12 @@ pub(crate) struct SettingsArguments {
     allocation_policy: Option<AllocationPolicy>,
 
     /// Host name of the one hub to assign devices to; the allocation policy becomes static.
-    #[arg(long, visible_alias = "hn", value_name = "HOST", conflicts_with = "iot_hubs")]
-    iot_hub_host_name: Option<String>,
+    #[arg(long, visible_alias = "hn", value_name = "HOST", conflicts_with = "iot_hubs", value_parser = Host::parse)]
+    iot_hub_host_name: Option<Host>,
 
     /// Host names of the hubs to choose from [default: all that are linked].
-    #[arg(long, visible_alias = "ih", value_name = "HOST", num_args = 1..)]
-    iot_hubs: Vec<String>,
+    #[arg(long, visible_alias = "ih", value_name = "HOST", num_args = 1.., value_parser = Host::parse)]
+    iot_hubs: Vec<Host>,
 
     /// What becomes of a device that registers again.
     #[arg(long, visible_alias = "rp", value_name = "POLICY", ignore_case = true)]
@@ -78,12 +78,11 @@ impl SettingsArguments {
                 }
             }
         }
-        let hubs = self.iot_hub_host_name.iter().chain(&self.iot_hubs);
-        let hubs: Result<_, _> = hubs.map(|host| Host::parse(host)).collect();
+        let hubs = self.iot_hub_host_name.into_iter().chain(self.iot_hubs).collect();
         Ok(Settings {
             provisioning_status: self.provisioning_status,
             allocation_policy,
-            hubs: hubs?,
+            hubs,
             reprovision_policy: self.reprovision_policy,
             twin: self.twin.read()?,
         })

@@ -128,6 +128,11 @@ impl Service {
         })?;
         let (network, elsewhere) = self.route.network();
         let mut client = Client::login(&login, network)?;
+        if client.host().as_str().contains(".azure-devices.") {
+            let message = "the connection string is that of a hub, not of a DPS instance";
+            return Err(Error::new(ErrorKind::InvalidArgument, message)
+                .with_hint("That of the instance has HostName=….azure-devices-provisioning.net."));
+        }
         agree("--dps-name", dps_name.as_deref(), client.host())?;
         if let Some(resource_group) = self.resource_group {
             client.resource_group = resource_group;

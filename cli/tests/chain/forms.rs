@@ -2,7 +2,11 @@
 
 use std::{fs, process::Command};
 
-use dps_core::{CertificateChain, Credential, chain::certificates_from_pem, key::Passphrase};
+use dps_core::{
+    CertificateChain, Credential,
+    chain::certificates_from_pem,
+    key::{KeyType, Passphrase, PrivateKey},
+};
 
 use crate::Folder;
 
@@ -66,9 +70,11 @@ fn pkcs12_and_der_are_shown_and_verified_like_pem() {
     );
     let whole = folder.run(&["chain", "verify", "d.pfx", "--ca", ROOT]);
     assert_eq!(whole, "d.pfx: the chain holds\n");
-    // The leaf alone is whole below the CA that the enrollment group lists.
+    // Below the CA that the enrollment group lists, the leaf alone may be enough or not.
     let below = ["chain", "verify", "leaf.der", "--ca", INTERMEDIATE, "--key", "key.der"];
-    assert!(folder.run(&below).ends_with("leaf.der: the chain holds\n"));
+    let said = folder.run(&below);
+    assert!(said.contains("DPS-C027"), "{said}");
+    assert!(said.ends_with("leaf.der: the chain holds, with 1 warning\n"), "{said}");
     let (code, words) = folder.fails(&["chain", "verify", "leaf.der", "--ca", ROOT]);
     assert!(code == 1 && words.contains("DPS-C002"), "{code} {words}");
     let key = ["--key", "private/azure-iot-test-only.root.ca.key.pem"];
@@ -296,11 +302,155 @@ fn our_own_requests_are_signed_and_certificates_renewed_with_the_same_or_a_new_k
     folder.run(&["chain", "renew", "device-08"]);
     let renewed = open("device-08-renewed", "device-08");
     assert_eq!(renewed.registration_id().unwrap().as_str(), "device-08");
-    let (code, words) = folder.fails(&["chain", "renew", "device-08", "--new-key"]);
-    assert!(code == 1 && words.contains("exists already"), "{words}");
-    folder.run(&["chain", "renew", "device-08", "--new-key", "--force", "--key-type", "ec-p256"]);
-    open("device-08-renewed", "device-08-renewed");
-    open("device-08", "device-08");
+
+    // The newest is renewed each time, and nothing that is in service is touched.
+    let before: Vec<_> = ["device-08", "device-08-renewed"]
+        .map(|stem| folder.text(&format!("certs/{stem}-full-chain.cert.pem")))
+        .into();
+    let first_key = folder.text("private/device-08.key.pem");
+    folder.run(&["chain", "renew", "device-08", "--new-key"]);
+    open("device-08-renewed-2", "device-08-renewed-2");
+    let key = folder.text("private/device-08-renewed-2.key.pem");
+    let key = PrivateKey::from_pem(key.as_bytes(), None).unwrap();
+    assert_eq!(key.key_type(), KeyType::EcP384, "that of the old one");
+    let again = folder.json(&["chain", "renew", "device-08"]);
+    assert_eq!(again[0]["key"], "./private/device-08-renewed-2.key.pem");
+    assert_eq!(again[0]["certificate"], "./certs/device-08-renewed-3.cert.pem");
+    open("device-08-renewed-3", "device-08-renewed-2");
+    // An interrupted one left its key; a device may bear the name of a renewal.
+    fs::write(folder.path("private/device-08-renewed-4.key.pem"), &first_key).unwrap();
+    folder.run(&["chain", "device", "device-08-renewed-5", "--key-type", "ec-p256"]);
+    folder.run(&["chain", "renew", "device-08", "--new-key", "--key-type", "ec-p256"]);
+    open("device-08-renewed-6", "device-08-renewed-6");
+    for (stem, before) in ["device-08", "device-08-renewed"].iter().zip(&before) {
+        assert_eq!(&folder.text(&format!("certs/{stem}-full-chain.cert.pem")), before);
+    }
+    assert_eq!(folder.text("private/device-08.key.pem"), first_key);
+
+    for (name, words) in [
+        ("device-08-renewed", "dps chain renew device-08"),
+        ("azure-iot-test-only.intermediate", "dps chain intermediate --keep-key"),
+    ] {
+        let (code, said) = folder.fails(&["chain", "renew", name]);
+        assert!(code == 64 && said.contains(words), "{code} {said}");
+    }
+}
+
+#[test]
+fn a_ca_is_issued_again_with_its_key_and_what_it_issued_stays_good() {
+    let folder = with_device();
+    let keys = ["root.ca", "intermediate"]
+        .map(|stem| format!("private/azure-iot-test-only.{stem}.key.pem"));
+    let keys_before = keys.each_ref().map(|key| folder.text(key));
+    let old = [ROOT, INTERMEDIATE].map(|file| folder.text(file));
+    folder.run(&["chain", "root", "--keep-key", "--days", "3650"]);
+    folder.run(&["chain", "intermediate", "--keep-key", "--days", "1000"]);
+    for ((file, old), days) in [ROOT, INTERMEDIATE].iter().zip(&old).zip([3650, 1000]) {
+        let [old, new] = [old.clone(), folder.text(file)]
+            .map(|pem| certificates_from_pem(pem.as_bytes()).unwrap().remove(0));
+        assert_eq!((new.subject(), new.issuer()), (old.subject(), old.issuer()));
+        assert_eq!((new.not_after() - new.not_before()).whole_days(), days);
+        assert_ne!(new.serial(), old.serial());
+    }
+    assert_eq!(keys.each_ref().map(|key| folder.text(key)), keys_before);
+    // The device's leaf is the old one; openssl finds its way by names and key identifiers.
+    let verify = ["verify", "-x509_strict", "-CAfile", ROOT, "-untrusted", INTERMEDIATE, LEAF];
+    openssl(&folder, &verify);
+    folder.run(&["chain", "renew", "device-01"]);
+    let chain = folder.text("certs/device-01-renewed-full-chain.cert.pem");
+    assert!(chain.ends_with(&(folder.text(INTERMEDIATE) + &folder.text(ROOT))));
+    let other = Folder::new();
+    fs::copy(other.path(ROOT), folder.path(ROOT)).unwrap();
+    fs::copy(other.path(&keys[0]), folder.path(&keys[0])).unwrap();
+    let before = folder.text(INTERMEDIATE);
+    let (code, said) = folder.fails(&["chain", "intermediate", "--keep-key"]);
+    assert!(code == 64 && said.contains("was not issued by"), "{code} {said}");
+    assert_eq!(folder.text(INTERMEDIATE), before);
+}
+
+#[test]
+fn an_option_that_would_do_nothing_is_refused() {
+    let folder = Folder(tempfile::tempdir().unwrap());
+    for arguments in [
+        &["chain", "sign", "r.pem", "--key-type", "ec-p256"][..],
+        &["chain", "request", "device-01", "--days", "3"],
+        &["chain", "request", "device-01", "--passphrase-file", "ca.pass"],
+        &["chain", "renew", "device-01", "--key-type", "ec-p256"],
+        &["chain", "renew", "device-01", "--force"],
+        &["chain", "root", "--keep-key", "--key-type", "ec-p256"],
+        &["chain", "root", "--keep-key", "--force"],
+        &["chain", "intermediate", "--keep-key", "--name", "Line 1"],
+    ] {
+        let (code, said) = folder.fails(arguments);
+        assert!(code == 64 && said.contains("Usage: "), "{arguments:?}: {code} {said}");
+    }
+    assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_empty_variable_is_no_passphrase() {
+    let folder = Folder::new();
+    let mut command = folder.command(&["chain", "device", "device-01", "--key-type", "ec-p256"]);
+    let output = command.env("DPS_PASSPHRASE", "").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("set DPS_PASSPHRASE") && !said.contains("WRONG"), "{said}");
+}
+
+#[test]
+fn a_key_that_is_named_is_the_leafs_or_nothing_is_written() {
+    let folder = with_device();
+    folder.run(&["chain", "device", "device-02", "--key-type", "ec-p256"]);
+    let bad = folder.text(KEY).replacen("MI", "M!", 1);
+    fs::write(folder.path("bad.key"), &bad).unwrap();
+    for form in ["pem", "der", "pkcs12", "encrypted-pem"] {
+        for (key, name) in [
+            ("bad.key", "DPS_KEY_MALFORMED"),
+            (CHAIN, "DPS_WRONG_FILE_CONTENT"),
+            ("private/device-02.key.pem", "DPS_KEY_MISMATCH"),
+        ] {
+            let arguments = ["chain", "convert", CHAIN, "--key", key, "--to", form, "--out", "o"];
+            let (code, said) = folder.fails(&arguments);
+            assert!(code == 1 && said.contains(name) && said.contains(key), "{form}: {said}");
+            assert!(!folder.path("o").exists(), "{form} {key}");
+        }
+    }
+    let arguments = ["chain", "convert", CHAIN, "--key", KEY, "--to", "pem", "--out", "both.pem"];
+    folder.run(&arguments);
+    assert_eq!(folder.text("both.pem"), folder.text(CHAIN) + &folder.text(KEY));
+    // Nor is a part of a file left out because it is damaged.
+    for (content, name) in [
+        (folder.text(CHAIN) + &bad, "DPS_"),
+        (folder.text(CHAIN).replacen("MI", "M!", 1) + &folder.text(KEY), "DPS_"),
+    ] {
+        fs::write(folder.path("both.pem"), content).unwrap();
+        let (code, said) =
+            folder.fails(&["chain", "convert", "both.pem", "--to", "pem", "--out", "o"]);
+        assert!(code == 1 && said.contains(name) && said.contains("both.pem"), "{said}");
+        assert!(!folder.path("o").exists());
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_one_is_a_usage_mistake_where_it_is_typed() {
+    let folder = Folder::new();
+    for arguments in [
+        &["chain", "device", "a/b"][..],
+        &["chain", "device", ""],
+        &["chain", "device", "verification-code"],
+        &["chain", "device", "a_1", "a:1"],
+        &["chain", "device", "--range", "a 1..a 2"],
+        &["chain", "request", "device."],
+        &["chain", "verification", ""],
+        &["register", "--id-scope", "0ne00000A0A", "--registration-id", "a b"],
+    ] {
+        let (code, said) = folder.fails(arguments);
+        assert_eq!(code, 64, "{arguments:?}: {said}");
+    }
+    // In a file it is the file that is wrong.
+    fs::write(folder.path("devices.csv"), "a b\n").unwrap();
+    let (code, said) = folder.fails(&["chain", "device", "--from", "devices.csv"]);
+    assert!(code == 1 && said.contains("DPS_REGISTRATION_ID_INVALID"), "{code} {said}");
 }
 
 #[test]
@@ -317,7 +467,7 @@ fn no_name_leads_out_of_the_folder() {
     }
     for arguments in [["chain", "renew", evil], ["chain", "request", evil]] {
         let (code, words) = folder.fails(&arguments);
-        assert!(code == 1 && words.contains("DPS_REGISTRATION_ID_INVALID"), "{code} {words}");
+        assert!(code == 64 && words.contains("DPS_REGISTRATION_ID_INVALID"), "{code} {words}");
     }
 }
 

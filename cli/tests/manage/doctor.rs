@@ -122,3 +122,36 @@ async fn a_key_of_another_device_is_said_before_dialling() {
     let more = ["--cert", "chain.pem", "--key", "other.pem", "--wire", "--json"];
     finds(&world.run_with("dps doctor", &more), 2, "DPS-K006");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_to_explain_stands_alone() {
+    let world = register::world().await;
+    let explain = |more: &[&str]| world.run_with("dps doctor", &[&["--error"], more].concat());
+    finds(&explain(&["401002 CA certificate not found", "--json"]), 2, "DPS-S001");
+    let log = r#"2026-11-22T11:20:17.468296Z ERROR {"errorCode":401002,"message":"?"}"#;
+    finds(&explain(&[log, "--json"]), 2, "DPS-S004");
+    for nothing in ["", " \n"] {
+        let run = explain(&[nothing]);
+        assert!(run.code == 64 && run.stderr.contains("nothing to explain"), "{}", run.stderr);
+    }
+    // What would be ignored is refused.
+    for more in [
+        &["--ca", "root.pem"][..],
+        &["--group-certificate", "root.pem"],
+        &["--individual-certificate", "root.pem"],
+        &["--registration-id", "device-01"],
+        &["--id-scope", "0ne00000A0A"],
+        &["--host", "dps.example.com"],
+        &["--connect-to", "127.0.0.1:8883"],
+        &["--roots", "root.pem"],
+        &["--passphrase-file", "ca.pass"],
+        &["--cert", "chain.pem"],
+        &["--key", "key.pem"],
+        &["--wire"],
+        &["--register", "--id-scope", "0ne00000A0A"],
+    ] {
+        let run = explain(&[&["429001"], more].concat());
+        let told = run.stderr.contains("cannot be used with") && run.stderr.contains(more[0]);
+        assert!(run.code == 64 && told, "{more:?}: {} {}", run.code, run.stderr);
+    }
+}

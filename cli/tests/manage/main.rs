@@ -404,6 +404,56 @@ async fn a_group_may_hold_the_certificate_itself() {
     assert_eq!(updated["provisioningStatus"], "disabled");
 }
 
+/// The service takes both, and then lets nobody in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_the_wrong_kind_is_enrolled_with_the_doctors_warning() {
+    let world = World::with_verified_certificates().await;
+    let (chain, _) = world.chain.device("device-01");
+    let leaf = chain.split_inclusive("-----END CERTIFICATE-----\n").next().unwrap();
+    world.write("leaf.pem", leaf.as_bytes());
+    let ca = world.chain.intermediate.certificate().to_pem();
+    world.write("ca.pem", ca.as_bytes());
+    let group = "dps enrollment-group create --eid own --cp";
+    let single = "dps enrollment create --eid device-01 --at x509 --cp";
+    for (command, file, words) in [
+        (group, "leaf.pem", "\"CN=device-01\" is a device's certificate"),
+        (single, "ca.pem", "\"CN=Test Intermediate\" is a CA's certificate"),
+        ("dps enrollment-group update --eid own --cp", "leaf.pem", "is a device's certificate"),
+    ] {
+        let run = world.run_with(command, &[file]);
+        run.done();
+        assert!(run.stderr.starts_with("Warning: DPS-C025 "), "{command}: {}", run.stderr);
+        assert!(run.stderr.contains(words), "{command}: {}", run.stderr);
+    }
+    for (command, file) in [
+        ("dps enrollment-group create --eid fit --cp", "ca.pem"),
+        ("dps enrollment create --eid device-02 --at x509 --cp", "leaf.pem"),
+    ] {
+        let run = world.run_with(command, &[file]);
+        run.done();
+        assert!(!run.stderr.contains("DPS-C025"), "{}", run.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_proof_says_how_to_get_a_code_and_its_certificate() {
+    let world = World::new().await;
+    world.upload("my-root-ca", &world.chain, false);
+    world.write("proof.pem", world.chain.proof("ANOTHERC0DE").as_bytes());
+    let verify = "dps certificate verify -n my-root-ca --path proof.pem";
+    for step in ["before a code exists", "with another code's certificate"] {
+        let refused = world.run(verify);
+        refused.failed(1, "DPS_BAD_REQUEST");
+        for words in [
+            "dps certificate generate-verification-code --certificate-name my-root-ca",
+            "dps chain verification CODE",
+        ] {
+            assert!(refused.stderr.contains(words), "{step}: {}", refused.stderr);
+        }
+        world.run("dps certificate generate-verification-code -n my-root-ca").done();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_key_is_refused_by_the_service() {
     let world = World::new().await;
@@ -477,6 +527,11 @@ fn usage_mistakes_are_told_before_anything_is_sent() {
         ("dps enrollment-group create", "--enrollment-id"),
         ("dps enrollment-group create --enrollment-id a --allocation-policy custom", "hashed"),
         ("dps enrollment-group create --enrollment-id a --allocation-policy static", "needs a hub"),
+        (
+            "dps enrollment-group create --enrollment-id a --iot-hub-host-name a:1",
+            "DPS_HOST_INVALID",
+        ),
+        ("dps enrollment-group create --enrollment-id a --iot-hubs https://a", "DPS_HOST_INVALID"),
         ("dps enrollment-group create --enrollment-id a --provisioning-status on", "enabled"),
         ("dps enrollment-group create --enrollment-id a --initial-twin-tags {", "is not JSON"),
         ("dps enrollment-group list --query [].{", "--query, column"),
@@ -521,6 +576,11 @@ fn usage_mistakes_are_told_before_anything_is_sent() {
     let login = login("mine.azure-devices-provisioning.net");
     run(directory.path(), &environment, "dps hub device list", &["--login", &login])
         .failed(64, "that of a DPS instance");
+    let (_, login) = &environment[2];
+    for command in ["dps enrollment-group list", "dps certificate list"] {
+        run(directory.path(), &environment, command, &["--login", login])
+            .failed(64, "that of a hub");
+    }
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn what_is_missing_or_wrong_is_told_before_anything_is_sent() {
         ("--registration-id a --symmetric-key-file empty.key", 1, "empty.key: the symmetric key"),
         ("--registration-id a --symmetric-key-file quoted.key", 1, "without quotes"),
         ("--registration-id a --group-key-file short.key", 1, "short.key: the enrollment group's"),
-        ("--registration-id a. --group-key-file short.key", 1, "DPS_REGISTRATION_ID_INVALID"),
+        ("--registration-id a. --group-key-file short.key", 64, "DPS_REGISTRATION_ID_INVALID"),
         ("--cert a.pem", 1, "a.pem: No such file"),
         ("--ca a.pem --registration-id a", 64, "--cert"),
         ("--ca a.pem --symmetric-key-file short.key", 64, "cannot be used with"),

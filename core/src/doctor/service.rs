@@ -119,27 +119,17 @@ fn after_error_code(text: &str) -> Option<u32> {
 }
 
 /// The numbers of a text that stand alone: neither the digits of a name, a serial number or a
-/// tracking ID, nor a part of a time or of a fraction.
+/// tracking ID, nor a part of a time, a fraction or an address.
 fn numbers(text: &str) -> impl Iterator<Item = u32> {
-    let is_glue = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
-    text.split(move |c: char| !(is_glue(c) || matches!(c, '.' | ':')))
-        .flat_map(|word| {
-            // A colon or a point parts numbers from words, and joins numbers: 11:20:17.468296.
-            let joins = |at: usize| {
-                let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-                digit(word[..at].chars().next_back()) && digit(word[at + 1..].chars().next())
-            };
-            let ends = word.match_indices(['.', ':']).filter(move |(at, _)| !joins(*at));
-            let ends = ends.map(|(at, _)| at).chain([word.len()]);
-            let mut start = 0;
-            ends.map(move |end| {
-                let part = &word[start..end];
-                start = (end + 1).min(word.len());
-                part
-            })
-            .collect::<Vec<_>>()
-        })
-        .filter_map(|number| number.parse().ok())
+    let in_word = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    text.split(move |c: char| !in_word(c)).filter_map(|word| {
+        let mut parts = word.split(['.', ':']).filter(|part| part.starts_with(char::is_numeric));
+        match (parts.next(), parts.next()) {
+            (Some(only), None) => only.parse().ok(),
+            // As in 11:20:17.468296Z.
+            _ => None,
+        }
+    })
 }
 
 /// Whether the text has this word, and not only as a part of another.
@@ -171,8 +161,8 @@ fn hinting(error: Error, finding: &Finding) -> Error {
     error.with_hint(hint)
 }
 
-/// The finding that explains why a credential was not opened or a registration failed. `None` where the mistake is the caller's own,
-/// such as an argument, or ours: the error says it all.
+/// The finding that explains why a credential was not opened or a registration failed. `None`
+/// where the mistake is the caller's own, such as an argument, or ours: the error says it all.
 fn explain(error: &Error, shown: Shown<'_>, id_scope: Option<&str>) -> Option<Finding> {
     if error.service().is_none()
         && let Some(check) = error.missing().map(late).or_else(|| stage(error.kind()))

@@ -79,6 +79,7 @@ pub(super) async fn feed(call: Call, id: String) -> Result<Answer, Refusal> {
     let hub = hub(&call)?;
     let after = call.number("after")?.unwrap_or(0);
     let top = call.number("top")?.unwrap_or(TOP_MESSAGES);
+    let top = usize::try_from(top).unwrap_or(usize::MAX);
     let feed = call
         .service
         .store()

@@ -81,29 +81,39 @@ async fn put(call: Call, kind: Kind, id: String) -> Result<Answer, Refusal> {
     let mut warnings = draft.warnings();
     let if_match = call.if_match();
     let now = call.service.now();
-    let (entry, sharing) = call
+    let (entry, shared) = call
         .service
         .store()
         .run(move |db| {
             let entry = write(db, kind, draft, if_match.as_ref(), now)?;
-            let sharing = enrollments::sharing(db, kind, &id)?;
-            Ok::<_, Refusal>((entry, sharing))
+            let shared = sharing(db, kind, &entry)?;
+            Ok::<_, Refusal>((entry, shared))
         })
         .await?;
-    if !sharing.is_empty() {
-        warnings.push(format!(
-            "{} goes by a certificate that {} lists too; Azure allows a certificate in one \
-             enrollment entry only, and here the entry that was created first decides",
-            entry.id,
-            sharing.join(", ")
-        ));
-    }
+    warnings.extend(shared);
     let answer = Answer::ok(Value::Object(dated(entry)));
     Ok(warnings.into_iter().fold(answer, Answer::warning))
 }
 
+/// What is to be said of an entry whose certificate others list too.
+pub(super) fn sharing(
+    db: &Connection,
+    kind: Kind,
+    entry: &Enrollment,
+) -> Result<Option<String>, StoreError> {
+    let others = enrollments::sharing(db, kind, &entry.id)?;
+    Ok((!others.is_empty()).then(|| {
+        format!(
+            "{} goes by a certificate that {} lists too; Azure allows a certificate in one \
+             enrollment entry only, and here the entry that was created first decides",
+            entry.id,
+            others.join(", ")
+        )
+    }))
+}
+
 /// Creates an entry without `If-Match`, replaces one with it.
-fn write(
+pub(super) fn write(
     db: &Connection,
     kind: Kind,
     draft: Draft,
@@ -139,17 +149,22 @@ fn write(
 
 async fn delete(call: Call, kind: Kind, id: String) -> Result<Answer, Refusal> {
     let if_match = call.if_match();
-    call.service
-        .store()
-        .run(move |db| {
-            let entry = enrollments::get(db, kind, &id)?;
-            let entry = entry.ok_or_else(Refusal::enrollment_not_found)?;
-            Precondition::check(if_match.as_ref(), &entry.etag)?;
-            // Registration records and hub devices stay (Microsoft, how-to-unprovision-devices).
-            Ok::<_, Refusal>(enrollments::delete(db, &entry)?)
-        })
-        .await?;
+    call.service.store().run(move |db| remove(db, kind, &id, if_match.as_ref())).await?;
     Ok(Answer::no_content())
+}
+
+/// Deletes an entry. Registration records and hub devices stay (Microsoft,
+/// how-to-unprovision-devices).
+pub(super) fn remove(
+    db: &Connection,
+    kind: Kind,
+    id: &str,
+    if_match: Option<&Precondition>,
+) -> Result<(), Refusal> {
+    let entry = enrollments::get(db, kind, id)?;
+    let entry = entry.ok_or_else(Refusal::enrollment_not_found)?;
+    Precondition::check(if_match, &entry.etag)?;
+    Ok(enrollments::delete(db, &entry)?)
 }
 
 /// As `GET` and queries show it: keys hidden, an individual one with its registration.

@@ -307,6 +307,73 @@ async fn queries_come_in_pages() {
 }
 
 /// The tutorial's clean-up: a group's records outlive it and go one by one.
+/// The answer's shape and the refusal of an update without etag are recorded.
+#[tokio::test]
+async fn several_enrollments_are_written_in_one_call_each_by_itself() {
+    let bench = Bench::new();
+    let entry = |id: &str, more: Value| {
+        let mut entry = json!({ "registrationId": id, "attestation": { "type": "symmetricKey" } });
+        for (name, value) in more.as_object().into_iter().flatten() {
+            entry[name] = value.clone();
+        }
+        entry
+    };
+    let bulk = async |mode: &str, entries: Vec<Value>| {
+        let told = bench
+            .call("POST", "/enrollments", json!({ "mode": mode, "enrollments": entries }))
+            .await;
+        assert_eq!(told.status, 200, "{}", told.body);
+        told.body
+    };
+    let done = json!({ "isSuccessful": true, "errors": [] });
+    let failed = |id: &str, code: u32, status: &str| {
+        json!({ "isSuccessful": false,
+                "errors": [{ "registrationId": id, "errorCode": code, "errorStatus": status }] })
+    };
+    let shown =
+        async |id: &str| bench.call("GET", &format!("/enrollments/{id}"), Value::Null).await;
+    let none = || json!({});
+    assert_eq!(bulk("create", vec![entry("a", none()), entry("b", none())]).await, done);
+    // One that fails takes no other with it.
+    let told = bulk("create", vec![entry("b", none()), entry("c", none())]).await;
+    assert_eq!(told, failed("b", 409_201, "Enrollment already exists."));
+    assert_eq!(shown("c").await.status, 200);
+    let disabled = json!({ "provisioningStatus": "disabled" });
+    let told = bulk("update", vec![entry("a", disabled.clone())]).await;
+    assert_eq!(told, failed("a", 409_201, "Enrollment already exists."));
+
+    let seen = etag(&shown("a").await.body);
+    let with = |etag: &str| json!({ "provisioningStatus": "disabled", "etag": etag });
+    assert_eq!(bulk("updateIfMatchETag", vec![entry("a", with(&seen))]).await, done);
+    assert_eq!(shown("a").await.body["provisioningStatus"], "disabled");
+    let told = bulk("updateIfMatchETag", vec![entry("a", with(&seen))]).await;
+    assert_eq!(told, failed("a", 412_000, "Precondition failed."));
+    assert_eq!(bulk("update", vec![entry("a", with(&seen))]).await, done);
+    assert_eq!(bulk("updateIfMatchETag", vec![entry("a", none())]).await["isSuccessful"], false);
+    let told = bulk("delete", vec![entry("a", none()), entry("nobody", none())]).await;
+    assert_eq!(told, failed("nobody", 404_201, "Enrollment not found."));
+    assert_eq!(shown("a").await.status, 404);
+
+    // Groups too; and what cannot be told by an entry's ID is the whole call's fault.
+    let group = json!({ "enrollmentGroupId": "g", "attestation": { "type": "symmetricKey" } });
+    let body = json!({ "mode": "create", "enrollmentGroups": [group] });
+    assert_eq!(bench.call("POST", "/enrollmentGroups", body).await.body, done);
+    let body = json!({ "mode": "create", "enrollmentGroups": [{ "enrollmentGroupId": "h" }] });
+    let told = bench.call("POST", "/enrollmentGroups", body).await;
+    assert_eq!((told.status, &told.body["errors"][0]["enrollmentGroupId"]), (200, &json!("h")));
+    let eleven = vec![entry("x", none()); 11];
+    for body in [
+        json!({ "mode": "create", "enrollments": eleven }),
+        json!({ "mode": "create", "enrollments": [] }),
+        json!({ "mode": "replace", "enrollments": [entry("x", none())] }),
+        json!({ "mode": "create", "enrollments": [{}] }),
+    ] {
+        assert_eq!(bench.call("POST", "/enrollments", body).await.status, 400);
+    }
+    assert_eq!(shown("x").await.status, 404);
+    assert_eq!(bench.call("GET", "/enrollments", Value::Null).await.status, 405);
+}
+
 #[tokio::test]
 async fn deleting_a_group_leaves_its_registration_records() {
     let bench = Bench::new();

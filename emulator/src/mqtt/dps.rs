@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, SubAck, Subscribe, SubscribeReasonCode};
 
-use super::session::{Handling, Outcome, Role, Task};
+use super::session::{Handling, Outcome, Role, Task, Work};
 use crate::faults::{Answer, Cut, Step};
 use crate::listener::{Connection, Shared};
 use crate::service::{DeviceCall, Peer};
@@ -52,7 +52,7 @@ impl Dps {
 }
 
 impl Role for Dps {
-    async fn publish(&mut self, publish: Publish) -> Handling {
+    fn publish(&mut self, publish: &Publish) -> Handling {
         if publish.payload.len() > LARGEST_MESSAGE {
             return Handling::Refuse("a request larger than 96 KB".to_owned());
         }
@@ -70,7 +70,7 @@ impl Role for Dps {
             registration_id: self.registration_id.clone(),
             peer: self.peer.clone(),
             sas: self.sas.clone(),
-            body: publish.payload,
+            body: publish.payload.clone(),
         };
         let work = async move {
             let service = &shared.service;
@@ -106,6 +106,11 @@ impl Role for Dps {
             }
         };
         Handling::Work(Task { now, work: Box::pin(work), size, alone: true })
+    }
+
+    /// Each request is work by itself.
+    async fn hand_in(&mut self) -> Option<Work> {
+        None
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) -> Handling {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::listener::{self, Connection, Shared};
-use crate::record::{self, Direction, Recorded, Role, Transport};
+use crate::record::{Direction, Role, Source, Transport, What};
 
 /// Largest packet taken in: a hub's message of 256 KB with its properties behind
 /// a topic as long as MQTT allows.
@@ -61,7 +61,7 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
             Ok(packet) => {
                 // A CONNECT is recorded once its user name is understood.
                 if !matches!(packet, Packet::Connect(_)) {
-                    self.trace.push(Direction::In, &packet);
+                    self.trace.push(Direction::In, [What::of(&packet)]);
                 }
                 Ok(Some(packet))
             }
@@ -76,17 +76,15 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
         Ok(self.reader.read_buf(&mut self.incoming).await? > 0)
     }
 
-    /// Queues a packet until the next [`Frames::flush`]. The codec would silently truncate a
-    /// topic too long for MQTT, so that is kept out here.
+    /// Queues a packet until the next [`Frames::flush`].
     pub(super) fn send(&mut self, packet: Packet) {
-        let too_long = |packet: &Packet| matches!(packet, Packet::Publish(publish) if publish.topic.len() > usize::from(u16::MAX));
-        if too_long(&packet) {
-            return tracing::warn!("an answer's topic is too long for MQTT; not sent");
-        }
-        match packet.write(&mut self.outgoing, usize::MAX) {
-            Ok(_) => self.trace.push(Direction::Out, &packet),
-            Err(error) => tracing::warn!(%error, "an answer cannot be encoded; not sent"),
-        }
+        self.send_all([packet]);
+    }
+
+    /// Queues packets until the next [`Frames::flush`].
+    pub(super) fn send_all(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        let queued = packets.into_iter().filter(|packet| queue(packet, &mut self.outgoing));
+        self.trace.push(Direction::Out, queued.map(|packet| What::of(&packet)));
     }
 
     /// Whether a packet waits for the next [`Frames::flush`].
@@ -124,44 +122,42 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
     }
 }
 
+/// Whether the packet could be written. The codec would silently truncate a topic too long for
+/// MQTT, so that is kept out here.
+fn queue(packet: &Packet, outgoing: &mut BytesMut) -> bool {
+    if matches!(packet, Packet::Publish(publish) if publish.topic.len() > usize::from(u16::MAX)) {
+        tracing::warn!("an answer's topic is too long for MQTT; not sent");
+        return false;
+    }
+    let written = packet.write(outgoing, usize::MAX);
+    if let Err(error) = &written {
+        tracing::warn!(%error, "an answer cannot be encoded; not sent");
+    }
+    written.is_ok()
+}
+
 /// Records the packets of one connection.
 pub(super) struct Trace {
     shared: Arc<Shared>,
-    connection: Arc<Connection>,
-    transport: Transport,
-    identity: Option<(Role, String)>,
+    source: Arc<Source>,
 }
 
 impl Trace {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        connection: Arc<Connection>,
-        transport: Transport,
-    ) -> Self {
-        Self { shared, connection, transport, identity: None }
+    pub(super) fn new(shared: Arc<Shared>, connection: &Connection, transport: Transport) -> Self {
+        Self { shared, source: Arc::new(connection.source(transport)) }
     }
 
     pub(super) fn identify(&mut self, role: Role, device: &str) {
-        self.identity = Some((role, device.to_owned()));
+        let source = Arc::make_mut(&mut self.source);
+        (source.role, source.device) = (Some(role), Some(device.to_owned()));
     }
 
     /// The CONNECT passes through here by itself because its Debug form shows the password.
     pub(super) fn incoming_connect(&self, connect: &Connect) {
-        self.push(Direction::In, &Packet::Connect(connect.clone()));
+        self.push(Direction::In, [What::of(&Packet::Connect(connect.clone()))]);
     }
 
-    fn push(&self, direction: Direction, packet: &Packet) {
-        let (role, device) = self.identity.clone().unzip();
-        let Recorded { connection, tls, server_name, .. } = self.connection.entry();
-        self.shared.recorder.push(Recorded {
-            connection,
-            tls,
-            server_name,
-            direction,
-            transport: self.transport,
-            role,
-            device,
-            ..record::packet(packet)
-        });
+    fn push(&self, direction: Direction, packets: impl IntoIterator<Item = What>) {
+        self.shared.recorder.push(&self.source, direction, packets);
     }
 }

@@ -1,7 +1,8 @@
-//! A hub over MQTT: telemetry in, the twin out, and the subscriptions a device makes
+//! A hub over MQTT: telemetry in, the twin in and out, and the subscriptions a device makes
 //! (Microsoft, iot-mqtt-connect-to-iot-hub).
 
 use std::future::ready;
+use std::mem::take;
 use std::sync::Arc;
 
 use futures_util::TryFutureExt as _;
@@ -11,27 +12,38 @@ use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, SubAck, Subscribe, Subscri
 
 use super::dps::at_most_once_or_least;
 use super::session::{Handling, Outcome, Role, Task, Work};
-use crate::faults::{Cut, Step};
+use super::twin;
+use crate::faults::{Cut, Firing, Step};
 use crate::listener::Shared;
 use crate::service::Telemetry;
+use crate::store::StoreError;
+use crate::store::telemetry::Batch;
 
 /// Largest message, properties included (Microsoft, iot-hub-devguide-quotas-throttling).
 const LARGEST_MESSAGE: usize = 256 * 1024;
-/// What a device subscribes to before it asks for its twin.
-const TWIN_ANSWERS: &str = "$iothub/twin/res/#";
 
 /// One device connected to its hub.
 pub(super) struct Hub {
     name: String,
     device_id: String,
-    /// Granted for [`TWIN_ANSWERS`].
+    /// Granted for [`twin::ANSWERS`].
     twin_answers: Option<QoS>,
+    held: Held,
     shared: Arc<Shared>,
+}
+
+/// Messages on their way into the store together.
+#[derive(Default)]
+struct Held {
+    messages: Batch,
+    /// The packet identifiers of those that want an acknowledgement.
+    unacknowledged: Vec<u16>,
 }
 
 impl Hub {
     pub(super) fn new(name: String, device_id: String, shared: &Arc<Shared>) -> Self {
-        Self { name, device_id, twin_answers: None, shared: shared.clone() }
+        let (twin_answers, held) = (None, Held::default());
+        Self { name, device_id, twin_answers, held, shared: shared.clone() }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -49,7 +61,9 @@ impl Hub {
         own == Some("/messages/devicebound/#")
             || matches!(
                 filter,
-                TWIN_ANSWERS | "$iothub/methods/POST/#" | "$iothub/twin/PATCH/properties/desired/#"
+                twin::ANSWERS
+                    | "$iothub/methods/POST/#"
+                    | "$iothub/twin/PATCH/properties/desired/#"
             )
     }
 
@@ -62,33 +76,58 @@ impl Hub {
         }
     }
 
-    fn read_twin(&self, rid: &str, publish: &Publish) -> Handling {
+    fn twin(&self, request: twin::Request, publish: &Publish) -> Handling {
         let now =
             (publish.qos == QoS::AtLeastOnce).then(|| Packet::PubAck(PubAck::new(publish.pkid)));
         let (name, device_id) = (self.name.clone(), self.device_id.clone());
-        let (shared, granted) = (self.shared.clone(), self.twin_answers);
-        let topic = format!("$iothub/twin/res/200/?$rid={rid}");
+        let (shared, granted, size) = (self.shared.clone(), self.twin_answers, request.size());
+        let work = async move { request.answer(&shared.service, &name, &device_id, granted).await };
+        Handling::Work(Task { now, work: Box::pin(work), size, alone: false })
+    }
+
+    fn telemetry(&self, messages: Batch) -> Telemetry {
+        Telemetry { hub: self.name.clone(), device_id: self.device_id.clone(), messages }
+    }
+
+    /// A message that a fault is about to strike.
+    fn stricken(
+        &self,
+        firing: Firing,
+        messages: Batch,
+        publish: &Publish,
+        size: usize,
+    ) -> Handling {
+        let answer = match publish.qos {
+            QoS::AtMostOnce => Outcome::Nothing,
+            _ if firing.duplicate => Outcome::Acknowledge(vec![publish.pkid; 2]),
+            _ => Outcome::Acknowledge(vec![publish.pkid]),
+        };
+        let (shared, telemetry) = (self.shared.clone(), self.telemetry(messages));
         let work = async move {
-            match (shared.service.device_twin(&name, &device_id).await, granted) {
-                (Ok(twin), Some(qos)) => {
-                    let body = twin.to_string().into();
-                    Outcome::Send(Packet::Publish(Publish::from_bytes(topic, qos, body)))
-                }
-                (Ok(_), None) => {
-                    tracing::warn!("a device that has not subscribed to {TWIN_ANSWERS} gets none");
-                    Outcome::Nothing
-                }
-                (Err(error), _) => Outcome::Fail(format!("cannot read the twin: {error}")),
+            firing.begin(&shared.service).await;
+            if firing.cut == Some(Cut::Before) {
+                return Outcome::Cut;
+            }
+            if firing.silent {
+                return Outcome::Nothing;
+            }
+            match shared.service.store_telemetry(telemetry).await {
+                Ok(()) if firing.cut.is_some() => Outcome::Cut,
+                Ok(()) => answer,
+                Err(error) => not_stored(error),
             }
         };
-        Handling::Work(Task { now, work: Box::pin(work), size: 0, alone: false })
+        Handling::Work(Task { now: None, work: Box::pin(work), size, alone: true })
     }
 }
 
 impl Role for Hub {
-    async fn publish(&mut self, publish: Publish) -> Handling {
-        if let Some(rid) = publish.topic.strip_prefix("$iothub/twin/GET/?$rid=") {
-            return self.read_twin(rid, &publish);
+    fn publish(&mut self, publish: &Publish) -> Handling {
+        let requested = publish.topic.strip_prefix(twin::REQUESTS);
+        if let Some(request) =
+            requested.and_then(|topic| twin::Request::parse(topic, &publish.payload))
+        {
+            return self.twin(request, publish);
         }
         let Some(bag) = self.events(&publish.topic) else {
             return Handling::Refuse(format!("a message to the topic {:?}", publish.topic));
@@ -102,46 +141,30 @@ impl Role for Hub {
             properties.push(("mqtt-retain".to_owned(), "true".to_owned()));
         }
         let firing = self.shared.faults.at(Step::Telemetry, Some(&self.device_id));
-        let alone = !firing.is_nothing();
-        let message = Telemetry {
-            hub: self.name.clone(),
-            device_id: self.device_id.clone(),
-            properties,
-            payload: publish.payload,
-            dup: publish.dup,
-        };
-        let answer = match publish.qos {
-            QoS::AtMostOnce => Outcome::Nothing,
-            _ if firing.duplicate => {
-                Outcome::SendAll(vec![Packet::PubAck(PubAck::new(publish.pkid)); 2])
-            }
-            _ => Outcome::Send(Packet::PubAck(PubAck::new(publish.pkid))),
-        };
-        let failed = |error| Outcome::Fail(format!("cannot store telemetry: {error}"));
-        let work: Work = if firing.is_nothing() {
-            match self.shared.service.take_telemetry(message).await {
-                // Without an acknowledgement the device still has it.
-                Ok(stored) => Box::pin(stored.map_ok_or_else(failed, |()| answer)),
-                Err(error) => Box::pin(ready(failed(error))),
-            }
-        } else {
-            let shared = self.shared.clone();
-            Box::pin(async move {
-                firing.begin(&shared.service).await;
-                if firing.cut == Some(Cut::Before) {
-                    return Outcome::Cut;
-                }
-                if firing.silent {
-                    return Outcome::Nothing;
-                }
-                match shared.service.store_telemetry(message).await {
-                    Ok(()) if firing.cut.is_some() => Outcome::Cut,
-                    Ok(()) => answer,
-                    Err(error) => failed(error),
-                }
-            })
-        };
-        Handling::Work(Task { now: None, work, size, alone })
+        if !firing.is_nothing() {
+            let mut messages = Batch::default();
+            messages.push(properties, publish.dup, &publish.payload);
+            return self.stricken(firing, messages, publish, size);
+        }
+        self.held.messages.push(properties, publish.dup, &publish.payload);
+        if publish.qos != QoS::AtMostOnce {
+            self.held.unacknowledged.push(publish.pkid);
+        }
+        Handling::Hold { size }
+    }
+
+    async fn hand_in(&mut self) -> Option<Work> {
+        let Held { messages, unacknowledged } = take(&mut self.held);
+        if messages.is_empty() {
+            return None;
+        }
+        Some(match self.shared.service.take_telemetry(self.telemetry(messages)).await {
+            // Without an acknowledgement the device still has them.
+            Ok(stored) => Box::pin(
+                stored.map_ok_or_else(not_stored, |()| Outcome::Acknowledge(unacknowledged)),
+            ),
+            Err(error) => Box::pin(ready(not_stored(error))),
+        })
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) -> Handling {
@@ -149,7 +172,7 @@ impl Role for Hub {
         for filter in &subscribe.filters {
             if self.offers(&filter.path) {
                 let granted = at_most_once_or_least(filter.qos);
-                if filter.path == TWIN_ANSWERS {
+                if filter.path == twin::ANSWERS {
                     self.twin_answers = Some(granted);
                 }
                 codes.push(SubscribeReasonCode::Success(granted));
@@ -164,10 +187,14 @@ impl Role for Hub {
     }
 
     fn unsubscribe(&mut self, topics: &[String]) {
-        if topics.iter().any(|topic| topic == TWIN_ANSWERS) {
+        if topics.iter().any(|topic| topic == twin::ANSWERS) {
             self.twin_answers = None;
         }
     }
+}
+
+fn not_stored(error: StoreError) -> Outcome {
+    Outcome::Fail(format!("cannot store telemetry: {error}"))
 }
 
 /// A property bag taken apart: `k=v&k2=v2`, percent-encoded; a name alone has an empty value.

@@ -2,16 +2,19 @@
 //!
 //! Many messages may be on their way to the store while more are read; their acknowledgements go
 //! out in the order of the messages, each after the commit that keeps it (MQTT 3.1.1, 4.6).
+//! Messages that have arrived together go into the store together.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
+use std::mem::take;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{Packet, Publish, Subscribe, UnsubAck};
+use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, Subscribe, UnsubAck};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,8 +22,9 @@ use super::frames::{Error, Frames};
 use crate::listener::{GRACE, Shared};
 
 /// Requests and messages of one connection under work at the same time, and their bytes.
-const OUTSTANDING: usize = 1024;
-const OUTSTANDING_BYTES: usize = 8 * 1024 * 1024;
+const OUTSTANDING: Load = Load { packets: 1024, bytes: 8 * 1024 * 1024 };
+/// Messages, or bytes of them, that are handed in even while others are on their way.
+const TOGETHER: Load = Load { packets: 256, bytes: 256 * 1024 };
 /// The longest silence a hub allows, also to a client that asks for none (Microsoft,
 /// iot-mqtt-connect-to-iot-hub).
 const LONGEST_SILENCE: Duration = Duration::from_secs(1767);
@@ -34,8 +38,12 @@ pub(super) enum End {
     Left,
     /// The emulator stops.
     Stopping,
+    /// The service ends it, and logs why.
+    Over(String),
     /// The emulator closes it, and logs why.
     Refused(String),
+    /// The emulator closes it because its work failed, and logs why.
+    Failed(String),
     /// A fault cuts it.
     Cut,
     /// A fault ignores it from here on.
@@ -44,8 +52,9 @@ pub(super) enum End {
 
 /// What one of the two services makes of a client's packets.
 pub(super) trait Role: Send {
-    /// Resolves as soon as the order of what follows is settled.
-    fn publish(&mut self, publish: Publish) -> impl Future<Output = Handling> + Send;
+    fn publish(&mut self, publish: &Publish) -> Handling;
+    /// Puts to work what it holds; resolves as soon as the order of what follows is settled.
+    fn hand_in(&mut self) -> impl Future<Output = Option<Work>> + Send;
     fn subscribe(&mut self, subscribe: Subscribe) -> Handling;
     fn unsubscribe(&mut self, topics: &[String]);
 }
@@ -53,6 +62,11 @@ pub(super) trait Role: Send {
 /// What becomes of a packet.
 pub(super) enum Handling {
     Work(Task),
+    /// The role holds it, with those before, until [`Role::hand_in`].
+    Hold {
+        /// Bytes it keeps in memory.
+        size: usize,
+    },
     /// It breaks the rules, and the connection with them.
     Refuse(String),
 }
@@ -75,6 +89,8 @@ pub(super) enum Outcome {
     Send(Packet),
     /// Several at once, in this order.
     SendAll(Vec<Packet>),
+    /// A PUBACK for each of these packet identifiers, in this order.
+    Acknowledge(Vec<u16>),
     Nothing,
     /// The connection is to be closed; the text says why.
     Fail(String),
@@ -84,16 +100,49 @@ pub(super) enum Outcome {
 pub(super) struct Session<'a, R, W> {
     frames: &'a mut Frames<R, W>,
     shared: &'a Shared,
+    /// The longest that the client may take between two packets.
     silence: Duration,
+    /// When the last packet came.
+    heard: Instant,
     pending: VecDeque<Slot>,
-    pending_bytes: usize,
+    /// All that is pending or held.
+    load: Load,
+    /// What the role holds.
+    held: Load,
     last_packet_id: u16,
 }
 
 struct Slot {
     state: State,
-    size: usize,
+    load: Load,
     alone: bool,
+}
+
+/// Requests and messages, and their bytes.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    packets: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn one(bytes: usize) -> Self {
+        Self { packets: 1, bytes }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.packets -= other.packets;
+        self.bytes -= other.bytes;
+    }
+
+    fn is_below(self, limit: Self) -> bool {
+        self.packets < limit.packets && self.bytes < limit.bytes
+    }
 }
 
 enum State {
@@ -112,8 +161,9 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
             0 => LONGEST_SILENCE,
             seconds => Duration::from_millis(u64::from(seconds) * 1500).min(LONGEST_SILENCE),
         };
-        let (pending, pending_bytes, last_packet_id) = (VecDeque::new(), 0, 0);
-        Self { frames, shared, silence, pending, pending_bytes, last_packet_id }
+        let (pending, load, held) = (VecDeque::new(), Load::default(), Load::default());
+        let heard = Instant::now();
+        Self { frames, shared, silence, heard, pending, load, held, last_packet_id: 0 }
     }
 
     /// Runs until either side ends it; `over` resolves, with the reason, when the service does.
@@ -122,7 +172,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
         mut role: impl Role,
         over: impl Future<Output = &'static str> + Send,
     ) -> End {
-        let end = match self.converse(&mut role, over).await {
+        let mut end = match self.converse(&mut role, over).await {
             Ok(end) => end,
             Err(Error::Io(error)) => {
                 tracing::debug!(%error, "connection lost");
@@ -130,20 +180,34 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
             }
             Err(error) => End::Refused(error.to_string()),
         };
-        // What was taken in is finished, whoever has left: a QoS 0 message may stand right
-        // before the DISCONNECT.
-        let finish = async {
-            while !self.pending.is_empty() {
-                front(&mut self.pending).await;
-                if self.settle().await.is_some() {
-                    break;
-                }
-            }
-        };
-        if !matches!(end, End::Cut) && timeout(GRACE, finish).await.is_err() {
+        let finish = self.finish(&mut role, &mut end);
+        if timeout(GRACE, finish).await.is_err() {
             tracing::warn!("work was left undone at the end of a connection");
         }
         end
+    }
+
+    /// Finishes what was taken in, whoever has left: a QoS 0 message may stand right before the
+    /// DISCONNECT. Behind a failure nothing more is acknowledged, so that there are no gaps.
+    async fn finish(&mut self, role: &mut impl Role, end: &mut End) {
+        // The client did not know yet that it is over: what has arrived belongs to it too.
+        let mut more = matches!(end, End::Over(_));
+        while !matches!(end, End::Cut | End::Failed(_)) {
+            if more {
+                let read = self.take_in(role).await;
+                more = matches!(read, Ok(None)) && !self.has_room();
+            }
+            if !more {
+                self.hand_in(role).await;
+            }
+            if self.pending.is_empty() {
+                return;
+            }
+            front(&mut self.pending).await;
+            if let Some(other) = self.settle().await {
+                *end = other;
+            }
+        }
     }
 
     async fn converse(
@@ -151,34 +215,31 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
         role: &mut impl Role,
         over: impl Future<Output = &'static str> + Send,
     ) -> Result<End, Error> {
-        let mut heard = Instant::now();
         let alarm = sleep(self.silence);
         tokio::pin!(alarm, over);
         loop {
-            while self.has_room()
-                && let Some(packet) = self.frames.decode()?
-            {
-                heard = Instant::now();
-                if let Some(end) = self.take(packet, role).await {
-                    self.frames.flush().await?;
-                    return Ok(end);
-                }
+            if let Some(end) = self.take_in(role).await? {
+                self.frames.flush().await?;
+                return Ok(end);
             }
             let was_full = !self.has_room();
             self.gather().await;
             let end = self.settle().await;
+            // While messages are on their way to the store, those that arrive gather.
+            if self.pending.is_empty() {
+                self.hand_in(role).await;
+            }
             self.frames.flush().await?;
             if let Some(end) = end {
                 return Ok(end);
             }
             let has_room = self.has_room();
-            if was_full && has_room {
-                // What has been read may hold more packets.
-                continue;
-            }
             tokio::select! {
-                reason = &mut over => return Ok(End::Refused(reason.to_owned())),
+                biased;
+                reason = &mut over => return Ok(End::Over(reason.to_owned())),
                 () = self.shared.stop.cancelled() => return Ok(End::Stopping),
+                // What has been read may hold more packets.
+                () = ready(()), if was_full && has_room => {}
                 () = front(&mut self.pending), if !self.pending.is_empty() => {}
                 more = self.frames.fill(), if has_room => {
                     if !more? {
@@ -187,14 +248,37 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
                 }
                 () = &mut alarm => {
                     // While there is no room the silence is ours, not the client's.
-                    if has_room && heard.elapsed() >= self.silence {
+                    if has_room && self.heard.elapsed() >= self.silence {
                         return Ok(End::Refused("silent beyond its keep-alive".to_owned()));
                     }
-                    let since = if has_room { heard } else { Instant::now() };
+                    let since = if has_room { self.heard } else { Instant::now() };
                     alarm.as_mut().reset(since + self.silence);
                 }
             }
         }
+    }
+
+    /// Takes in what has arrived, as far as there is room for it.
+    async fn take_in(&mut self, role: &mut impl Role) -> Result<Option<End>, Error> {
+        let mut silent = true;
+        while self.has_room() {
+            if let Some(packet) = self.frames.decode()? {
+                silent = false;
+                if let Some(end) = self.take(packet, role).await {
+                    return Ok(Some(end));
+                }
+                continue;
+            }
+            match self.frames.fill().now_or_never().transpose()? {
+                Some(true) => {}
+                Some(false) => return Ok(Some(End::Left)),
+                None => break,
+            }
+        }
+        if !silent {
+            self.heard = Instant::now();
+        }
+        Ok(None)
     }
 
     /// Waits a moment for an answer that nothing can overtake, so that it goes out in one write
@@ -212,7 +296,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
             Packet::Publish(publish) if publish.qos == QoS::ExactlyOnce => {
                 Handling::Refuse("a message with QoS 2".to_owned())
             }
-            Packet::Publish(publish) => role.publish(publish).await,
+            Packet::Publish(publish) => role.publish(&publish),
             Packet::Subscribe(subscribe) => role.subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => {
                 role.unsubscribe(&unsubscribe.topics);
@@ -231,27 +315,49 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
         };
         match handling {
             Handling::Refuse(reason) => Some(End::Refused(reason)),
+            Handling::Hold { size } => {
+                self.load.add(Load::one(size));
+                self.held.add(Load::one(size));
+                if !self.held.is_below(TOGETHER) {
+                    self.hand_in(role).await;
+                }
+                None
+            }
             Handling::Work(Task { now, work, size, alone }) => {
                 if let Some(packet) = now {
                     self.frames.send(packet);
                 }
-                self.pending_bytes += size;
-                self.pending.push_back(Slot { state: State::Running(work), size, alone });
+                self.hand_in(role).await;
+                self.load.add(Load::one(size));
+                let (state, load) = (State::Running(work), Load::one(size));
+                self.pending.push_back(Slot { state, load, alone });
                 None
             }
+        }
+    }
+
+    /// Puts to work what the role holds.
+    async fn hand_in(&mut self, role: &mut impl Role) {
+        if let Some(work) = role.hand_in().await {
+            let (state, load) = (State::Running(work), take(&mut self.held));
+            self.pending.push_back(Slot { state, load, alone: false });
         }
     }
 
     /// Answers whatever is done, up to the first that is not.
     async fn settle(&mut self) -> Option<End> {
         while let Some(slot) = poll_fn(|context| Poll::Ready(self.poll_front(context))).await {
-            self.pending_bytes -= slot.size;
+            self.load.remove(slot.load);
             let State::Done(outcome) = slot.state else { continue };
             match outcome {
                 Outcome::Send(packet) => self.send(packet),
                 Outcome::SendAll(packets) => packets.into_iter().for_each(|p| self.send(p)),
+                Outcome::Acknowledge(packet_ids) => {
+                    let acknowledgement = |id| Packet::PubAck(PubAck::new(id));
+                    self.frames.send_all(packet_ids.into_iter().map(acknowledgement));
+                }
                 Outcome::Nothing => {}
-                Outcome::Fail(reason) => return Some(End::Refused(reason)),
+                Outcome::Fail(reason) => return Some(End::Failed(reason)),
                 Outcome::Cut => return Some(End::Cut),
             }
         }
@@ -279,9 +385,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
     }
 
     fn has_room(&self) -> bool {
-        self.pending.len() < OUTSTANDING
-            && self.pending_bytes < OUTSTANDING_BYTES
-            && !self.pending.back().is_some_and(|slot| slot.alone)
+        self.load.is_below(OUTSTANDING) && !self.pending.back().is_some_and(|slot| slot.alone)
     }
 
     fn next_packet_id(&mut self) -> u16 {

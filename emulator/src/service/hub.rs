@@ -1,13 +1,12 @@
-//! The hubs' device side: who may connect, telemetry, the stored twin.
+//! The hubs' device side: who may connect, telemetry.
 
-use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::{Peer, Service, Telemetry, clock};
 use crate::sas::SasToken;
 use crate::store::StoreError;
 use crate::store::devices::{self, Authentication, Device, DeviceStatus};
-use crate::store::telemetry::{self, Arrival};
+use crate::store::telemetry;
 use crate::x509::Certificate;
 
 /// Why a hub does not let a device connect. All are CONNACK 5 on the wire; the difference is for
@@ -75,52 +74,25 @@ impl Service {
         }
     }
 
-    /// Resolves when the message is stored, so that it may be acknowledged.
-    pub(crate) async fn store_telemetry(&self, message: Telemetry) -> Result<(), StoreError> {
-        self.take_telemetry(message).await?.await
+    /// Resolves when the messages are stored, so that they may be acknowledged.
+    pub(crate) async fn store_telemetry(&self, telemetry: Telemetry) -> Result<(), StoreError> {
+        self.take_telemetry(telemetry).await?.await
     }
 
-    /// Resolves when the message has its place behind those taken before, with the future of
-    /// its storing; so a connection can have many on their way and keep their order.
+    /// Resolves when the messages have their place behind those taken before, with the future of
+    /// their storing; so a connection can have many on their way and keep their order.
     pub(crate) async fn take_telemetry(
         &self,
-        message: Telemetry,
+        telemetry: Telemetry,
     ) -> Result<impl Future<Output = Result<(), StoreError>> + Send + use<>, StoreError> {
-        let hub = self.hub_named(&message.hub).ok_or(StoreError::NoSuchDevice)?.to_owned();
+        let Telemetry { hub, device_id, messages } = telemetry;
+        let hub = self.hub_named(&hub).ok_or(StoreError::NoSuchDevice)?.to_owned();
         let stamp = clock::stamp(self.now());
         let retention = self.0.retention;
         let stored = self.0.store.hand_in(move |db| {
-            let arrival = Arrival {
-                hub: &hub,
-                device: &message.device_id,
-                properties: &message.properties,
-                payload: &message.payload,
-                dup: message.dup,
-                now: &stamp,
-            };
-            telemetry::append(db, &arrival, retention)
+            telemetry::append(db, &hub, &device_id, &messages, &stamp, retention)
         });
         stored.await
-    }
-
-    /// The twin as a device reads it: desired and reported, each with its version.
-    pub(crate) async fn device_twin(
-        &self,
-        hub: &str,
-        device_id: &str,
-    ) -> Result<Value, StoreError> {
-        let hub = self.hub_named(hub).ok_or(StoreError::NoSuchDevice)?.to_owned();
-        let device_id = device_id.to_owned();
-        let device = self.0.store.run(move |db| devices::get(db, &hub, &device_id)).await?;
-        let twin = device.ok_or(StoreError::NoSuchDevice)?.twin;
-        let versioned = |mut properties: Map<String, Value>, version: u64| {
-            properties.insert("$version".to_owned(), version.into());
-            properties
-        };
-        Ok(json!({
-            "desired": versioned(twin.desired, twin.desired_version),
-            "reported": versioned(twin.reported, twin.reported_version),
-        }))
     }
 }
 

@@ -24,12 +24,16 @@ pub(super) fn provision(
 ) -> Result<Record, StoreError> {
     let stamp = clock::stamp(now);
     let previous = registrations::get(db, registration_id)?;
-    let (created, last) = match previous {
-        Some(previous) => (previous.record.created_date_time_utc, previous.assignment),
-        None => (stamp.clone(), None),
+    // The record keeps the letter case of the first registration, and with it the device ID: that
+    // of a hub tells letter cases apart.
+    let (registration_id, created, last) = match previous {
+        Some(Registration { record, assignment, .. }) => {
+            (record.registration_id, record.created_date_time_utc, assignment)
+        }
+        None => (registration_id.to_owned(), stamp.clone(), None),
     };
     let mut record = Record {
-        registration_id: registration_id.to_owned(),
+        registration_id: registration_id.clone(),
         created_date_time_utc: created,
         assigned_hub: None,
         device_id: None,
@@ -44,8 +48,8 @@ pub(super) fn provision(
     let mut assignment = last.clone();
     if terms.enabled() {
         let device = terms.device_id.as_deref().filter(|id| !id.is_empty());
-        let device = device.unwrap_or(registration_id);
-        match choose(terms, registration_id, last.as_ref(), device, linked) {
+        let device = device.unwrap_or(&registration_id);
+        match choose(terms, &registration_id, last.as_ref(), device, linked) {
             Some(chosen) => {
                 let writer = Writer { db, admitted, now, stamp: &stamp };
                 record.status = Status::Assigned;

@@ -346,6 +346,23 @@ async fn registering_again_follows_the_reprovision_policy() {
 }
 
 #[tokio::test]
+async fn a_device_in_another_letter_case_is_the_one_that_registered_first() {
+    let bench = Bench::new();
+    let made = family("device-01");
+    bench.tutorial(&made, json!({})).await;
+    let first = bench.finish("device-01", made.chain()).await;
+    let again = bench.finish("DEVICE-01", made.chain()).await;
+    for field in ["registrationId", "deviceId"] {
+        assert_eq!(again.body["registrationState"][field], "device-01", "{field}");
+    }
+    let created = |reply: &Reply| reply.body["registrationState"]["createdDateTimeUtc"].clone();
+    assert_eq!(created(&again), created(&first));
+    let devices = bench.call("GET", "/devices", Value::Null).await.body;
+    let ids: Vec<_> = devices.as_array().unwrap().iter().map(|d| &d["deviceId"]).collect();
+    assert_eq!(ids, ["device-01"]);
+}
+
+#[tokio::test]
 async fn a_group_of_lowest_latency_assigns_as_a_hashed_one() {
     let hubs = ["hub-a.azure-devices.net", "hub-b.azure-devices.net"].map(str::to_owned).to_vec();
     let made = family("device-00");
@@ -435,13 +452,10 @@ async fn every_body_clients_send_is_taken_and_others_are_named() {
 }
 
 fn telemetry(payload: &[u8], properties: &[(&str, &str)]) -> Telemetry {
-    Telemetry {
-        hub: HUB.to_owned(),
-        device_id: "device-01".to_owned(),
-        properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        payload: Bytes::copy_from_slice(payload),
-        dup: false,
-    }
+    let mut messages = Batch::default();
+    let properties = properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    messages.push(properties, false, payload);
+    Telemetry { hub: HUB.to_owned(), device_id: "device-01".to_owned(), messages }
 }
 
 async fn assigned(settings: &Settings) -> (Bench, crate::x509::testing::Family) {

@@ -118,6 +118,17 @@ pub(crate) fn put(db: &Connection, device: &Device) -> Result<(), StoreError> {
     Ok(())
 }
 
+pub(crate) fn put_twin(
+    db: &Connection,
+    hub: &str,
+    id: &str,
+    twin: &Twin,
+) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE devices SET twin = ?3 WHERE hub = ?1 AND id = ?2")?
+        .execute(params![hub, id, super::json(twin)?])?;
+    Ok(())
+}
+
 /// Whether there was one.
 pub(crate) fn delete(db: &Connection, hub: &str, id: &str) -> Result<bool, StoreError> {
     let deleted =

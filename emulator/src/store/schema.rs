@@ -11,7 +11,7 @@ use super::StoreError;
 const APPLICATION: i64 = 0x6470_7365;
 
 /// Raised with every change of the tables below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How long a file that another emulator is still closing is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,20 +85,20 @@ CREATE TABLE devices (
 CREATE TABLE feeds (
     hub TEXT NOT NULL COLLATE NOCASE,
     device TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    dropped INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    oldest INTEGER NOT NULL,
     PRIMARY KEY (hub, device)
 ) WITHOUT ROWID;
+-- With rowids: to find a place among keys, SQLite would read long rows as a whole.
 CREATE TABLE messages (
     hub TEXT NOT NULL COLLATE NOCASE,
     device TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
+    last INTEGER NOT NULL,
     enqueued TEXT NOT NULL,
-    properties TEXT NOT NULL,
-    dup INTEGER NOT NULL,
-    payload BLOB NOT NULL,
-    PRIMARY KEY (hub, device, sequence)
-) WITHOUT ROWID;
+    heads TEXT NOT NULL,
+    payloads BLOB NOT NULL,
+    PRIMARY KEY (hub, device, last)
+);
 ";
 
 /// Opens the file, or makes it; `None` is a database in memory.

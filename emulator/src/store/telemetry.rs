@@ -1,18 +1,43 @@
 //! Messages received from devices, the newest of each device.
+//!
+//! What arrives together is one row, so that a message costs little beside its own bytes; the
+//! sequence numbers of a row's messages end with the row's `last`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, unreadable};
 
-/// One message on its way into the store.
-pub(crate) struct Arrival<'a> {
-    pub(crate) hub: &'a str,
-    pub(crate) device: &'a str,
-    pub(crate) properties: &'a [(String, String)],
-    pub(crate) payload: &'a [u8],
-    /// Whether the device marked it as sent before.
-    pub(crate) dup: bool,
-    pub(crate) now: &'a str,
+/// Messages of one device that arrived together, in order.
+#[derive(Default)]
+pub(crate) struct Batch {
+    heads: Vec<Head>,
+    /// One behind the other.
+    payloads: Vec<u8>,
+}
+
+/// What is kept of a message beside its payload.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// Of the payload, in bytes.
+    size: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    properties: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dup: bool,
+}
+
+impl Batch {
+    /// Adds a message; `dup` is whether the device marked it as sent before.
+    pub(crate) fn push(&mut self, properties: Vec<(String, String)>, dup: bool, payload: &[u8]) {
+        self.heads.push(Head { size: payload.len(), properties, dup });
+        self.payloads.extend_from_slice(payload);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
 }
 
 /// One stored message.
@@ -33,47 +58,47 @@ pub(crate) struct Feed {
     pub(crate) messages: Vec<Message>,
 }
 
-/// Stores one message; the oldest make room for it where more than `retention` are there.
+/// Stores messages; the oldest make room for them where more than `retention` are there.
 pub(crate) fn append(
     db: &Connection,
-    arrival: &Arrival<'_>,
+    hub: &str,
+    device: &str,
+    messages: &Batch,
+    now: &str,
     retention: u32,
 ) -> Result<(), StoreError> {
-    let (hub, device) = (arrival.hub, arrival.device);
-    let sequence: i64 = db
+    let count = i64::try_from(messages.heads.len()).unwrap_or(i64::MAX);
+    let (last, oldest): (i64, i64) = db
         .prepare_cached(
-            "INSERT INTO feeds (hub, device, sequence, dropped)
-             SELECT hub, id, 1, 0 FROM devices WHERE hub = ?1 AND id = ?2
-             ON CONFLICT (hub, device) DO UPDATE SET sequence = sequence + 1
-             RETURNING sequence",
+            "SELECT coalesce(last, 0), coalesce(oldest, 1)
+             FROM devices LEFT JOIN feeds ON feeds.hub = devices.hub AND device = id
+             WHERE devices.hub = ?1 AND id = ?2",
         )?
-        .query_row([hub, device], |row| row.get(0))
+        .query_row([hub, device], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or(StoreError::NoSuchDevice)?;
+    let last = last.saturating_add(count);
+    let oldest = oldest.max(last - i64::from(retention) + 1);
     db.prepare_cached(
-        "INSERT INTO messages (hub, device, sequence, enqueued, properties, dup, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO feeds (hub, device, last, oldest) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (hub, device) DO UPDATE SET last = ?3, oldest = ?4",
+    )?
+    .execute(params![hub, device, last, oldest])?;
+    db.prepare_cached(
+        "INSERT INTO messages (hub, device, last, enqueued, heads, payloads)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
         hub,
         device,
-        sequence,
-        arrival.now,
-        super::json(&arrival.properties)?,
-        arrival.dup,
-        arrival.payload,
+        last,
+        now,
+        super::json(&messages.heads)?,
+        messages.payloads
     ])?;
-    let oldest_kept = sequence - i64::from(retention) + 1;
-    if oldest_kept > 1 {
-        let dropped = db
-            .prepare_cached(
-                "DELETE FROM messages WHERE hub = ?1 AND device = ?2 AND sequence < ?3",
-            )?
-            .execute(params![hub, device, oldest_kept])?;
-        db.prepare_cached(
-            "UPDATE feeds SET dropped = dropped + ?3 WHERE hub = ?1 AND device = ?2",
-        )?
-        .execute(params![hub, device, i64::try_from(dropped).unwrap_or(i64::MAX)])?;
+    if oldest > 1 {
+        db.prepare_cached("DELETE FROM messages WHERE hub = ?1 AND device = ?2 AND last < ?3")?
+            .execute(params![hub, device, oldest])?;
     }
     Ok(())
 }
@@ -85,34 +110,42 @@ pub(crate) fn feed(
     hub: &str,
     device: &str,
     after: i64,
-    limit: i64,
+    limit: usize,
 ) -> Result<Option<Feed>, StoreError> {
-    let dropped: Option<i64> = db
-        .prepare_cached("SELECT dropped FROM feeds WHERE hub = ?1 AND device = ?2")?
-        .query_row([hub, device], |row| row.get(0))
+    let bounds: Option<(i64, i64)> = db
+        .prepare_cached("SELECT last, oldest FROM feeds WHERE hub = ?1 AND device = ?2")?
+        .query_row([hub, device], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(dropped) = dropped else { return Ok(None) };
-    let retained = db
-        .prepare_cached("SELECT count(*) FROM messages WHERE hub = ?1 AND device = ?2")?
-        .query_row([hub, device], |row| row.get(0))?;
-    let messages = db
-        .prepare_cached(
-            "SELECT sequence, enqueued, properties, dup, payload FROM messages
-             WHERE hub = ?1 AND device = ?2 AND sequence > ?3 ORDER BY sequence LIMIT ?4",
-        )?
-        .query_map(params![hub, device, after, limit], |row| {
-            let properties: String = row.get(2)?;
-            Ok(Message {
-                sequence: row.get(0)?,
-                enqueued: row.get(1)?,
-                properties: serde_json::from_str(&properties)
-                    .map_err(|error| super::unreadable(2, error))?,
-                dup: row.get(3)?,
-                payload: row.get(4)?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Feed { retained, dropped, messages }))
+    let Some((last, oldest)) = bounds else { return Ok(None) };
+    let mut statement = db.prepare_cached(
+        "SELECT last, enqueued, heads, payloads FROM messages
+         WHERE hub = ?1 AND device = ?2 AND last > ?3 ORDER BY last",
+    )?;
+    // A row whose oldest messages have made room is there as long as its newest are.
+    let after = after.max(oldest - 1);
+    let mut rows = statement.query(params![hub, device, after])?;
+    let mut messages = Vec::new();
+    while messages.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let (last, enqueued): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (heads, payloads): (String, Vec<u8>) = (row.get(2)?, row.get(3)?);
+        let heads: Vec<Head> =
+            serde_json::from_str(&heads).map_err(|error| unreadable(2, error))?;
+        let mut sequence = last - i64::try_from(heads.len()).unwrap_or(i64::MAX);
+        let mut rest = payloads.as_slice();
+        for Head { size, properties, dup } in heads {
+            let payload = rest.split_off(..size).ok_or_else(|| {
+                unreadable(3, serde_json::Error::custom("shorter than its messages"))
+            })?;
+            sequence += 1;
+            if sequence > after && messages.len() < limit {
+                let (enqueued, payload) = (enqueued.clone(), payload.to_vec());
+                messages.push(Message { sequence, enqueued, properties, dup, payload });
+            }
+        }
+    }
+    Ok(Some(Feed { retained: last - oldest + 1, dropped: oldest - 1, messages }))
 }
 
 /// Forgets all that a device ever sent.

@@ -1,7 +1,7 @@
 //! A hub over MQTT: telemetry, eviction, the twin, and what survives.
 
 use crate::client::*;
-use dps_emulator::Emulator;
+use dps_emulator::{Action, Emulator, Fault, Role, Step};
 use hyper::{Method, StatusCode};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::ConnectReturnCode::{NotAuthorized, Success};
@@ -49,6 +49,97 @@ async fn a_qos_0_message_right_before_the_disconnect_is_kept() {
 }
 
 #[tokio::test]
+async fn messages_of_both_qualities_in_one_write_are_kept_in_their_order() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+    let topic = events_topic("device-01");
+    let packets = (1..=9).map(|n| match n % 3 {
+        0 => message(&topic, QoS::AtMostOnce, 0, format!("m{n}")),
+        _ => message(&topic, QoS::AtLeastOnce, n, format!("m{n}")),
+    });
+    mqtt.send(packets).await;
+    for n in [1, 2, 4, 5, 7, 8] {
+        assert!(matches!(mqtt.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n), "{n}");
+    }
+    eventually(async || feed(&emulator, "device-01").await.len() == 9).await;
+    let stored = feed(&emulator, "device-01").await;
+    assert_eq!(texts(&stored), (1..=9).map(|n| format!("m{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_stands_before_a_breach_is_stored_and_acknowledged() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+    let topic = events_topic("device-01");
+    let qualities = [QoS::AtLeastOnce, QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::AtLeastOnce];
+    mqtt.send((1..).zip(qualities).map(|(n, qos)| message(&topic, qos, n, format!("m{n}")))).await;
+    for n in [1, 2] {
+        assert!(matches!(mqtt.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n), "{n}");
+    }
+    assert_eq!(mqtt.next().await, None);
+    assert_eq!(texts(&feed(&emulator, "device-01").await), ["m1", "m2"]);
+}
+
+#[tokio::test]
+async fn a_full_feed_keeps_the_newest_and_counts_what_made_room() {
+    let (emulator, pki) = prepared(Emulator::builder().retention(100)).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+    let topic = events_topic("device-01");
+    // In pieces that the limit does not divide.
+    let mut sent = 0;
+    for piece in [70, 70, 1, 450] {
+        let numbers = sent + 1..=sent + piece;
+        mqtt.send(numbers.clone().map(|n| message(&topic, QoS::AtLeastOnce, n, format!("m{n}"))))
+            .await;
+        for n in numbers {
+            assert!(matches!(mqtt.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n), "{n}");
+        }
+        sent += piece;
+        let oldest = sent.saturating_sub(100) + 1;
+        let path = "/devices/device-01/messages/events?api-version=2021-04-12";
+        let told = manage(&emulator, HUB, Method::GET, path, None).await.body;
+        assert_eq!(
+            (&told["retained"], &told["dropped"]),
+            (&json!(sent + 1 - oldest), &json!(oldest - 1))
+        );
+        let messages = told["messages"].as_array().unwrap();
+        assert_eq!(texts(messages), (oldest..=sent).map(|n| format!("m{n}")).collect::<Vec<_>>());
+        assert_eq!(messages[0]["sequence"], json!(oldest));
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_does_not_take_others_messages_with_it() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let mut clients = Vec::new();
+    for device in ["device-01", "device-02"] {
+        let identity = pki.device(device);
+        register(&emulator, device, &identity).await;
+        clients.push(hub_client(&emulator, device, &identity).await);
+    }
+    let path = "/devices/device-02?api-version=2021-04-12";
+    let answer = manage(&emulator, HUB, Method::DELETE, path, None).await;
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    let burst = |device| {
+        let topic = events_topic(device);
+        (1..=300).map(move |n| message(&topic, QoS::AtLeastOnce, n, format!("m{n}")))
+    };
+    let [here, gone] = clients.as_mut_slice() else { unreachable!() };
+    tokio::join!(here.send(burst("device-01")), gone.send(burst("device-02")));
+    assert_eq!(gone.next().await, None);
+    for n in 1..=300 {
+        assert!(matches!(here.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n), "{n}");
+    }
+    assert_eq!(feed(&emulator, "device-01").await.len(), 300);
+}
+
+#[tokio::test]
 async fn the_newest_connection_of_an_identity_stays() {
     let (emulator, pki) = prepared(Emulator::builder()).await;
     let identity = pki.device("device-01");
@@ -68,6 +159,27 @@ async fn the_newest_connection_of_an_identity_stays() {
         answer.body["connectionState"] == "Disconnected"
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_an_older_connection_has_sent_is_taken_in_before_it_ends() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    // Nothing behind the first message is read while it is held up.
+    emulator.faults().add(Fault::new(Step::Telemetry, Action::Delay { ms: 500 }).unwrap());
+    let mut older = hub_client(&emulator, "device-01", &identity).await;
+    let topic = events_topic("device-01");
+    let messages = (1..=3).map(|n| message(&topic, QoS::AtLeastOnce, n, format!("m{n}")));
+    older.send(messages.chain([Packet::Disconnect])).await;
+    let mut newer = hub_client(&emulator, "device-01", &identity).await;
+    let recorded = emulator.recorded();
+    assert!(
+        recorded.iter().any(|entry| entry.packet == "DISCONNECT" && entry.role == Some(Role::Hub))
+    );
+    newer.send([message(&topic, QoS::AtLeastOnce, 4, "m4")]).await;
+    assert!(matches!(newer.next().await, Some(Packet::PubAck(_))));
+    assert_eq!(texts(&feed(&emulator, "device-01").await), ["m1", "m2", "m3", "m4"]);
 }
 
 #[tokio::test]
@@ -140,6 +252,54 @@ async fn a_device_reads_its_twin_and_subscribes_to_what_a_hub_offers() {
     assert!(parsed(&answer)["reported"]["$version"].is_u64());
 }
 
+#[tokio::test]
+async fn what_a_device_reports_is_in_its_twin() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+    mqtt.subscribe("$iothub/twin/res/#", QoS::AtLeastOnce).await;
+    let report = |query: &str| format!("$iothub/twin/PATCH/properties/reported/?{query}");
+
+    let first = r#"{"firmware":{"version":"1.0","pending":true},"battery":80}"#;
+    let answer = mqtt.ask(&report("$rid=1"), first).await.unwrap();
+    assert_eq!(
+        (answer.topic.as_str(), answer.payload.len()),
+        ("$iothub/twin/res/204/?$rid=1&$version=2", 0)
+    );
+    // As Node's SDK sends it.
+    let second = r#"{"firmware":{"pending":null},"battery":79}"#;
+    mqtt.send([message(&report("$rid=2"), QoS::AtMostOnce, 0, second)]).await;
+    match mqtt.next().await {
+        Some(Packet::Publish(answer)) => {
+            assert_eq!(answer.topic, "$iothub/twin/res/204/?$rid=2&$version=3");
+        }
+        other => panic!("{other:?}"),
+    }
+    let twin = mqtt.ask("$iothub/twin/GET/?$rid=3", "").await.unwrap();
+    let expected = json!({ "firmware": { "version": "1.0" }, "battery": 79, "$version": 3 });
+    assert_eq!(parsed(&twin)["reported"], expected);
+    let path = "/twins/device-01?api-version=2021-04-12";
+    let told = manage(&emulator, HUB, Method::GET, path, None).await.body;
+    assert_eq!(told["properties"]["reported"]["battery"], 79);
+    assert_eq!(told["properties"]["reported"]["$version"], 3);
+
+    let large = json!({ "text": "x".repeat(32 * 1024) }).to_string();
+    for (query, body, status) in [
+        ("$rid=4", "{", 400),
+        ("$rid=4", "[]", 400),
+        ("$rid=4", r#"{"$version":1}"#, 400),
+        ("$rid=4", &large, 413),
+        ("$rid=4&$version=2", r#"{"battery":1}"#, 412),
+    ] {
+        let answer = mqtt.ask(&report(query), body).await.unwrap();
+        assert_eq!(answer.topic, format!("$iothub/twin/res/{status}/?$rid=4"), "{body:.20}");
+        assert_eq!(parsed(&answer)["errorCode"], status * 1000);
+    }
+    let answer = mqtt.ask(&report("$rid=5&$version=3"), r#"{"battery":78}"#).await.unwrap();
+    assert_eq!(answer.topic, "$iothub/twin/res/204/?$rid=5&$version=4");
+}
+
 /// Names the data file to the process that is going to be killed.
 const DOOMED: &str = "DPS_EMULATOR_TEST_DATA";
 
@@ -194,12 +354,16 @@ async fn send_until_killed(data: PathBuf) {
     let identity = pki.device("device-01");
     register(&emulator, "device-01", &identity).await;
     let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
-    // Ends by itself should nobody kill it.
-    for n in 1..=5000 {
-        let text = format!("m{n}");
-        mqtt.send([message(&events_topic("device-01"), QoS::AtLeastOnce, n, text)]).await;
-        assert!(matches!(mqtt.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n));
-        eprintln!("acknowledged {n}");
+    let topic = events_topic("device-01");
+    // One by one first, then many at once; ends by itself should nobody kill it.
+    for first in (1..=100).chain((101..=5000).step_by(50)) {
+        let burst = if first > 100 { first..first + 50 } else { first..first + 1 };
+        let packets = burst.clone().map(|n| message(&topic, QoS::AtLeastOnce, n, format!("m{n}")));
+        mqtt.send(packets).await;
+        for n in burst {
+            assert!(matches!(mqtt.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n));
+            eprintln!("acknowledged {n}");
+        }
     }
 }
 

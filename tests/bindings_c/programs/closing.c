@@ -105,13 +105,135 @@ static void twice(void)
     dps_identity_free(identity);
 }
 
+static void nap(void)
+{
+    struct timespec pause = { 0, 2000000L };
+    (void)nanosleep(&pause, NULL);
+}
+
+static void work_until_closed(dps_hub *hub)
+{
+    uint32_t wait_ms = 0;
+    while (dps_hub_get_state(hub) != DPS_HUB_CLOSED)
+    {
+        OK(dps_hub_do_work(hub, NULL, error));
+        nap();
+    }
+    do
+    {
+        OK(dps_hub_do_work(hub, &wait_ms, error));
+    } while (wait_ms != DPS_NEVER);
+}
+
+/* Closed by polling, whoever works for the hub; what became of it is told by a close that does not
+   wait. */
+static void by_polling(const char *host, dps_identity *identity)
+{
+    dps_message *message = text_message("last");
+    dps_options *nowhere = dps_options_new();
+    struct fate fate = { 0, DPS_OK };
+    dps_hub *hub = NULL;
+    int polled;
+
+    for (polled = 0; polled < 2; polled++)
+    {
+        if (polled)
+        {
+            OK(dps_hub_start(host, "device-01", identity, NULL, &hub, error));
+        }
+        else
+        {
+            OK(dps_hub_connect(host, "device-01", identity, NULL, &hub, error));
+        }
+        OK(dps_hub_submit(hub, message, note, &fate, error));
+        OK(dps_hub_start_close(hub, 60000, error));
+        FAILS(DPS_CLOSED, "closed", dps_hub_submit(hub, message, note, &fate, error));
+        work_until_closed(hub);
+        CHECK(fate.calls == polled + 1 && fate.status == DPS_OK);
+        OK(dps_hub_close(hub, 0, error));
+        /* Once more is no mistake. */
+        OK(dps_hub_start_close(hub, 0, error));
+        dps_hub_free(hub);
+    }
+
+    /* Not connected when its time comes. */
+    fate.calls = 0;
+    OK(dps_options_set_connect_to(nowhere, "127.0.0.1:1", error));
+    OK(dps_hub_start(host, "device-01", identity, nowhere, &hub, error));
+    OK(dps_hub_submit(hub, message, note, &fate, error));
+    OK(dps_hub_start_close(hub, 200, error));
+    work_until_closed(hub);
+    CHECK(fate.calls == 1 && fate.status == DPS_NOT_DELIVERED);
+    FAILS(DPS_NOT_DELIVERED, "1 messages", dps_hub_close(hub, 0, error));
+    dps_hub_free(hub);
+    dps_options_free(nowhere);
+    dps_message_free(message);
+}
+
+/* A hub that never acknowledges: closed at the deadline, or given up before it. */
+static void given_up(void)
+{
+    dps_identity *identity = NULL;
+    dps_assignment *assignment = NULL;
+    dps_message *message = text_message("never acknowledged");
+    dps_hub *hub = NULL;
+    struct fate fate = { 0, DPS_OK };
+    double started;
+    int turn, polled;
+
+    OK(dps_identity_from_group_key("device-stalled", variable("GROUP_KEY"), &identity, error));
+    OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    OK(dps_hub_start(dps_assignment_hub(assignment), "device-stalled", identity, NULL, &hub, error));
+    OK(dps_hub_submit(hub, message, note, &fate, error));
+    while (dps_hub_get_state(hub) != DPS_HUB_CONNECTED)
+    {
+        OK(dps_hub_do_work(hub, NULL, error));
+        nap();
+    }
+    OK(dps_hub_start_close(hub, 300, error));
+    work_until_closed(hub);
+    CHECK(fate.calls == 1 && fate.status == DPS_NOT_DELIVERED);
+    FAILS(DPS_NOT_DELIVERED, "not acknowledged", dps_hub_close(hub, 0, error));
+    dps_hub_free(hub);
+
+    fate.calls = 0;
+    for (polled = 0; polled < 2; polled++)
+    {
+        if (polled)
+        {
+            OK(dps_hub_start(dps_assignment_hub(assignment), "device-stalled", identity, NULL, &hub, error));
+        }
+        else
+        {
+            OK(dps_hub_connect(dps_assignment_hub(assignment), "device-stalled", identity, NULL, &hub, error));
+        }
+        OK(dps_hub_submit(hub, message, note, &fate, error));
+        started = seconds();
+        OK(dps_hub_start_close(hub, 120000, error));
+        for (turn = 0; turn < 100; turn++)
+        {
+            uint32_t wait_ms = DPS_NEVER;
+            OK(dps_hub_do_work(hub, &wait_ms, error));
+            CHECK(wait_ms <= 100 && dps_hub_get_state(hub) != DPS_HUB_CLOSED);
+            nap();
+        }
+        dps_hub_free(hub);
+        CHECK(seconds() - started < 60 && fate.calls == 0);
+    }
+    dps_message_free(message);
+    dps_assignment_free(assignment);
+    dps_identity_free(identity);
+}
+
 int main(void)
 {
     dps_identity *identity = pem_identity();
     dps_assignment *assignment = NULL;
     OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
     while_connecting(dps_assignment_hub(assignment), identity);
+    by_polling(dps_assignment_hub(assignment), identity);
     twice();
+    given_up();
     dps_assignment_free(assignment);
     dps_identity_free(identity);
     (void)printf("done\n");

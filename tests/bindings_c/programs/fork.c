@@ -44,6 +44,7 @@ int main(void)
         in_child = 1;
         FAILS(DPS_FORKED, "fork", dps_hub_send(hub, message, 20000, error));
         FAILS(DPS_FORKED, "fork", dps_hub_close(hub, 20000, error));
+        FAILS(DPS_FORKED, "fork", dps_hub_start_close(hub, 20000, error));
         FAILS(DPS_FORKED, "fork", dps_registration_do_work(registration, NULL, error));
         CHECK(dps_hub_get_state(hub) == DPS_HUB_CLOSED);
         dps_hub_free(hub);

@@ -99,12 +99,40 @@ static void pasted(const char *chain, const char *key)
     dps_identity_free(identity);
 }
 
+/* The CAs that DPS knows, where the chain leads to them, and where it does not. */
+static void authorities(const char *chain, const char *key)
+{
+    const char *known = variable("AUTHORITIES"), *others = variable("SSL_CERT_FILE");
+    dps_identity *whole = opened(chain, key, NULL), *alone = opened(variable("LEAF"), key, NULL);
+    dps_identity *keyed = NULL;
+    size_t length = 0;
+    char *pem = read_bytes(known, &length);
+    const uint8_t *bytes = (const uint8_t *)pem;
+    OK(dps_identity_check_reaches_file(whole, known, error));
+    OK(dps_identity_check_reaches(whole, bytes, length, error));
+    FAILS(DPS_CHAIN_BROKEN, "none of the known CAs", dps_identity_check_reaches_file(whole, others, error));
+    FAILS(DPS_ISSUER_MISSING, "", dps_identity_check_reaches_file(alone, known, error));
+    FAILS(DPS_ISSUER_MISSING, "", dps_identity_check_reaches(alone, bytes, length, error));
+    FAILS(DPS_FILE_NOT_READABLE, "/nowhere", dps_identity_check_reaches_file(whole, "/nowhere", error));
+    FAILS(DPS_WRONG_FILE_CONTENT, key, dps_identity_check_reaches_file(whole, key, error));
+    FAILS(DPS_WRONG_FILE_CONTENT, "known CAs", dps_identity_check_reaches(whole, NULL, 0, error));
+    FAILS(DPS_INVALID_ARGUMENT, "authorities_pem is NULL", dps_identity_check_reaches(whole, NULL, 1, error));
+    FAILS(DPS_INVALID_ARGUMENT, "bytes", dps_identity_check_reaches(whole, bytes, (size_t)-1, error));
+    OK(dps_identity_from_symmetric_key("meter", variable("SYMMETRIC_KEY"), &keyed, error));
+    FAILS(DPS_INVALID_ARGUMENT, "symmetric key", dps_identity_check_reaches_file(keyed, known, error));
+    dps_identity_free(keyed);
+    dps_identity_free(alone);
+    dps_identity_free(whole);
+    free(pem);
+}
+
 int main(void)
 {
     const char *chain = variable("CHAIN"), *key = variable("KEY");
     keys(chain);
     pkcs12(chain);
     pasted(chain, key);
+    authorities(chain, key);
     (void)printf("done\n");
     return 0;
 }

@@ -27,7 +27,6 @@ static void lengths(void)
     FAILS(DPS_WRONG_FILE_CONTENT, "", dps_identity_from_pem(somewhere, 1, somewhere, 1, NULL, &identity, error));
     FAILS(DPS_INVALID_ARGUMENT, "identity is NULL",
           dps_identity_from_pem(somewhere, 1, somewhere, 1, NULL, NULL, error));
-    FAILS(DPS_INVALID_ARGUMENT, "port 0", dps_options_set_port(options, 0, error));
     FAILS(DPS_INVALID_ARGUMENT, "99", dps_log_set(99, NULL, NULL, error));
     CHECK(message == NULL && identity == NULL && chain == NULL && key == NULL);
     /* Without a place for the error nothing leaks. */
@@ -57,12 +56,14 @@ static void signer_lengths(void)
     FAILS(DPS_INVALID_ARGUMENT, "99", dps_identity_from_signer(&signer, &identity, error));
 }
 
-/* What the options hold is judged where it is used; texts and handles at once. */
+/* What the options hold is judged where it is used; NULL and what is no text at once. */
 static void settings(dps_identity *identity)
 {
     static const char HOST[] = "contoso-hub-2.azure-devices.net";
     dps_options *options = dps_options_new();
     dps_message *message = text_message("from a user");
+    dps_assignment *assignment = NULL;
+    dps_error *error = NULL;
     dps_hub *hub = NULL;
     FAILS(DPS_INVALID_ARGUMENT, "options is NULL", dps_options_set_keep_alive_ms(NULL, 1000, error));
     FAILS(DPS_INVALID_ARGUMENT, "options is NULL", dps_options_set_token_lifetime_ms(NULL, 1000, error));
@@ -72,6 +73,9 @@ static void settings(dps_identity *identity)
     FAILS(DPS_INVALID_ARGUMENT, "message is NULL", dps_message_set_user_id(NULL, "u", error));
     FAILS(DPS_INVALID_ARGUMENT, "id is NULL", dps_message_set_user_id(message, NULL, error));
     FAILS(DPS_INVALID_ARGUMENT, "UTF-8", dps_message_set_user_id(message, "\xff", error));
+    FAILS(DPS_INVALID_ARGUMENT, "message is NULL", dps_message_set_expiry_time(NULL, 0, error));
+    FAILS(DPS_INVALID_ARGUMENT, "message is NULL", dps_message_set_security_message(NULL, error));
+    FAILS(DPS_INVALID_ARGUMENT, "name is NULL", dps_message_set_output_name(message, NULL, error));
     CHECK(dps_assignment_unknown_fields(NULL) == NULL);
 
     OK(dps_options_set_keep_alive_ms(options, 0, error));
@@ -81,7 +85,15 @@ static void settings(dps_identity *identity)
     OK(dps_options_set_token_lifetime_ms(options, 0, error));
     FAILS(DPS_INVALID_ARGUMENT, "token lifetime",
           dps_hub_connect(HOST, "device-01", identity, options, &hub, error));
-    CHECK(hub == NULL);
+    OK(dps_options_set_port(options, 0, error));
+    FAILS(DPS_INVALID_ARGUMENT, "port 0",
+          dps_register("0ne00000A0A", identity, options, NULL, NULL, &assignment, error));
+    OK(dps_options_set_host(options, "https://x.example", error));
+    CHECK(dps_register("0ne00000A0A", identity, options, NULL, NULL, &assignment, &error) == DPS_HOST_INVALID);
+    CHECK(strcmp(dps_error_operation(error), "register") == 0);
+    CHECK(strstr(dps_error_hint(error), "Write it as \"x.example\"") != NULL);
+    dps_error_free(error);
+    CHECK(hub == NULL && assignment == NULL);
     dps_message_free(message);
     dps_options_free(options);
 }

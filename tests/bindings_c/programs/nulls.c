@@ -28,7 +28,9 @@ static struct
     dps_message *message;
     dps_error *error;
     dps_signer signer;
+    dps_signer token_signer;
     dps_hsm_source hsm_source;
+    char connection_string[256];
     /* Made anew for each call. */
     dps_hub *hub;
     dps_registration *registration;
@@ -208,6 +210,10 @@ static void make_valid(void)
     valid.signer = signer;
     valid.hsm_source = dps_linked_hsm();
     signer.sign = refuse;
+    valid.token_signer = signer;
+    valid.token_signer.certificate_chain = NULL;
+    (void)snprintf(valid.connection_string, sizeof valid.connection_string,
+                   "HostName=%s;DeviceId=device-01;x509=true", dps_assignment_hub(valid.assignment));
     CHECK(dps_identity_from_signer(&signer, &out.identity, &valid.error) == DPS_SIGNER);
 }
 
