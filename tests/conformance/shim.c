@@ -11,8 +11,8 @@ static const struct { const char *flag; dps_status (*set)(dps_options *, const c
 static const struct { const char *flag; dps_status (*set)(dps_options *, uint32_t, dps_error **); } times[] = {
     { "--deadline", dps_options_set_deadline_ms }, { "--keep-alive", dps_options_set_keep_alive_ms },
     { "--token-lifetime", dps_options_set_token_lifetime_ms } };
-static dps_status (*const properties[])(dps_message *, const char *, dps_error **) = { dps_message_set_message_id,
-    dps_message_set_correlation_id, dps_message_set_user_id, dps_message_set_content_type, dps_message_set_content_encoding };
+static dps_status (*const properties[])(dps_message *, const char *, dps_error **) = { dps_message_set_message_id, dps_message_set_correlation_id,
+    dps_message_set_user_id, dps_message_set_content_type, dps_message_set_content_encoding, dps_message_set_output_name };
 static void line(const char *name, const char *value) { if (value != NULL) (void)printf("%s: %s\n", name, value); }
 static void count(const char *name, uint32_t value) { if (value != 0) (void)printf("%s: %u\n", name, value); }
 static int report(const dps_error *error) { const char *retryable = dps_error_retryable(error) ? "true" : "false";
@@ -72,30 +72,29 @@ int main(int argc, char **argv) {
         } else if (IS("--connect")) {
             char *slash = strchr(value, '/'), *device = slash ? slash + 1 : (char *)dps_assignment_device_id(it);
             const char *host = slash ? value : dps_assignment_hub(it); if (slash != NULL) *slash = '\0';
-            TRY((CANCELS ? dps_hub_start : dps_hub_connect)(host, device, identity, options, &hub, &error));
-            if (was) TRY(reach(&hub, DPS_HUB_CONNECTED, &error));
+            TRY((CANCELS ? dps_hub_start : dps_hub_connect)(host, device, identity, options, &hub, &error)); if (was) TRY(reach(&hub, DPS_HUB_CONNECTED, &error));
         } else if (IS("--connection-string")) {
             const dps_identity *its = strstr(value, "x509=true") == NULL ? NULL : identity;
             TRY((CANCELS ? dps_hub_start_by_connection_string : dps_hub_connect_by_connection_string)(value, its, options, &hub, &error));
             if (was) TRY(reach(&hub, DPS_HUB_CONNECTED, &error));
         } else if (IS("--body")) TRY(dps_message_new((uint8_t *)value, strlen(value), &message, &error));
         else if (IS("--size")) TRY(dps_message_new((uint8_t *)memset(malloc(ms + 1), 'x', ms), ms, &message, &error));
-        else if (IS("--system"))
-            for (n = 0, value = strtok(value, ","); n < 5; n++, value = strtok(NULL, ",")) TRY(properties[n](message, value, &error));
+        else if (IS("--system")) {
+            for (n = 0, value = strtok(value, ","); n < 6; n++, value = strtok(NULL, ",")) TRY(properties[n](message, value, &error));
+            TRY(dps_message_set_expiry_time(message, atol(value), &error)); TRY(dps_message_set_security_message(message, &error)); }
         else if (IS("--value")) TRY(dps_message_set_property(message, get("--property"), value, &error));
         else if (IS("--submit")) TRY(dps_hub_submit(hub, message, NULL, NULL, &error));
         else if (IS("--send") && CANCELS) { TRY(dps_hub_submit(hub, message, fate, &failed, &error)); TRY(reach(&hub, DPS_HUB_CLOSED, &error)); }
         else if (IS("--send") && ms == 1) { TRY(dps_hub_send(hub, message, DPS_NO_DEADLINE, &error)); line("sent", value); }
         else if (IS("--send")) {
-            for (n = 1; n <= (int)ms; n++) { char body[12];
-                TRY(dps_message_new((uint8_t *)body, (size_t)sprintf(body, "%d", n), &message, &error));
-                TRY(dps_hub_submit(hub, message, fate, &failed, &error)); }
+            for (n = 1; n <= (int)ms; n++) { char body[12]; size_t digits = (size_t)sprintf(body, "%d", n);
+                TRY(dps_message_new((uint8_t *)body, digits, &message, &error)); TRY(dps_hub_submit(hub, message, fate, &failed, &error)); }
             TRY(dps_hub_flush(hub, DPS_NO_DEADLINE, &error)); line("sent", failed == 0 ? value : NULL);
         } else if (IS("--close")) {
             if (CANCELS) { TRY(dps_hub_start_close(hub, ms, &error)); TRY(reach(&hub, DPS_HUB_CLOSED, &error)); }
             if (hub != NULL) { TRY(dps_hub_close(hub, ms, &error)); line("closed", "yes"); } }
         else if (IS("--catalogue")) for (n = 1; n < (int)dps_status_count(); n++) {
-            dps_status s = dps_status_at((size_t)n);
-            (void)printf("%u: %s %s %s\n", s, dps_status_name(s), dps_status_retryable(s) ? "true" : "false", dps_status_sentence(s)); }
-        else return 89; /* not implemented */
-    } return 0; }
+            dps_status s = dps_status_at((size_t)n); const char *retryable = dps_status_retryable(s) ? "true" : "false";
+            (void)printf("%u: %s %s %s\n", s, dps_status_name(s), retryable, dps_status_sentence(s)); }
+        else return 89; } /* not implemented */
+    return 0; }

@@ -6,9 +6,9 @@ const dps = createRequire(`${process.cwd()}/`)('dps-core');
 const given = {};
 const SETTINGS = `--connect-to --roots --host --registration-id --api-version --payload --deadline --keep-alive --token-lifetime
   --id --chain --key --passphrase --authorities --delay --sign-fails-at --hsm-fails --property`.split(/\s+/);
+const SYSTEM = ['messageId', 'correlationId', 'userId', 'contentType', 'contentEncoding', 'outputName', 'expiryTimeUtc'];
 const whole = (name) => readFileSync(given[name]);
-const number = (name) => (name in given ? Number(given[name]) : undefined);
-const seconds = (name) => (name in given ? Number(given[name]) / 1000 : undefined);
+const [number, seconds] = [1, 1000].map((unit) => (name) => (name in given ? Number(given[name]) / unit : undefined));
 function lines(values) {
   for (const [name, value] of Object.entries(values)) if (value !== undefined && value !== null) console.log(`${name}: ${value}`);
 }
@@ -26,8 +26,7 @@ function credential(form) {
   };
   return form in forms ? forms[form]() : process.exit(89);
 }
-// The outcome; nothing where the end of the input was to cancel the work, came first, and did: whatever else the work then
-// ended in is an error.
+// The outcome; nothing where the end of the input was to cancel the work, and did: whatever else the work ended in is an error.
 async function orCancelled(cancels, work) {
   const aborter = new AbortController();
   if (cancels) process.stdin.on('end', () => aborter.abort()).resume();
@@ -68,7 +67,7 @@ async function obey(words) {
   let [cancels, client, hub, assigned, message, security] = [];
   for (let at = 0; at < words.length; at += 2) {
     const [flag, value, now] = [words[at], words[at + 1], cancels];
-    const [[assignedHub, deviceId], [messageId, correlationId, userId, contentType, contentEncoding]] = [value.split('/'), value.split(',')];
+    const [assignedHub, deviceId] = value.split('/');
     cancels = flag === '--cancel';
     if (flag === '--credential') security = credential(value);
     else if (flag === '--register') {
@@ -77,8 +76,10 @@ async function obey(words) {
     } else if (flag === '--connect') hub = await connect(client, deviceId ? { assignedHub, deviceId } : assigned, now);
     else if (flag === '--connection-string') hub = await open(value, now);
     else if (flag === '--body' || flag === '--size') message = new dps.Message(flag === '--body' ? value : Buffer.alloc(Number(value), 'x'));
-    else if (flag === '--system') Object.assign(message, { messageId, correlationId, userId, contentType, contentEncoding });
-    else if (flag === '--value') message.setProperty(given['--property'], value);
+    else if (flag === '--system') {
+      SYSTEM.forEach((name, at) => (message[name] = name === 'expiryTimeUtc' ? new Date(value.split(',')[at] * 1000) : value.split(',')[at]));
+      message.setAsSecurityMessage();
+    } else if (flag === '--value') message.setProperty(given['--property'], value);
     else if (flag === '--send') {
       const bodies = value === '1' ? [message] : Array.from({ length: Number(value) }, (_, n) => `${n + 1}`);
       lines({ sent: (await orCancelled(now, ({ signal }) => Promise.all(bodies.map((body) => hub.sendEvent(body, { signal }))))) && value });

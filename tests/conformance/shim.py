@@ -1,5 +1,5 @@
 """The Python shim: README.md says what a shim reads and prints. Dense, to stay below 100 lines."""
-import asyncio, json, sys
+import asyncio, datetime, json, sys
 from pathlib import Path
 
 import dps_core
@@ -11,11 +11,10 @@ from hardware import Hsm, KeyHsm, Signer, TokenSigner
 given, clients, under_way = {}, {}, []
 SETTINGS = """--connect-to --roots --host --registration-id --api-version --payload --deadline --keep-alive --token-lifetime
     --id --chain --key --passphrase --authorities --delay --sign-fails-at --hsm-fails --property""".split()
-
+SYSTEM = "message_id correlation_id user_id content_type content_encoding output_name".split()
 def lines(**values):
     for name, value in values.items():
-        if value is not None:
-            print(f"{name.replace('_', '-')}: {value}", flush=True)
+        if value is not None: print(f"{name.replace('_', '-')}: {value}", flush=True)
 def whole(name): return Path(given[name]).read_bytes()
 def seconds(name): return int(given[name]) / 1000 if name in given else None
 def credential(form):
@@ -31,8 +30,7 @@ def credential(form):
     return forms[form]() if form in forms else sys.exit(89)
 async def or_cancelled(cancels, work):  # The outcome, or None where the end of the input came first and it was cancelled.
     task = asyncio.ensure_future(work)
-    if cancels:
-        asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: task.cancel())
+    if cancels: asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: task.cancel())
     try:
         return await task or True
     except asyncio.CancelledError:
@@ -50,10 +48,10 @@ async def register(id_scope, proof, cancels):
     work = clients[id_scope].register(deadline=seconds("--deadline"), on_progress=lambda step: lines(progress=step))
     if result := await or_cancelled(cancels, work):
         it = result.registration_state
-        compact = json.dumps(json.loads(it.response_payload), separators=(",", ":"), ensure_ascii=False)
-        payload = None if compact == "null" else compact
-        lines(hub=it.assigned_hub, device_id=it.device_id, registration_id=it.registration_id, substatus=it.sub_status, payload=payload)
+        lines(hub=it.assigned_hub, device_id=it.device_id, registration_id=it.registration_id, substatus=it.sub_status)
         lines(created=it.created_date_time, last_updated=it.last_update_date_time, etag=it.etag, unknown=it.unknown_fields)
+        compact = json.dumps(json.loads(it.response_payload), separators=(",", ":"), ensure_ascii=False)
+        lines(payload=None if compact == "null" else compact)
         return it.assigned_hub, it.device_id
 async def obey(words):
     cancels, message, hub, assigned, proof = False, None, None, None, None
@@ -65,8 +63,7 @@ async def obey(words):
             assigned = await register(value, proof, now)
         elif flag in ("--connect", "--connection-string"):
             options = {"keep_alive": seconds("--keep-alive"), "sastoken_ttl": seconds("--token-lifetime")}
-            if flag == "--connect":
-                hub = create(IoTHubDeviceClient, proof, proof, *(value.split("/", 1) if "/" in value else assigned), **options)
+            if flag == "--connect": hub = create(IoTHubDeviceClient, proof, proof, *(value.split("/", 1) if "/" in value else assigned), **options)
             else:
                 options["x509"] = proof if isinstance(proof, (X509, Hsm)) else None
                 hub = create(IoTHubDeviceClient, None, value, **options)
@@ -74,7 +71,10 @@ async def obey(words):
         elif flag in ("--body", "--size"):
             message = Message(value if flag == "--body" else b"x" * int(value))
         elif flag == "--system":
-            message.message_id, message.correlation_id, message.user_id, message.content_type, message.content_encoding = value.split(",")
+            *texts, expires = value.split(",")
+            for name, text in zip(SYSTEM, texts): setattr(message, name, text)
+            message.expiry_time_utc = datetime.datetime.fromtimestamp(int(expires), datetime.timezone.utc)
+            message.set_as_security_message()
         elif flag == "--value":
             message.custom_properties[given["--property"]] = value
         elif flag == "--send":

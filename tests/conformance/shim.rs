@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, missing_docs, reason = "a shim prints")]
 #![cfg_attr(rustfmt, rustfmt_skip)]
 mod hardware;
-use std::{env, fmt::Display, fs, io, mem, pin::Pin, process::exit, sync::Arc, task::{Context, Waker}, thread, time::Duration};
+use std::{env, fmt::Display, fs, io, mem, pin::Pin, process::exit, sync::Arc, task::{Context, Waker}, thread, time::{Duration, UNIX_EPOCH}};
 use dps_core::{error::ErrorKind, hsm, hub::HubBuilder, key::{Passphrase, PrivateKey}, tls::Roots, transport::Network, *};
 use futures_util::future::try_join_all;
 use hardware::{Given, Hsm, Token};
@@ -71,8 +71,9 @@ async fn obey(words: &[String]) -> Result<()> {
                 hub = or_cancelled(mem::take(&mut cancels), builder.connect()).await?;
             }
             "--body" => message = Message::from(value), "--size" => message = Message::new(vec![b'x'; value.parse().unwrap()]),
-            "--system" => { let [mid, cid, uid, kind, coding] = value.split(',').collect::<Vec<_>>().try_into().unwrap();
-                message = message.message_id(mid).correlation_id(cid).user_id(uid).content_type(kind).content_encoding(coding); }
+            "--system" => { let [mid, cid, uid, kind, coding, out, expires] = value.split(',').collect::<Vec<_>>().try_into().unwrap();
+                message = message.message_id(mid).correlation_id(cid).user_id(uid).content_type(kind).content_encoding(coding).output_name(out);
+                message = message.expires_at(UNIX_EPOCH + 1000 * millis(expires)).security_message(); }
             "--value" => message = message.property(given["--property"], value),
             "--send" => {
                 let one = |n: u32| hub.as_ref().unwrap().send(if value == "1" { message.clone() } else { n.to_string().into() });
