@@ -146,7 +146,7 @@ fn python_limit(rows: &[Row]) -> Outcome<String> {
     Ok(format!(
         "most of the CPU is the interpreter's own: a coroutine, a task and a context for each \
          message, and their collection, {bare:.1} µs in the first row. {emulator} `send_messages` \
-         has no task for each message, and goes as fast as the emulator stores."
+         has no task for each message."
     ))
 }
 
@@ -154,9 +154,9 @@ fn python_limit(rows: &[Row]) -> Outcome<String> {
 fn node_limit(rows: &[Row]) -> Outcome<String> {
     let emulator = emulator_limit(rows, 6.0)?;
     Ok(format!(
-        "the hub that keeps nothing acknowledges hundreds of messages at once, and Node's event loop \
-         wakes up some ten times for all 5,000; the emulator acknowledges a few at a time, as it \
-         stores them, and the loop wakes up some hundred times. {emulator}"
+        "Node's event loop wakes up for each burst of acknowledgements, and the emulator, which stores \
+         a burst before it acknowledges it, has more and smaller ones than the hub that keeps nothing. \
+         {emulator}"
     ))
 }
 
