@@ -6,7 +6,12 @@ fn main() {
     napi_build::setup();
     println!("cargo::rerun-if-changed=rare.ld");
     // "release" is every profile that inherits it.
-    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        println!("cargo::rustc-link-arg-cdylib=-Wl,-T,{}/rare.ld", env!("CARGO_MANIFEST_DIR"));
+    let is = |name, wanted| env::var(name).is_ok_and(|value| value == wanted);
+    if is("PROFILE", "release") && is("CARGO_CFG_TARGET_OS", "linux") {
+        for argument in
+            ["-Xlinker", "-T", "-Xlinker", concat!(env!("CARGO_MANIFEST_DIR"), "/rare.ld")]
+        {
+            println!("cargo::rustc-link-arg-cdylib={argument}");
+        }
     }
 }

@@ -57,6 +57,8 @@ function unwatch(call) {
   const signal = signals.get(call);
   signals.delete(call);
   const watched = listeners.get(signal);
+  // Another copy of this file watches it.
+  if (watched === undefined) return;
   watched.calls.delete(call);
   if (watched.calls.size === 0) {
     listeners.delete(signal);
@@ -76,15 +78,18 @@ async function call(userFunction, argument, done) {
   done(false, value);
 }
 
-// The incumbent's extension point: an object with getRegistrationId, and with getCertificate or
-// getSymmetricKey, which says what it gives to its callback, or returns it where it takes none.
+// An object with getRegistrationId, and with getCertificate, which is the incumbent's extension
+// point, or with getSymmetricKey. It says what it gives to its callback; or returns a promise of it,
+// or where it takes no callback the thing itself.
 function adopt(security, method) {
   const give = () =>
     new Promise((resolve, reject) => {
       const callback = (error, value) => (error ? reject(error) : resolve(value));
       const takesCallback = security[method].length > 0;
-      Promise.resolve(security[method](callback)).then((value) => {
-        if (!takesCallback && value !== undefined) resolve(value);
+      const returned = security[method](callback);
+      const counts = !takesCallback || typeof returned?.then === 'function';
+      Promise.resolve(returned).then((value) => {
+        if (counts && value !== undefined) resolve(value);
       }, reject);
     });
   return { registrationId: security.getRegistrationId(), give };

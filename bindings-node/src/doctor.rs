@@ -283,9 +283,8 @@ impl Case {
     fn doctor(self, waits: Arc<Waits>) -> Doctor {
         let Self { doctor, signer, .. } = self;
         match signer {
-            Some(ByFunction { function, algorithms, thread }) => {
-                doctor.signer(Arc::new(JsSigner::new(thread, function, algorithms, waits)))
-            }
+            Some(ByFunction { function, algorithms, thread }) => doctor
+                .signer(Arc::new(JsSigner::new(thread, function, algorithms, waits).of_device())),
             None => doctor,
         }
     }

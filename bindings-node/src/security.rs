@@ -388,7 +388,7 @@ impl Security {
                 // The test signature waits for the JavaScript thread.
                 let (answer, opened) = oneshot::channel();
                 openers().execute(Box::new(move || {
-                    let signer = JsSigner::new(thread, function, announced, waits);
+                    let signer = JsSigner::new(thread, function, announced, waits).of_device();
                     // Nobody listens where the wait was over first.
                     let _ = answer.send(open(Credential::signer(chain, Arc::new(signer))));
                 }));

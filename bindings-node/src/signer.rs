@@ -3,10 +3,11 @@
 use std::{
     future::Future,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use dps_core::{
-    Error, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
+    Error, SIGN_LIMIT, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
     tls::{SigningExecutor, SigningThreads},
 };
 use napi::{
@@ -73,7 +74,15 @@ impl JsSigner {
         algorithms: Vec<SignatureAlgorithm>,
         waits: Arc<Waits>,
     ) -> Self {
-        Self { function: SigningFunction { thread, function, waits }, algorithms }
+        // A CA's key may wait for somebody's hand.
+        let limit = Duration::MAX;
+        Self { function: SigningFunction { thread, function, waits, limit }, algorithms }
+    }
+
+    /// One whose signatures are for connections.
+    pub(crate) fn of_device(mut self) -> Self {
+        self.function.limit = SIGN_LIMIT;
+        self
     }
 }
 
@@ -101,6 +110,8 @@ pub(crate) struct SigningFunction {
     pub(crate) thread: JsThread,
     pub(crate) function: Reference,
     pub(crate) waits: Arc<Waits>,
+    /// How long an answer is of use to whoever asks.
+    pub(crate) limit: Duration,
 }
 
 impl SigningFunction {
@@ -123,7 +134,11 @@ impl SigningFunction {
             }
             Ok(())
         });
-        wait.answer().unwrap_or_else(|| Err(given_up()))
+        wait.answer(self.limit).unwrap_or_else(|| {
+            // Too late from now on.
+            self.waits.end(number, Err(given_up()));
+            Err(given_up())
+        })
     }
 }
 

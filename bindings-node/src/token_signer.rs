@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dps_core::{SignerError, TokenSigner};
+use dps_core::{SIGN_LIMIT, SignerError, TokenSigner};
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
@@ -27,7 +27,7 @@ pub(crate) struct JsTokenSigner(SigningFunction);
 
 impl JsTokenSigner {
     pub(crate) fn new(thread: JsThread, function: Reference, waits: Arc<Waits>) -> Self {
-        Self(SigningFunction { thread, function, waits })
+        Self(SigningFunction { thread, function, waits, limit: SIGN_LIMIT })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use super::sync::{Mutex, MutexGuard, mpsc};
@@ -69,9 +70,9 @@ impl<T> Waits<T> {
 }
 
 impl<T> Wait<T> {
-    /// Waits on this thread; `None` once no call wants the answer any more.
-    pub(crate) fn answer(self) -> Option<T> {
-        self.0.recv().ok()
+    /// Waits on this thread, for so long; `None` once no call wants the answer any more.
+    pub(crate) fn answer(self, limit: Duration) -> Option<T> {
+        self.0.recv_timeout(limit).ok()
     }
 }
 

@@ -18,8 +18,8 @@ use std::{
 };
 
 use dps_core::{
-    Error, ErrorKind, SignRequest as CoreRequest, SignatureAlgorithm, Signer, SignerError,
-    TokenSigner,
+    Error, ErrorKind, SIGN_LIMIT, SignRequest as CoreRequest, SignatureAlgorithm, Signer,
+    SignerError, TokenSigner,
 };
 use pyo3::{
     exceptions::{PyTypeError, PyValueError},
@@ -251,6 +251,12 @@ impl SignJob {
     #[getter]
     fn ear(&self) -> io::Result<Option<Ear>> {
         self.0.number.map(Ear::of).transpose()
+    }
+
+    /// After how many seconds nobody wants the signature, where that is known.
+    #[getter]
+    fn limit(&self) -> Option<f64> {
+        self.0.number.map(|_| SIGN_LIMIT.as_secs_f64())
     }
 
     fn answer(&self, signature: &[u8]) {

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::Shutdown,
     os::{
         fd::{AsRawFd as _, RawFd},
         unix::net::UnixStream,
@@ -23,8 +24,8 @@ pub(crate) struct Uses(Mutex<HashMap<u64, Users>>);
 #[derive(Default)]
 struct Users {
     count: usize,
-    /// Two ends of a line, made when the first coroutine wants to hear of the end: with the first
-    /// end goes the line, which every copy of the second one hears.
+    /// Two ends of a line, made when the first coroutine wants to hear of the end: it is shut down
+    /// from the first end, which every copy of the second one hears.
     line: Option<(UnixStream, UnixStream)>,
 }
 
@@ -51,8 +52,11 @@ impl Drop for InUse {
         let mut signers = self.process.uses.users();
         if let Some(users) = signers.get_mut(&self.signer) {
             users.count -= 1;
-            if users.count == 0 {
-                signers.remove(&self.signer);
+            if users.count == 0
+                && let Some(Users { line: Some((line, _)), .. }) = signers.remove(&self.signer)
+            {
+                // A forked child may have copies of both ends: closing these would end nothing.
+                let _ = line.shutdown(Shutdown::Both);
             }
         }
     }

@@ -33,7 +33,7 @@ use std::{
 use tokio::time::Instant;
 
 use self::offline::Reach;
-pub(crate) use self::service::{Shown, with_finding, with_slow_signer};
+pub(crate) use self::service::{Shown, remedy, with_finding, with_slow_signer};
 pub use self::{
     check::{Check, Severity},
     finding::Finding,

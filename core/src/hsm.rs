@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     credential::Credential,
+    doctor::{Shown, with_finding},
     error::{Error, ErrorKind, Result},
     identity::Identity,
 };
@@ -48,15 +49,15 @@ fn try_open_x509(hsm: &dyn X509Hsm) -> Result<Identity> {
     let registration_id = identity.registration_id()?;
     // DPS compares registration IDs without regard to case.
     if !registration_id.as_str().eq_ignore_ascii_case(&common_name) {
-        return Err(Error::new(
+        let error = Error::new(
             ErrorKind::RegistrationIdMismatch,
             format!(
                 "the HSM says that its common name is {common_name:?}, but that of its certificate \
                  is {registration_id:?}",
                 registration_id = registration_id.as_str()
             ),
-        )
-        .with_hint("Give the HSM the common name that its certificate was issued for."));
+        );
+        return Err(with_finding(error, Shown::Unknown, None));
     }
     Ok(identity)
 }

@@ -57,7 +57,7 @@ pub use crate::{
     identity::Identity,
     provisioning::{Assignment, ProvisioningClient},
     registration_id::RegistrationId,
-    signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
+    signer::{SIGN_LIMIT, SignRequest, SignatureAlgorithm, Signer, SignerError},
     source::Source,
     symmetric_key::{SymmetricKey, TokenSigner},
 };

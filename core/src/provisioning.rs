@@ -28,7 +28,7 @@ use self::{
 };
 use crate::{
     backoff::Backoff,
-    doctor::{Shown, with_finding, with_slow_signer},
+    doctor::{Check, Shown, remedy, with_finding, with_slow_signer},
     error::{Error, ErrorKind, Missing, Result},
     identity::Identity,
     registration_id::RegistrationId,
@@ -168,6 +168,11 @@ impl ProvisioningClient {
 
     async fn try_register(&self) -> Result<Assignment> {
         let target = self.check()?;
+        if self.deadline.is_zero() {
+            let message = "the deadline is 0 s, so the registration was not begun";
+            return Err(Error::new(ErrorKind::DeadlineExceeded, message)
+                .with_hint("Give it some seconds at least."));
+        }
         let start = Instant::now();
         let pacing = self.identity.pacing();
         let service = format!("{}:{}/{}", target.host, target.port, self.id_scope);
@@ -303,7 +308,7 @@ impl ProvisioningClient {
                  is {common_name:?}; DPS wants them to be equal"
             ),
         )
-        .with_hint("Leave the registration ID out: it is then taken from the certificate."))
+        .with_hint(remedy(Check::RegistrationIdDiffers)))
     }
 }
 

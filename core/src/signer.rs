@@ -12,7 +12,7 @@
 //!
 //! The same signer authenticates TLS and signs certificates and certificate requests.
 
-use std::{cell::OnceCell, error, fmt, sync::Arc};
+use std::{cell::OnceCell, error, fmt, sync::Arc, time::Duration};
 
 use der::{Decode, Encode, Sequence, asn1::Uint};
 
@@ -21,6 +21,10 @@ use crate::{
     crypto::digest,
     error::{Error, ErrorKind},
 };
+
+/// How long a connection waits for a signature: as long as it may take to open. Nobody wants the
+/// signature after that.
+pub const SIGN_LIMIT: Duration = Duration::from_secs(30);
 
 /// A private key that signs and stays where it is: in a file's memory, an HSM, a TPM, a daemon.
 pub trait Signer: Send + Sync {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::token::{LIFETIME, Tokens};
 use crate::{
     crypto::hmac,
+    doctor::{Shown, with_finding},
     error::{Error, ErrorKind, Result},
     registration_id::RegistrationId,
     signer::SignerError,
@@ -109,7 +110,7 @@ pub fn derive_device_key_base64(
         let registration_id = RegistrationId::parse(registration_id)?;
         Ok(derive_device_key(&group_key, &registration_id).to_base64())
     };
-    derive().map_err(|error: Error| error.during("derive device key"))
+    derive().map_err(|error| with_finding(error, Shown::Unknown, None).during("derive device key"))
 }
 
 fn malformed(reason: &str) -> Error {

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     error::{Error, ErrorKind, Missing, Result},
+    signer::SIGN_LIMIT,
     tls::{Roots, TlsClient, TlsStream},
 };
 
@@ -34,7 +35,7 @@ pub(crate) const MQTT_PORT: u16 = 8883;
 const CONNECT_TO: &str = "DPS_CONNECT_TO";
 
 /// How long opening a connection may take: name lookup, TCP and TLS.
-const OPEN_LIMIT: Duration = Duration::from_secs(30);
+const OPEN_LIMIT: Duration = SIGN_LIMIT;
 
 /// The name of a server: a DNS name or an IP address, in lower case, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

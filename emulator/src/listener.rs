@@ -29,7 +29,7 @@ use crate::tls::{self, TlsVersion};
 
 /// How long a connection may stay silent before it has said what it wants.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
-/// How long a connection may take to end once the emulator stops.
+/// How long a connection that is over may take to finish its work, and then to say goodbye.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// How long an HTTP connection may idle between requests. Devices keep one between polls.
 const HTTP_IDLE: Duration = Duration::from_secs(120);

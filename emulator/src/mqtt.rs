@@ -177,7 +177,8 @@ where
         }
     };
     // One connection per identity, the newer wins (Microsoft, iot-mqtt-connect-to-iot-hub). Its
-    // CONNACK waits until the older one's last message is stored, which keeps them in order.
+    // CONNACK waits until what had arrived from the older one is stored, which keeps them in order;
+    // but only for `GRACE`, and for no more than one connection may have under work.
     let seat = shared.presence.take(hub.name(), hub.device_id(), connection.number).await;
     let (name, device_id) = (hub.name().to_owned(), hub.device_id().to_owned());
     let end = if firing.cut.is_some() {

@@ -296,6 +296,7 @@ pub(crate) mod mpsc {
             mpsc::{RecvError, SendError},
         },
         thread,
+        time::Duration,
     };
 
     use loom::sync::{Condvar, Mutex};
@@ -349,6 +350,11 @@ pub(crate) mod mpsc {
     pub(crate) struct Receiver<T>(Arc<Channel<T>>);
 
     impl<T> Receiver<T> {
+        /// No clock runs in a model: the limit is never reached.
+        pub(crate) fn recv_timeout(&self, _: Duration) -> Result<T, RecvError> {
+            self.recv()
+        }
+
         pub(crate) fn recv(&self) -> Result<T, RecvError> {
             let mut state = self.0.state.lock().unwrap();
             loop {

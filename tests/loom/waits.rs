@@ -1,6 +1,6 @@
 //! Threads that wait for what a JavaScript function signs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use loom::thread;
 
@@ -10,6 +10,8 @@ use crate::{in_every_order, sync};
 mod inner;
 
 use inner::Waits;
+
+const FOREVER: Duration = Duration::MAX;
 
 /// An answer, and what shows that nobody has kept it.
 type Answer = Arc<&'static str>;
@@ -25,7 +27,7 @@ fn an_answer_reaches_who_waits_for_it_and_nobody_else() {
         let _in_use = waits.in_use();
         let (first, one) = waits.begin().unwrap();
         let (second, other) = waits.begin().unwrap();
-        let other = thread::spawn(move || assert_eq!(*other.answer().unwrap(), "second"));
+        let other = thread::spawn(move || assert_eq!(*other.answer(FOREVER).unwrap(), "second"));
         let answers = {
             let waits = Arc::clone(&waits);
             thread::spawn(move || {
@@ -34,7 +36,7 @@ fn an_answer_reaches_who_waits_for_it_and_nobody_else() {
                 waits.end(first, Arc::new("again"));
             })
         };
-        assert_eq!(*one.answer().unwrap(), "first");
+        assert_eq!(*one.answer(FOREVER).unwrap(), "first");
         other.join().unwrap();
         answers.join().unwrap();
     });
@@ -52,7 +54,7 @@ fn one_use_that_ends_does_not_give_up_for_the_others() {
             let waits = Arc::clone(&waits);
             thread::spawn(move || waits.end(number, Arc::new("signature")))
         };
-        assert_eq!(*wait.answer().unwrap(), "signature");
+        assert_eq!(*wait.answer(FOREVER).unwrap(), "signature");
         leaves.join().unwrap();
         answers.join().unwrap();
     });
@@ -68,7 +70,7 @@ fn with_the_last_use_every_wait_ends() {
             let waits = Arc::clone(&waits);
             thread::spawn(move || {
                 if let Some((_, wait)) = waits.begin() {
-                    assert!(wait.answer().is_none());
+                    assert!(wait.answer(FOREVER).is_none());
                 }
             })
         });
@@ -93,12 +95,12 @@ fn an_answer_that_comes_too_late_is_dropped() {
             let (waits, answer) = (Arc::clone(&waits), Arc::clone(&answer));
             thread::spawn(move || waits.end(number, answer))
         };
-        let waiter = thread::spawn(move || drop(wait.answer()));
+        let waiter = thread::spawn(move || drop(wait.answer(FOREVER)));
         drop(in_use);
         let _next_use = waits.in_use();
         let (next, wait) = waits.begin().unwrap();
         waits.end(next, Arc::new("in time"));
-        assert_eq!(*wait.answer().unwrap(), "in time");
+        assert_eq!(*wait.answer(FOREVER).unwrap(), "in time");
         answers.join().unwrap();
         waiter.join().unwrap();
         assert_eq!(Arc::strong_count(&answer), 1);

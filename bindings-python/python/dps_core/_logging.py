@@ -34,4 +34,11 @@ def emit(records: Iterable[_Record]) -> None:
             record = logger.makeRecord(name, level, "", 0, message, (), None)
             record.created = created
             record.msecs = (created - int(created)) * 1000
-            logger.handle(record)
+            try:
+                logger.handle(record)
+            except Exception:
+                # A filter's or a handler's own: the records after this one are still to be told.
+                if logging.raiseExceptions:
+                    import traceback
+
+                    traceback.print_exc()

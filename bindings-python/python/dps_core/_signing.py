@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
+    from concurrent.futures import Future
 
     from ._dps_core import SignJob
 
@@ -40,8 +41,8 @@ def _finish(awaitable: Awaitable[object], job: SignJob) -> object:
 
     async def finish() -> object:
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(awaitable)
-        ear = job.ear
-        if ear is None:
+        ear, limit = job.ear, job.limit
+        if ear is None or limit is None:
             return await task
 
         def give_up() -> None:
@@ -50,12 +51,31 @@ def _finish(awaitable: Awaitable[object], job: SignJob) -> object:
             task.cancel()
 
         loop.add_reader(ear, give_up)
+        late = loop.call_later(limit, give_up)
         try:
             return await task
         finally:
+            late.cancel()
             loop.remove_reader(ear)
 
     event_loop: asyncio.AbstractEventLoop | None = job.event_loop
     if event_loop is not None and event_loop.is_running():
-        return asyncio.run_coroutine_threadsafe(finish(), event_loop).result()
+        return _result(asyncio.run_coroutine_threadsafe(finish(), event_loop), event_loop)
     return asyncio.run(finish())
+
+
+def _result(future: Future[object], event_loop: asyncio.AbstractEventLoop) -> object:
+    """What becomes of it, for as long as its event loop runs: one that was stopped does nothing
+    more, and cancels nothing."""
+    from concurrent.futures import TimeoutError
+
+    while True:
+        try:
+            return future.result(timeout=1)
+        except TimeoutError:
+            # Since Python 3.11 the coroutine's own is of this class too.
+            if future.done():
+                return future.result()
+            if not event_loop.is_running():
+                future.cancel()
+                raise RuntimeError("the signer's event loop has stopped") from None

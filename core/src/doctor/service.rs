@@ -254,7 +254,7 @@ fn status_of(kind: ErrorKind) -> Option<u32> {
 }
 
 /// What to do where the error itself does not say it.
-fn remedy(check: Check) -> &'static str {
+pub(crate) fn remedy(check: Check) -> &'static str {
     match check {
         Check::ChainUnreadable | Check::IssuerMissing | Check::IssuerMadeAnew | Check::Stranger => {
             "Look at the chain, certificate by certificate: dps chain inspect FILE"
@@ -269,7 +269,8 @@ fn remedy(check: Check) -> &'static str {
              REGISTRATION_ID"
         }
         Check::RegistrationIdDiffers => {
-            "Leave the registration ID out, and it is taken from the certificate."
+            "Give the common name that the certificate was issued for, or no registration ID: it is \
+             then taken from the certificate."
         }
         Check::KeyDamaged => "Copy the file again from where it was made, as a whole.",
         Check::PassphraseMissing => "Give the passphrase: --passphrase-file FILE",

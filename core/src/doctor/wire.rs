@@ -138,6 +138,9 @@ impl Connection<'_> {
                 explained(&error, Check::TlsFailed)
             }
             _ if error.missing() == Some(Missing::Handshake) => explained(&error, Check::TlsFailed),
+            _ if error.missing() == Some(Missing::Address) => {
+                explained(&error, Check::HostNotFound)
+            }
             _ => Finding::new(
                 closed,
                 match closed {

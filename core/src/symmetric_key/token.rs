@@ -8,7 +8,7 @@ use std::{
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use percent_encoding::utf8_percent_encode;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 use zeroize::Zeroizing;
 
 use super::TokenSigner;
@@ -16,7 +16,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     percent::RESERVED,
     registration_id::RegistrationId,
-    signer::SignerError,
+    signer::{SIGN_LIMIT, SignerError},
     tls::SigningThreads,
 };
 
@@ -106,13 +106,20 @@ async fn sign(signer: &Arc<dyn TokenSigner>, message: Vec<u8>) -> Result<Vec<u8>
         // The receiver is gone when the caller stopped waiting.
         let _ = answer.send(signer.sign(&message));
     }));
+    let late = |_| {
+        let limit = SIGN_LIMIT.as_secs();
+        Error::new(ErrorKind::RequestTimeout, format!("the signer did not answer within {limit} s"))
+    };
     let ended = |_| Error::new(ErrorKind::Signer, "the signer's thread ended");
-    Ok(signed.await.map_err(ended)??)
+    Ok(timeout(SIGN_LIMIT, signed).await.map_err(late)?.map_err(ended)??)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{
+        sync::{Mutex, mpsc},
+        thread,
+    };
 
     use super::{super::SymmetricKey, *};
 
@@ -176,7 +183,8 @@ mod tests {
     fn a_foreign_signer_is_called_elsewhere_and_its_faults_are_told() {
         let issue = |outcome| {
             let run = move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                let runtime = builder.enable_time().build().unwrap();
                 let tokens = Tokens::for_device(Arc::new(Foreign(outcome)), "h", "d", LIFETIME);
                 runtime.block_on(tokens.issue(SystemTime::now()))
             };
@@ -193,5 +201,26 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Signer);
             assert!(error.message().contains(words), "{error}");
         }
+    }
+
+    /// Answers when it is dropped.
+    struct Silent(Mutex<mpsc::Receiver<()>>);
+
+    impl TokenSigner for Silent {
+        fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignerError> {
+            let _ = self.0.lock().unwrap().recv();
+            Err(SignerError::new("too late"))
+        }
+    }
+
+    /// Or a hub's client would be without a connection for ever, and say nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_signer_is_given_up_and_may_be_asked_again() {
+        let (release, held) = mpsc::channel();
+        let signer = Arc::new(Silent(Mutex::new(held)));
+        let tokens = Tokens::for_device(signer, "hub", "d", LIFETIME);
+        let error = tokens.issue(SystemTime::now()).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::RequestTimeout, true), "{error}");
+        drop(release);
     }
 }

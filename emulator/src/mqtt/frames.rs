@@ -49,7 +49,7 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
             if let Some(packet) = self.decode()? {
                 return Ok(Some(packet));
             }
-            if !self.fill().await? {
+            if self.fill().await? == 0 {
                 return Ok(None);
             }
         }
@@ -70,10 +70,11 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Frames<R, W> {
         }
     }
 
-    /// Reads more; `false` where the client has closed the connection. Safe to cancel.
-    pub(super) async fn fill(&mut self) -> Result<bool, Error> {
+    /// Reads more and says how many bytes; 0 where the client has closed the connection. Safe to
+    /// cancel.
+    pub(super) async fn fill(&mut self) -> Result<usize, Error> {
         self.incoming.reserve(4096);
-        Ok(self.reader.read_buf(&mut self.incoming).await? > 0)
+        Ok(self.reader.read_buf(&mut self.incoming).await?)
     }
 
     /// Queues a packet until the next [`Frames::flush`].

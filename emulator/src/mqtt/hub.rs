@@ -77,12 +77,19 @@ impl Hub {
     }
 
     fn twin(&self, request: twin::Request, publish: &Publish) -> Handling {
-        let now =
+        // Not at once: acknowledgements go out in the order of the messages (MQTT 3.1.1, 4.6), and
+        // telemetry may stand before it.
+        let acknowledgement =
             (publish.qos == QoS::AtLeastOnce).then(|| Packet::PubAck(PubAck::new(publish.pkid)));
         let (name, device_id) = (self.name.clone(), self.device_id.clone());
         let (shared, granted, size) = (self.shared.clone(), self.twin_answers, request.size());
-        let work = async move { request.answer(&shared.service, &name, &device_id, granted).await };
-        Handling::Work(Task { now, work: Box::pin(work), size, alone: false })
+        let work = async move {
+            match request.answer(&shared.service, &name, &device_id, granted).await {
+                Ok(answer) => Outcome::SendAll(acknowledgement.into_iter().chain(answer).collect()),
+                Err(error) => Outcome::Fail(format!("cannot reach the twin: {error}")),
+            }
+        };
+        Handling::Work(Task { now: None, work: Box::pin(work), size, alone: false })
     }
 
     fn telemetry(&self, messages: Batch) -> Telemetry {

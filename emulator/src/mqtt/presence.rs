@@ -21,7 +21,7 @@ struct Entry {
 }
 
 impl Presence {
-    /// Takes the place of an identity, after whoever held it has left.
+    /// Takes the place of an identity, after whoever held it has left, or has not within [`GRACE`].
     pub(super) async fn take(&self, hub: &str, device_id: &str, connection: u64) -> Seat {
         let key = (hub.to_ascii_lowercase(), device_id.to_owned());
         let (evicted, gone) = (CancellationToken::new(), CancellationToken::new());

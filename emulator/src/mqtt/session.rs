@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
 use std::mem::take;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,6 +17,7 @@ use futures_util::FutureExt as _;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck, Publish, Subscribe, UnsubAck};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::frames::{Error, Frames};
@@ -23,6 +25,7 @@ use crate::listener::{GRACE, Shared};
 
 /// Requests and messages of one connection under work at the same time, and their bytes.
 const OUTSTANDING: Load = Load { packets: 1024, bytes: 8 * 1024 * 1024 };
+const UNLIMITED: Load = Load { packets: usize::MAX, bytes: usize::MAX };
 /// Messages, or bytes of them, that are handed in even while others are on their way.
 const TOGETHER: Load = Load { packets: 256, bytes: 256 * 1024 };
 /// The longest silence a hub allows, also to a client that asks for none (Microsoft,
@@ -140,6 +143,20 @@ impl Load {
         self.bytes -= other.bytes;
     }
 
+    /// What of a limit is left.
+    fn less(self, other: Self) -> Self {
+        let packets = self.packets.saturating_sub(other.packets);
+        Self { packets, bytes: self.bytes.saturating_sub(other.bytes) }
+    }
+
+    fn is_spent(self) -> bool {
+        self.packets == 0 || self.bytes == 0
+    }
+
+    fn is_nothing(self) -> bool {
+        self.packets == 0 && self.bytes == 0
+    }
+
     fn is_below(self, limit: Self) -> bool {
         self.packets < limit.packets && self.bytes < limit.bytes
     }
@@ -190,14 +207,21 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
     /// Finishes what was taken in, whoever has left: a QoS 0 message may stand right before the
     /// DISCONNECT. Behind a failure nothing more is acknowledged, so that there are no gaps.
     async fn finish(&mut self, role: &mut impl Role, end: &mut End) {
-        // The client did not know yet that it is over: what has arrived belongs to it too.
-        let mut more = matches!(end, End::Over(_));
+        // The client did not know yet that it is over: what has arrived belongs to it too, as far
+        // as it is no more than a connection may have under work. A client that goes on sending
+        // would never end.
+        let mut left = if matches!(end, End::Over(_)) { OUTSTANDING } else { Load::default() };
         while !matches!(end, End::Cut | End::Failed(_)) {
-            if more {
-                let read = self.take_in(role).await;
-                more = matches!(read, Ok(None)) && !self.has_room();
+            while self.has_room() && !left.is_spent() {
+                // The runtime lets a task read only so much at a time. Only when its turn has just
+                // begun does an empty socket mean that all was read.
+                yield_now().await;
+                left = match self.take_in(role, left).await {
+                    Ok(ControlFlow::Continue(taken)) if !taken.is_nothing() => left.less(taken),
+                    _ => Load::default(),
+                };
             }
-            if !more {
+            if left.is_spent() {
                 self.hand_in(role).await;
             }
             if self.pending.is_empty() {
@@ -218,7 +242,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
         let alarm = sleep(self.silence);
         tokio::pin!(alarm, over);
         loop {
-            if let Some(end) = self.take_in(role).await? {
+            if let ControlFlow::Break(end) = self.take_in(role, UNLIMITED).await? {
                 self.frames.flush().await?;
                 return Ok(end);
             }
@@ -242,7 +266,7 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
                 () = ready(()), if was_full && has_room => {}
                 () = front(&mut self.pending), if !self.pending.is_empty() => {}
                 more = self.frames.fill(), if has_room => {
-                    if !more? {
+                    if more? == 0 {
                         return Ok(End::Left);
                     }
                 }
@@ -258,27 +282,32 @@ impl<'a, R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin> Session<'a, 
         }
     }
 
-    /// Takes in what has arrived, as far as there is room for it.
-    async fn take_in(&mut self, role: &mut impl Role) -> Result<Option<End>, Error> {
-        let mut silent = true;
-        while self.has_room() {
+    /// Takes in what has arrived, as far as there is room for it and up to a limit. Says how many
+    /// packets that were, and how many bytes came in.
+    async fn take_in(
+        &mut self,
+        role: &mut impl Role,
+        limit: Load,
+    ) -> Result<ControlFlow<End, Load>, Error> {
+        let mut taken = Load::default();
+        while self.has_room() && taken.is_below(limit) {
             if let Some(packet) = self.frames.decode()? {
-                silent = false;
+                taken.packets += 1;
                 if let Some(end) = self.take(packet, role).await {
-                    return Ok(Some(end));
+                    return Ok(ControlFlow::Break(end));
                 }
                 continue;
             }
             match self.frames.fill().now_or_never().transpose()? {
-                Some(true) => {}
-                Some(false) => return Ok(Some(End::Left)),
+                Some(0) => return Ok(ControlFlow::Break(End::Left)),
+                Some(bytes) => taken.bytes += bytes,
                 None => break,
             }
         }
-        if !silent {
+        if taken.packets > 0 {
             self.heard = Instant::now();
         }
-        Ok(None)
+        Ok(ControlFlow::Continue(taken))
     }
 
     /// Waits a moment for an answer that nothing can overtake, so that it goes out in one write

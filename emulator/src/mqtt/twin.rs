@@ -4,8 +4,8 @@ use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
 
-use super::session::Outcome;
 use crate::service::Service;
+use crate::store::StoreError;
 
 /// What a device subscribes to before it asks anything.
 pub(super) const ANSWERS: &str = "$iothub/twin/res/#";
@@ -41,7 +41,8 @@ impl Request {
         let asks = match method {
             "GET" => Asks::Get,
             "PATCH/properties/reported" => Asks::Report {
-                patch: payload.clone(),
+                // A copy: a share of it would keep all that was read with it.
+                patch: Bytes::copy_from_slice(payload),
                 if_version: value("$version").map(str::parse).transpose().ok()?,
             },
             _ => return None,
@@ -51,29 +52,30 @@ impl Request {
 
     /// How many bytes it keeps in memory.
     pub(super) fn size(&self) -> usize {
-        match &self.asks {
+        let patch = match &self.asks {
             Asks::Get => 0,
             Asks::Report { patch, .. } => patch.len(),
-        }
+        };
+        self.rid.len() + patch
     }
 
     /// Does what it asks for and answers with the quality of service that was granted for
-    /// [`ANSWERS`].
+    /// [`ANSWERS`], if any. An error tells that the twin cannot be reached.
     pub(super) async fn answer(
         self,
         service: &Service,
         hub: &str,
         device_id: &str,
         granted: Option<QoS>,
-    ) -> Outcome {
+    ) -> Result<Option<Packet>, StoreError> {
         let Self { rid, asks } = self;
         let (status, version, body) = match asks {
-            Asks::Get => match service.device_twin(hub, device_id).await {
-                Ok(twin) => (200, String::new(), twin.to_string()),
-                Err(error) => return Outcome::Fail(format!("cannot read the twin: {error}")),
-            },
+            Asks::Get => {
+                let twin = service.device_twin(hub, device_id).await?;
+                (200, String::new(), twin.to_string())
+            }
             Asks::Report { patch, if_version } => {
-                match service.report(hub, device_id, &patch, if_version).await {
+                match service.report(hub, device_id, &patch, if_version).await? {
                     Ok(version) => (204, format!("&$version={version}"), String::new()),
                     Err(refusal) => {
                         let body = refusal.body(service.now()).to_string();
@@ -84,9 +86,9 @@ impl Request {
         };
         let Some(qos) = granted else {
             tracing::warn!("a device that has not subscribed to {ANSWERS} gets none");
-            return Outcome::Nothing;
+            return Ok(None);
         };
         let topic = format!("$iothub/twin/res/{status}/?$rid={rid}{version}");
-        Outcome::Send(Packet::Publish(Publish::from_bytes(topic, qos, body.into())))
+        Ok(Some(Packet::Publish(Publish::from_bytes(topic, qos, body.into()))))
     }
 }

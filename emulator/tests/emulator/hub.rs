@@ -170,16 +170,42 @@ async fn what_an_older_connection_has_sent_is_taken_in_before_it_ends() {
     emulator.faults().add(Fault::new(Step::Telemetry, Action::Delay { ms: 500 }).unwrap());
     let mut older = hub_client(&emulator, "device-01", &identity).await;
     let topic = events_topic("device-01");
-    let messages = (1..=3).map(|n| message(&topic, QoS::AtLeastOnce, n, format!("m{n}")));
+    // More than the runtime lets a task read at a time.
+    const COUNT: u16 = 900;
+    let text = |n: u16| format!("m{n:01000}");
+    let messages = (1..=COUNT).map(|n| message(&topic, QoS::AtLeastOnce, n, text(n)));
     older.send(messages.chain([Packet::Disconnect])).await;
     let mut newer = hub_client(&emulator, "device-01", &identity).await;
     let recorded = emulator.recorded();
     assert!(
         recorded.iter().any(|entry| entry.packet == "DISCONNECT" && entry.role == Some(Role::Hub))
     );
-    newer.send([message(&topic, QoS::AtLeastOnce, 4, "m4")]).await;
+    newer.send([message(&topic, QoS::AtLeastOnce, 1, text(COUNT + 1))]).await;
     assert!(matches!(newer.next().await, Some(Packet::PubAck(_))));
-    assert_eq!(texts(&feed(&emulator, "device-01").await), ["m1", "m2", "m3", "m4"]);
+    let expected: Vec<_> = (1..=COUNT + 1).map(text).collect();
+    assert_eq!(texts(&feed(&emulator, "device-01").await), expected);
+}
+
+#[tokio::test]
+async fn a_newer_connection_does_not_wait_for_all_that_an_older_one_sends() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    emulator.faults().add(Fault::new(Step::Telemetry, Action::Delay { ms: 2000 }).unwrap());
+    let mut older = hub_client(&emulator, "device-01", &identity).await;
+    let topic = events_topic("device-01");
+    const COUNT: u16 = 4000;
+    older.send((1..=COUNT).map(|n| message(&topic, QoS::AtLeastOnce, n, format!("m{n}")))).await;
+    let _newer = hub_client(&emulator, "device-01", &identity).await;
+    // What is left out was not acknowledged, and has no gaps before it.
+    let stored = feed(&emulator, "device-01").await;
+    assert!((1..usize::from(COUNT)).contains(&stored.len()), "{}", stored.len());
+    assert_eq!(texts(&stored), (1..=stored.len()).map(|n| format!("m{n}")).collect::<Vec<_>>());
+    for n in 1..=stored.len() {
+        let next = older.next().await;
+        assert!(matches!(next, Some(Packet::PubAck(ack)) if usize::from(ack.pkid) == n), "{n}");
+    }
+    assert_eq!(older.next().await, None);
 }
 
 #[tokio::test]
@@ -298,6 +324,79 @@ async fn what_a_device_reports_is_in_its_twin() {
     }
     let answer = mqtt.ask(&report("$rid=5&$version=3"), r#"{"battery":78}"#).await.unwrap();
     assert_eq!(answer.topic, "$iothub/twin/res/204/?$rid=5&$version=4");
+}
+
+#[tokio::test]
+async fn whatever_a_device_may_report_can_be_read_back() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+    mqtt.subscribe("$iothub/twin/res/#", QoS::AtLeastOnce).await;
+    let report = "$iothub/twin/PATCH/properties/reported/?$rid=1";
+    let patch = |open: &str, close: &str, depth| {
+        format!(r#"{{"a":{}1{}}}"#, open.repeat(depth), close.repeat(depth))
+    };
+    for (open, close) in [("[", "]"), (r#"{"b":"#, "}")] {
+        for depth in 1..=10 {
+            let patch = patch(open, close, depth);
+            let answer = mqtt.ask(report, &patch).await.unwrap();
+            assert!(answer.topic.starts_with("$iothub/twin/res/204/?$rid=1"), "{patch}");
+            let twin = mqtt.ask("$iothub/twin/GET/?$rid=2", "").await.unwrap();
+            let reported: serde_json::Value = serde_json::from_str(&patch).unwrap();
+            assert_eq!(parsed(&twin)["reported"]["a"], reported["a"]);
+            // What is merged into objects would only go deeper.
+            mqtt.ask(report, r#"{"a":null}"#).await.unwrap();
+        }
+        // 126 is as deep as the parser goes.
+        for depth in [11, 126] {
+            let answer = mqtt.ask(report, &patch(open, close, depth)).await.unwrap();
+            assert_eq!(answer.topic, "$iothub/twin/res/400/?$rid=1", "{depth}");
+        }
+    }
+    let path = "/devices?api-version=2021-04-12";
+    let listed = manage(&emulator, HUB, Method::GET, path, None).await;
+    assert_eq!((listed.status, listed.body.as_array().unwrap().len()), (StatusCode::OK, 1));
+}
+
+#[tokio::test]
+async fn telemetry_and_reports_are_acknowledged_in_their_order() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+    let report = "$iothub/twin/PATCH/properties/reported/?$rid=1";
+    // With and without an answer to the report.
+    for answered in [false, true] {
+        if answered {
+            mqtt.subscribe("$iothub/twin/res/#", QoS::AtMostOnce).await;
+        }
+        let telemetry = message(&events_topic("device-01"), QoS::AtLeastOnce, 1, "m1");
+        mqtt.send([telemetry, message(report, QoS::AtLeastOnce, 2, r#"{"a":1}"#)]).await;
+        for n in [1, 2] {
+            assert!(matches!(mqtt.next().await, Some(Packet::PubAck(ack)) if ack.pkid == n), "{n}");
+        }
+        if answered {
+            assert!(matches!(mqtt.next().await, Some(Packet::Publish(_))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_has_no_twin_to_ask() {
+    let (emulator, pki) = prepared(Emulator::builder()).await;
+    let identity = pki.device("device-01");
+    for request in ["GET", "PATCH/properties/reported"] {
+        register(&emulator, "device-01", &identity).await;
+        let mut mqtt = hub_client(&emulator, "device-01", &identity).await;
+        mqtt.subscribe("$iothub/twin/res/#", QoS::AtLeastOnce).await;
+        let path = "/devices/device-01?api-version=2021-04-12";
+        let answer = manage(&emulator, HUB, Method::DELETE, path, None).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        let request = format!("$iothub/twin/{request}/?$rid=1");
+        mqtt.send([message(&request, QoS::AtLeastOnce, 2, "{}")]).await;
+        assert_eq!(mqtt.next().await, None, "{request}");
+    }
 }
 
 /// Names the data file to the process that is going to be killed.
