@@ -51,9 +51,9 @@ static dps_status reach(dps_hub **hub, dps_hub_state state, dps_error **error) {
     if (status == DPS_OK && dps_hub_get_state(*hub) != state) { dps_hub_free(*hub); *hub = NULL; line("cancelled", "yes"); }
     return status; }
 int main(int argc, char **argv) {
-    dps_options *options = dps_options_new(); dps_identity *identity = NULL; dps_assignment *it = NULL; dps_hub *hub = NULL;
-    dps_registration *registration = NULL; dps_message *message = NULL; dps_error *error = NULL; int cancels = 0, was, failed = 0, i, n;
-    for (i = 1; i + 1 < argc; i += 2) {
+    static dps_options *options; static dps_identity *identity; static dps_assignment *it; static dps_hub *hub; /* held at the end */
+    static dps_registration *registration; static dps_message *message; static dps_error *error; int cancels = 0, was, failed = 0, i, n;
+    for (options = dps_options_new(), i = 1; i + 1 < argc; i += 2) {
         const char *flag = argv[i], *path; char *value = argv[i + 1];
         uint32_t ms = (uint32_t)strtoul(value, NULL, 10), wait = 0; int known = is_setting(flag, value);
         for (n = 0; n < 5; n++) if (IS(texts[n].flag)) { known = 1; TRY(texts[n].set(options, value, &error)); }
@@ -63,23 +63,24 @@ int main(int argc, char **argv) {
         else if (IS("--cancel")) cancels = 1;
         else if (IS("--credential")) { TRY(credential(value, &identity, &error)); path = get("--authorities");
             if (path != NULL) { value = whole(path); TRY(dps_identity_check_reaches(identity, (uint8_t *)value, length, &error)); }
-        } else if (IS("--register")) {
+        } else if (IS("--register")) { dps_assignment_free(it); it = NULL;
             if (!CANCELS) { TRY(dps_register(value, identity, options, progress, NULL, &it, &error)); assigned(it); continue; }
             TRY(dps_registration_start(value, identity, options, progress, NULL, &registration, &error));
             do TRY(dps_registration_do_work(registration, &wait, &error)); while (wait != DPS_NEVER && !ended(wait));
             it = dps_registration_assignment(registration); dps_registration_free(registration);
             if (it == NULL) line("cancelled", "yes"); else assigned(it);
-        } else if (IS("--connect")) {
+        } else if (IS("--connect")) { dps_hub_free(hub); hub = NULL;
             char *slash = strchr(value, '/'), *device = slash ? slash + 1 : (char *)dps_assignment_device_id(it);
             const char *host = slash ? value : dps_assignment_hub(it); if (slash != NULL) *slash = '\0';
             TRY((CANCELS ? dps_hub_start : dps_hub_connect)(host, device, identity, options, &hub, &error)); if (was) TRY(reach(&hub, DPS_HUB_CONNECTED, &error));
-        } else if (IS("--connection-string")) {
+        } else if (IS("--connection-string")) { dps_hub_free(hub); hub = NULL;
             const dps_identity *its = strstr(value, "x509=true") == NULL ? NULL : identity;
             TRY((CANCELS ? dps_hub_start_by_connection_string : dps_hub_connect_by_connection_string)(value, its, options, &hub, &error));
             if (was) TRY(reach(&hub, DPS_HUB_CONNECTED, &error));
-        } else if (IS("--body")) TRY(dps_message_new((uint8_t *)value, strlen(value), &message, &error));
-        else if (IS("--size")) TRY(dps_message_new((uint8_t *)memset(malloc(ms + 1), 'x', ms), ms, &message, &error));
-        else if (IS("--system")) {
+        } else if (IS("--body") || IS("--size")) { dps_message_free(message); message = NULL;
+            n = IS("--size") ? (int)ms : (int)strlen(value); if (IS("--size")) value = memset(kept(ms), 'x', ms);
+            TRY(dps_message_new((uint8_t *)value, (size_t)n, &message, &error));
+        } else if (IS("--system")) {
             for (n = 0, value = strtok(value, ","); n < 6; n++, value = strtok(NULL, ",")) TRY(properties[n](message, value, &error));
             TRY(dps_message_set_expiry_time(message, atol(value), &error)); TRY(dps_message_set_security_message(message, &error)); }
         else if (IS("--value")) TRY(dps_message_set_property(message, get("--property"), value, &error));
@@ -87,7 +88,7 @@ int main(int argc, char **argv) {
         else if (IS("--send") && CANCELS) { TRY(dps_hub_submit(hub, message, fate, &failed, &error)); TRY(reach(&hub, DPS_HUB_CLOSED, &error)); }
         else if (IS("--send") && ms == 1) { TRY(dps_hub_send(hub, message, DPS_NO_DEADLINE, &error)); line("sent", value); }
         else if (IS("--send")) {
-            for (n = 1; n <= (int)ms; n++) { char body[12]; size_t digits = (size_t)sprintf(body, "%d", n);
+            for (n = 1; n <= (int)ms; n++) { char body[12]; size_t digits = (size_t)sprintf(body, "%d", n); dps_message_free(message); message = NULL;
                 TRY(dps_message_new((uint8_t *)body, digits, &message, &error)); TRY(dps_hub_submit(hub, message, fate, &failed, &error)); }
             TRY(dps_hub_flush(hub, DPS_NO_DEADLINE, &error)); line("sent", failed == 0 ? value : NULL);
         } else if (IS("--close")) {
@@ -96,5 +97,4 @@ int main(int argc, char **argv) {
         else if (IS("--catalogue")) for (n = 1; n < (int)dps_status_count(); n++) {
             dps_status s = dps_status_at((size_t)n); const char *retryable = dps_status_retryable(s) ? "true" : "false";
             (void)printf("%u: %s %s %s\n", s, dps_status_name(s), retryable, dps_status_sentence(s)); }
-        else return 89; } /* not implemented */
-    return 0; }
+        else return 89; /* not implemented */ } return 0; }

@@ -290,12 +290,14 @@ fn node_project() -> PathBuf {
     project
 }
 
-/// The C shim, linked with the static library that stands beside this program.
+/// The C shim, linked with the static library that stands beside this program; under the address and
+/// leak sanitizers, so that a fault of memory ends it with a code of theirs, and fails the trial.
 fn compiled(folder: &Path) -> PathBuf {
     let library = beside("libdps_core.a");
     let program = folder.join("shim-c");
     let output = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()))
         .args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror", "-g"])
+        .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
         .arg("-I")
         .arg(root().join("bindings-c/include"))
         .arg("-I")
