@@ -16,7 +16,9 @@ use tokio_tungstenite::tungstenite::{
     http::{HeaderValue, Response, header},
 };
 
-use super::{Check, Doctor, Finding, Limit, Report, offline::Examined, offline::sentence};
+use super::{
+    Check, Doctor, Finding, Limit, Report, offline::Examined, offline::sentence, service::remedy,
+};
 use crate::{
     chain::{Certificate, date},
     credential::CHAIN,
@@ -147,7 +149,7 @@ impl Connection<'_> {
                     Check::MqttPortClosed => format!("{} {}", sentence(&error), self.https().await),
                     _ => sentence(&error),
                 },
-                error.hint().unwrap_or_default(),
+                error.hint().unwrap_or(remedy(closed)),
             ),
         };
         report.found(finding);
