@@ -25,6 +25,9 @@ RUNS = 9
 NATIVE = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]
 C = ["cc", "-std=c99", "-D_DEFAULT_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{PREFIX}/include"]
 
+# As the samples' own Makefile has it.
+FOR_SIZE = ["-Os"]
+
 
 def run(*command, **options):
     return subprocess.run(
@@ -113,10 +116,10 @@ def sizes(folder, prefix):
     rows.append(("`libdps_core.so`, stripped", stripped((prefix / "lib" / "libdps_core.so").resolve(), folder)))
     for name, sources in SAMPLES:
         paths = [samples / source for source in sources]
-        program = link(folder / f"{prefix.name}-{name}", *paths, prefix=prefix)
+        program = link(folder / f"{prefix.name}-{name}", *paths, flags=FOR_SIZE, prefix=prefix)
         rows.append((f"`{name}`, static, stripped, `--gc-sections`", program))
         for flag, program in [("-no-pie", "no-pie"), ("-Wl,-z,pack-relative-relocs", "relr")]:
-            program = link(folder / f"{prefix.name}-{name}-{program}", *paths, flags=[flag], prefix=prefix)
+            program = link(folder / f"{prefix.name}-{name}-{program}", *paths, flags=[*FOR_SIZE, flag], prefix=prefix)
             rows.append((f"the same with `{flag}`", program))
     return [(name, path.stat().st_size) for name, path in rows]
 
@@ -140,7 +143,7 @@ def main():
         first = next(size for name, size in small if SAMPLES[0][0] in name)
         if first >= SMALL_TARGET:
             sys.exit(f"{SAMPLES[0][0]} has {first} bytes in the small build: {SMALL_TARGET} are promised")
-        table = "\n".join(f"| {name} | {size / 1e6:.2f} MB | {small[row][1] / 1e6:.2f} MB |"
+        table = "\n".join(f"| {name} | {size / 1e6:.3f} MB | {small[row][1] / 1e6:.3f} MB |"
                           for row, (name, size) in enumerate(full))
         owners, small_owners = named_shares(folder, "c-dist"), named_shares(folder, "c-dist-small")
         owners = "\n".join(f"| {name} | {size / 1e3:,.0f} KB | {small_owners[name] / 1e3:,.0f} KB |"
