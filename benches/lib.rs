@@ -99,20 +99,21 @@ pub enum By {
 /// The work.
 #[derive(Clone, Serialize, Deserialize)]
 pub enum Task {
-    /// Registers one device, one time after the other.
+    /// Registers devices at the same time, each one time after the other.
     Register {
-        /// How many times.
+        /// How many devices.
+        devices: usize,
+        /// How many times, of all devices together.
         times: usize,
     },
-    /// The TLS handshake with DPS alone. Bare only.
+    /// The same with the TLS handshake with DPS alone. Bare only.
     Handshake {
-        /// How many times.
+        /// How many devices.
+        devices: usize,
+        /// How many times, of all devices together.
         times: usize,
-    },
-    /// What a registration begins with: TLS handshake, CONNECT and SUBSCRIBE. Bare only.
-    Greet {
-        /// How many times.
-        times: usize,
+        /// What a device waits after each, in microseconds.
+        pause: u64,
     },
     /// The whole life of a simple device: start, register, send, end.
     Device {

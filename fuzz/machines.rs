@@ -99,11 +99,11 @@ fn play(mut machine: Machine, deadline: Duration, input: &mut Input<'_>) -> Mach
                 assert!(result.is_err() || asked > 0, "assigned without a question");
                 return machine;
             }
-            Action::Send(request) => {
+            Action::Send(request) | Action::Connect { along: Some(request) } => {
                 assert_eq!(request.rid, asked + 1, "each question has a number of its own");
                 asked += 1;
             }
-            Action::Connect | Action::Listen | Action::Pause => {}
+            Action::Connect { along: None } | Action::Listen | Action::Pause => {}
         }
         now = match decision / 8 % 4 {
             0 => now,

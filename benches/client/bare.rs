@@ -6,11 +6,13 @@ use std::{
     io::Write as _,
     path::Path,
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use bytes::BytesMut;
 use dps_benches::{MESSAGE_SIZE, Meter, Outcome, Reading, Site, Task};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rumqttc::mqttbytes::{
     self, QoS,
@@ -28,20 +30,19 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::ours::ABREAST;
+use crate::ours::{ABREAST, WARM_UP};
 
 const GLOBAL_HOST: &str = "global.azure-devices-provisioning.net";
-
-const WARM_UP: usize = 20;
 
 /// How many bytes are encoded before they are written; also the largest packet.
 const BATCH: usize = 64 * 1024;
 
 pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
     match task {
-        Task::Handshake { times } => visit(site, times, Visit::Handshake).await,
-        Task::Greet { times } => visit(site, times, Visit::Greeting).await,
-        Task::Register { times } => visit(site, times, Visit::Registration).await,
+        Task::Handshake { devices, times, pause } => {
+            visits(site, devices, times, Some(Duration::from_micros(pause))).await
+        }
+        Task::Register { devices, times } => visits(site, devices, times, None).await,
         Task::Device { messages } => device(site, messages).await,
         Task::Telemetry { messages, at_once } => telemetry(site, messages, at_once).await,
         Task::Fleet { devices } => fleet(site, devices).await,
@@ -50,33 +51,43 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
     }
 }
 
-/// How far a visit to DPS goes before it ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Visit {
-    Handshake,
-    Greeting,
-    Registration,
-}
-
-async fn visit(site: &Site, times: usize, visit: Visit) -> Outcome<Reading> {
-    let device = Bare::new(site)?.device(0)?;
-    for _ in 0..WARM_UP {
-        device.dps(visit).await?;
-    }
+/// Visits to DPS: whole registrations, or handshakes with a pause after each.
+async fn visits(
+    site: &Site,
+    devices: usize,
+    times: usize,
+    pause: Option<Duration>,
+) -> Outcome<Reading> {
+    let bare = Bare::new(site)?;
+    let devices: Vec<_> = (0..devices).map(|number| bare.device(number)).collect::<Outcome<_>>()?;
+    let each = |times: usize| {
+        try_join_all(devices.iter().map(move |device| async move {
+            for _ in 0..times {
+                match pause {
+                    None => device.register().await?,
+                    Some(pause) => {
+                        device.shake_hands(GLOBAL_HOST, &[]).await?.shutdown().await?;
+                        // Not by the runtime, whose clock counts milliseconds.
+                        thread::sleep(pause);
+                    }
+                }
+            }
+            Outcome::Ok(())
+        }))
+    };
+    each(WARM_UP).await?;
     let meter = Meter::start()?;
-    for _ in 0..times {
-        device.dps(visit).await?;
-    }
+    each(times / devices.len()).await?;
     meter.stop()
 }
 
 async fn device(site: &Site, messages: usize) -> Outcome<Reading> {
     let meter = Meter::start()?;
     let device = Bare::new(site)?.device(0)?;
-    device.dps(Visit::Registration).await?;
+    device.register().await?;
     let mut hub = device.hub().await?;
     hub.send(messages, 1).await?;
-    hub.leave().await?;
+    hub.leave(&[Packet::Disconnect]).await?;
     meter.stop()
 }
 
@@ -86,7 +97,7 @@ async fn telemetry(site: &Site, messages: usize, at_once: usize) -> Outcome<Read
     let meter = Meter::start()?;
     hub.send(messages, at_once).await?;
     let reading = meter.stop()?;
-    hub.leave().await?;
+    hub.leave(&[Packet::Disconnect]).await?;
     Ok(reading)
 }
 
@@ -156,7 +167,7 @@ impl<'a> Bare<'a> {
     /// A device with an idle connection to its hub.
     async fn connected(&self, number: usize) -> Outcome<Line> {
         let device = self.device(number)?;
-        device.dps(Visit::Registration).await?;
+        device.register().await?;
         device.hub().await
     }
 }
@@ -168,39 +179,34 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    async fn dps(&self, visit: Visit) -> Outcome<()> {
-        if visit == Visit::Handshake {
-            return Ok(self.shake_hands(GLOBAL_HOST).await?.shutdown().await?);
-        }
+    async fn register(&self) -> Outcome<()> {
         let user_name = format!(
             "{}/registrations/{}/api-version=2021-06-01&ClientVersion={}",
             self.site.id_scope,
             self.id,
             client_version()
         );
-        let mut line = self.open(GLOBAL_HOST, user_name, true).await?;
         let mut subscribe = Subscribe::new("$dps/registrations/res/#", QoS::AtLeastOnce);
         subscribe.pkid = 1;
-        line.put(&Packet::Subscribe(subscribe)).await?;
-        let Packet::SubAck(_) = line.next().await? else { return Err("no SUBACK".into()) };
-        if visit == Visit::Registration {
-            let body = format!("{{\"registrationId\":\"{}\"}}", self.id);
-            let topic = "$dps/registrations/PUT/iotdps-register/?$rid=1";
-            let mut publish = Publish::new(topic, QoS::AtLeastOnce, body);
-            publish.pkid = 2;
-            line.put(&Packet::Publish(publish)).await?;
-            loop {
-                match line.next().await? {
-                    Packet::PubAck(_) => {}
-                    Packet::Publish(answer) if answer.topic.contains("/res/200/") => {
-                        line.put(&Packet::PubAck(PubAck::new(answer.pkid))).await?;
-                        break;
-                    }
-                    _ => return Err("not registered".into()),
-                }
+        let body = format!("{{\"registrationId\":\"{}\"}}", self.id);
+        let topic = "$dps/registrations/PUT/iotdps-register/?$rid=1";
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, body);
+        publish.pkid = 2;
+        let said = [
+            self.introduction(user_name, true),
+            Packet::Subscribe(subscribe),
+            Packet::Publish(publish),
+        ];
+        let mut line = self.open(GLOBAL_HOST, &said).await?;
+        let answer = loop {
+            match line.next().await? {
+                Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
+                Packet::SubAck(_) | Packet::PubAck(_) => {}
+                Packet::Publish(answer) if answer.topic.contains("/res/200/") => break answer,
+                _ => return Err("not registered".into()),
             }
-        }
-        line.leave().await
+        };
+        line.leave(&[Packet::PubAck(PubAck::new(answer.pkid)), Packet::Disconnect]).await
     }
 
     async fn hub(&self) -> Outcome<Line> {
@@ -210,27 +216,37 @@ impl Device<'_> {
             self.id,
             client_version()
         );
-        self.open(&self.site.hub, user_name, false).await
-    }
-
-    async fn shake_hands(&self, host: &str) -> Outcome<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(&self.site.connect_to).await?;
-        stream.set_nodelay(true)?;
-        Ok(self.connector.connect(ServerName::try_from(host.to_owned())?, stream).await?)
-    }
-
-    async fn open(&self, host: &str, user_name: String, clean_session: bool) -> Outcome<Line> {
-        let stream = self.shake_hands(host).await?;
-        let mut line = Line { stream, incoming: BytesMut::new() };
-        let mut connect = Connect::new(&self.id);
-        connect.clean_session = clean_session;
-        connect.keep_alive = 60;
-        connect.login = Some(Login::new(user_name, ""));
-        line.put(&Packet::Connect(connect)).await?;
+        let mut line = self.open(&self.site.hub, &[self.introduction(user_name, false)]).await?;
         match line.next().await? {
             Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => Ok(line),
             _ => Err("not accepted".into()),
         }
+    }
+
+    fn introduction(&self, user_name: String, clean_session: bool) -> Packet {
+        let mut connect = Connect::new(&self.id);
+        connect.clean_session = clean_session;
+        connect.keep_alive = 60;
+        connect.login = Some(Login::new(user_name, ""));
+        Packet::Connect(connect)
+    }
+
+    async fn open(&self, host: &str, said: &[Packet]) -> Outcome<Line> {
+        let stream = self.shake_hands(host, &encoded(said)?).await?;
+        Ok(Line { stream, incoming: BytesMut::new() })
+    }
+
+    /// The bytes of `first` go out with the last of the handshake.
+    async fn shake_hands(&self, host: &str, first: &[u8]) -> Outcome<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(&self.site.connect_to).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(host.to_owned())?;
+        let mut held_back = Ok(());
+        let connect = self
+            .connector
+            .connect_with(name, stream, |tls| held_back = tls.writer().write_all(first));
+        held_back?;
+        Ok(connect.await?)
     }
 }
 
@@ -241,13 +257,6 @@ struct Line {
 }
 
 impl Line {
-    async fn put(&mut self, packet: &Packet) -> Outcome<()> {
-        let mut bytes = BytesMut::new();
-        packet.write(&mut bytes, BATCH)?;
-        self.stream.write_all(&bytes).await?;
-        Ok(self.stream.flush().await?)
-    }
-
     async fn next(&mut self) -> Outcome<Packet> {
         loop {
             if let Some(packet) = self.take()? {
@@ -296,10 +305,19 @@ impl Line {
         Ok(())
     }
 
-    async fn leave(mut self) -> Outcome<()> {
-        self.put(&Packet::Disconnect).await?;
+    /// The last packets go out with the end of the stream.
+    async fn leave(mut self, said: &[Packet]) -> Outcome<()> {
+        self.stream.get_mut().1.writer().write_all(&encoded(said)?)?;
         Ok(self.stream.shutdown().await?)
     }
+}
+
+fn encoded(packets: &[Packet]) -> Outcome<BytesMut> {
+    let mut bytes = BytesMut::new();
+    for packet in packets {
+        packet.write(&mut bytes, BATCH)?;
+    }
+    Ok(bytes)
 }
 
 /// What dps-core calls itself, so that the bytes are as many.

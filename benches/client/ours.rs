@@ -7,13 +7,13 @@ use dps_benches::{Latency, MESSAGE_SIZE, Meter, Outcome, Reading, Site, Task};
 use dps_core::{
     Assignment, HubClient, Identity, ProvisioningClient, hub::ConnectionState, transport::Network,
 };
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use tokio::task::JoinSet;
 
 use crate::chains;
 
-/// How many registrations go before the measured ones.
-const WARM_UP: usize = 20;
+/// How many registrations of a device go before the measured ones.
+pub(crate) const WARM_UP: usize = 10;
 
 /// How many devices of a fleet register at the same time.
 pub(crate) const ABREAST: usize = 32;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
     match task {
-        Task::Register { times } => register(site, times).await,
+        Task::Register { devices, times } => register(site, devices, times).await,
         Task::Device { messages } => device(site, messages).await,
         Task::Telemetry { messages, at_once } => telemetry(site, messages, at_once).await,
         Task::Fleet { devices } => fleet(site, devices).await,
@@ -34,22 +34,28 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
         Task::Mint { devices, folder } => chains::mint(devices, &folder),
         Task::Inspect { keys, times } => chains::inspect(keys, times),
         Task::Verify { keys, times } => chains::verify(keys, times),
-        Task::Greet { .. } | Task::Handshake { .. } => {
-            Err("dps-core does not connect without registering".into())
-        }
+        Task::Handshake { .. } => Err("dps-core does not connect without registering".into()),
     }
 }
 
-async fn register(site: &Site, times: usize) -> Outcome<Reading> {
-    let identity = site.identity(0)?;
-    let client = ProvisioningClient::new(&site.id_scope, &identity).network(site.network());
-    for _ in 0..WARM_UP {
-        client.register().await?;
-    }
+async fn register(site: &Site, devices: usize, times: usize) -> Outcome<Reading> {
+    let network = site.network();
+    let clients = (0..devices).map(|number| {
+        let client = ProvisioningClient::new(&site.id_scope, &site.identity(number)?);
+        Ok(client.network(network.clone()))
+    });
+    let clients: Vec<_> = clients.collect::<dps_core::Result<_>>()?;
+    let each = |times: usize| {
+        try_join_all(clients.iter().map(move |client| async move {
+            for _ in 0..times {
+                client.register().await?;
+            }
+            dps_core::Result::Ok(())
+        }))
+    };
+    each(WARM_UP).await?;
     let meter = Meter::start()?;
-    for _ in 0..times {
-        client.register().await?;
-    }
+    each(times / devices).await?;
     meter.stop()
 }
 

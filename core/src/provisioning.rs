@@ -36,7 +36,7 @@ use crate::{
     tls::{TlsClient, TlsStream},
     transport::{
         Host, MQTT_PORT, Network,
-        mqtt::{Connect, Packet, QoS, Session},
+        mqtt::{Connect, Early, Packet, QoS, Session},
     },
 };
 
@@ -192,10 +192,11 @@ impl ProvisioningClient {
             }
             let until = start + step.until;
             let event = match step.action {
-                Action::Connect => {
+                Action::Connect { along } => {
                     // The old connection is closed before the new one evicts it.
                     session = None;
-                    match before(until, target.connect(&self.network)).await {
+                    let along = along.map(|request| self.message(&request, &target));
+                    match before(until, target.connect(&self.network, along)).await {
                         Some(Ok(opened)) => {
                             session = Some(opened);
                             Event::Connected
@@ -204,13 +205,13 @@ impl ProvisioningClient {
                         None => Event::TimeOver,
                     }
                 }
-                Action::Send(request) => {
-                    let body = request.body(&target.registration_id, self.payload.as_ref());
-                    match &mut session {
-                        Some(session) => exchange(session, Some((&request, body)), until).await,
-                        None => Event::Failed(no_session()),
+                Action::Send(request) => match &mut session {
+                    Some(session) => {
+                        let message = self.message(&request, &target);
+                        exchange(session, Some(message), until).await
                     }
-                }
+                    None => Event::Failed(no_session()),
+                },
                 Action::Listen => match &mut session {
                     Some(session) => exchange(session, None, until).await,
                     None => Event::Failed(no_session()),
@@ -242,6 +243,11 @@ impl ProvisioningClient {
             };
             step = machine.handle(event, start.elapsed());
         }
+    }
+
+    fn message(&self, request: &Request, target: &Target) -> Message {
+        let payload = request.body(&target.registration_id, self.payload.as_ref());
+        Message { topic: request.topic(), payload }
     }
 
     fn tell(&self, progress: Progress, target: &Target) {
@@ -356,26 +362,41 @@ impl Target {
         }
     }
 
-    async fn connect(&self, network: &Network) -> Result<Session<TlsStream>> {
+    async fn connect(
+        &self,
+        network: &Network,
+        along: Option<Message>,
+    ) -> Result<Session<TlsStream>> {
         self.is_open.store(false, Ordering::Relaxed);
+        let early = match along {
+            Some(Message { topic, payload }) => Some(Early::new(wire::ANSWERS, topic, payload)?),
+            None => None,
+        };
         let (stream, connect) = match &self.tokens {
             None => {
-                let connect = self.introduction(None)?;
+                let connect = self.introduction(None, early.as_ref())?;
                 (network.open(&self.host, self.port, &self.tls, &connect).await?, Vec::new().into())
             }
             Some(tokens) => {
                 let stream = network.open(&self.host, self.port, &self.tls, &[]).await?;
                 let password = tokens.issue(SystemTime::now()).await?;
-                (stream, self.introduction(Some(password))?)
+                (stream, self.introduction(Some(password), early.as_ref())?)
             }
         };
         self.is_open.store(true, Ordering::Relaxed);
         let mut session = Session::connect(stream, &connect, &self.host, PATIENCE).await?;
-        session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?;
+        match &early {
+            Some(early) => session.subscribed(early).await?,
+            None => session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?,
+        }
         Ok(session)
     }
 
-    fn introduction(&self, password: Option<Zeroizing<String>>) -> Result<Zeroizing<Vec<u8>>> {
+    fn introduction(
+        &self,
+        password: Option<Zeroizing<String>>,
+        early: Option<&Early>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
         let connect = Connect {
             client_id: self.registration_id.to_string(),
             user_name: self.user_name.clone(),
@@ -383,19 +404,25 @@ impl Target {
             clean_session: true,
             keep_alive: KEEP_ALIVE,
         };
-        connect.encode()
+        connect.encode(early)
     }
+}
+
+/// A request as it is published.
+struct Message {
+    topic: String,
+    payload: Vec<u8>,
 }
 
 /// Sends the request, if there is one, and waits for an answer.
 async fn exchange(
     session: &mut Session<TlsStream>,
-    request: Option<(&Request, Vec<u8>)>,
+    request: Option<Message>,
     until: Instant,
 ) -> Event {
     let answered = async {
-        if let Some((request, body)) = request {
-            session.publish(request.topic(), body, QoS::AtLeastOnce).await?;
+        if let Some(Message { topic, payload }) = request {
+            session.publish(topic, payload, QoS::AtLeastOnce).await?;
         }
         loop {
             if let Packet::Publish(publish) = session.next().await? {

@@ -6,7 +6,7 @@ use dps_core::{
     ProvisioningClient,
     sans_io::{
         Backoff,
-        registration::{Action, Answer, Event, Machine, Operation, Step, Throttling},
+        registration::{Action, Answer, Event, Machine, Operation, Request, Step, Throttling},
     },
 };
 
@@ -34,6 +34,8 @@ enum Device {
         machine: Box<Machine>,
         started: u64,
         connecting: bool,
+        /// What goes along with the connection.
+        along: Option<Request>,
         assigning: Option<Assigning>,
     },
     Done,
@@ -83,9 +85,12 @@ impl Fleet {
                 let step = machine.start();
                 self.drive(number, machine, None, now, now, step);
             }
-            Device::Calling { mut machine, started, connecting, assigning } => {
+            Device::Calling { mut machine, started, connecting, along, assigning } => {
                 let event = if connecting { Event::Connected } else { Event::TimeOver };
-                let step = machine.handle(event, millis(now - started));
+                let mut step = machine.handle(event, millis(now - started));
+                if let (Some(request), Action::Listen) = (along, &step.action) {
+                    step.action = Action::Send(request);
+                }
                 self.drive(number, machine, assigning, started, now, step);
             }
             Device::Done => {}
@@ -104,12 +109,12 @@ impl Fleet {
     ) {
         loop {
             let until = started + u64::try_from(step.until.as_micros().div_ceil(1000)).unwrap_or(0);
-            let (at, connecting) = match step.action {
-                Action::Connect => {
+            let (at, connecting, along) = match step.action {
+                Action::Connect { along } => {
                     self.tally.connections += 1;
-                    (now + u64::from(self.devices[number as usize].1), true)
+                    (now + u64::from(self.devices[number as usize].1), true, along)
                 }
-                Action::Pause | Action::Listen => (until, false),
+                Action::Pause | Action::Listen => (until, false, None),
                 Action::Send(request) => {
                     let rid = request.rid.to_string();
                     let answer = match request.operation {
@@ -127,7 +132,7 @@ impl Fleet {
                 Action::Finish(Err(_)) => return self.call_again(number, &machine, started, now),
             };
             self.devices[number as usize].0 =
-                Device::Calling { machine, started, connecting, assigning };
+                Device::Calling { machine, started, connecting, along, assigning };
             self.due.push(Reverse((at, number)));
             return;
         }

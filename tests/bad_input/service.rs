@@ -240,3 +240,18 @@ async fn a_group_whose_certificate_is_replaced_is_explained() {
     cloud.register(&new, &new.device("device-01")).await.unwrap();
     cloud.stop().await;
 }
+
+#[tokio::test]
+async fn a_payload_at_the_services_limit_passes_and_one_above_it_is_an_error() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let device = hierarchy.device("device-01");
+    let identity = Credential::pem(hierarchy.full_chain(&device), device.key_pem()).open().unwrap();
+    let client = cloud.client(&identity).deadline(Duration::from_secs(3));
+    // 96 KB with the registration ID (Microsoft, "Quotas and limits").
+    let fits = "x".repeat(95 * 1024);
+    client.clone().payload(fits.into()).register().await.unwrap();
+    let error = client.payload("x".repeat(97 * 1024).into()).register().await.unwrap_err();
+    assert_error(&error, ErrorKind::ConnectionLost, &["given up after"]);
+    cloud.stop().await;
+}

@@ -19,8 +19,9 @@ use crate::{case::Script, password::Password, raw::Heard};
 /// More than any client of this suite sends.
 const LARGEST: usize = 1 << 20;
 
-/// Answers each packet of one connection as the script says, until the client is gone. The last
-/// connection of the script stands for all that follow.
+/// Answers each packet of one connection as the script says, until the client is gone; `alone` hangs
+/// up where more has been said than the packet. The last connection of the script stands for all
+/// that follow.
 pub(crate) async fn follow(
     mut stream: TlsStream<TcpStream>,
     connection: u64,
@@ -53,6 +54,12 @@ pub(crate) async fn follow(
             }
         }
         for answer in answers.get(&name).into_iter().flatten() {
+            if answer == "alone" {
+                match incoming.is_empty() {
+                    true => continue,
+                    false => return Ok(()),
+                }
+            }
             stream.write_all(&bytes_of(answer, &packet)).await?;
         }
         stream.flush().await?;

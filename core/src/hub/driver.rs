@@ -152,7 +152,7 @@ impl<O: Open> Dialer<O> {
             clean_session: false,
             keep_alive: self.keep_alive,
         };
-        connect.encode()
+        connect.encode(None)
     }
 }
 

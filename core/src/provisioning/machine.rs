@@ -10,7 +10,7 @@
 //! Time is a [`Duration`] since the start, handed in with every event, so that the machine runs in
 //! virtual time as well.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -44,7 +44,7 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// What has happened.
 #[derive(Debug)]
 pub enum Event {
-    /// The connection is open and subscribed to the answers.
+    /// The connection is open and subscribed to the answers, and what went along is sent.
     Connected,
     /// An answer has arrived.
     Answer(Answer),
@@ -57,8 +57,12 @@ pub enum Event {
 /// What to do next.
 #[derive(Debug)]
 pub enum Action {
-    /// Open a connection, in place of any old one, and subscribe.
-    Connect,
+    /// Open a connection, in place of any old one, and subscribe. A request may be sent along,
+    /// before either is answered.
+    Connect {
+        /// What to send along.
+        along: Option<Request>,
+    },
     /// Send the request and wait for an answer.
     Send(Request),
     /// Wait for an answer to what was sent before.
@@ -121,6 +125,8 @@ pub struct Machine {
     backoff: Backoff,
     operation_id: Option<String>,
     last_rid: u32,
+    /// Whether nothing has been sent yet.
+    is_first: bool,
     /// When the service wants to be asked again, and what it said, as long as it has not accepted.
     throttled: Option<(Duration, Error)>,
     /// What to say if the deadline passes.
@@ -130,7 +136,7 @@ pub struct Machine {
 
 #[derive(Debug)]
 enum State {
-    Connecting,
+    Connecting { along: Option<u32> },
     Asking { rid: u32, since: Duration },
     WaitingToAsk,
     WaitingToConnect,
@@ -140,11 +146,12 @@ impl Machine {
     /// `deadline` bounds the whole dialogue; `backoff` decides the waits after failures.
     pub fn new(deadline: Duration, backoff: Backoff) -> Self {
         Self {
-            state: State::Connecting,
+            state: State::WaitingToConnect,
             deadline: deadline.min(LONGEST_DEADLINE),
             backoff,
             operation_id: None,
             last_rid: 0,
+            is_first: true,
             throttled: None,
             last_failure: None,
             progress: Vec::new(),
@@ -168,7 +175,7 @@ impl Machine {
             Some((until, _)) if until > Duration::ZERO => {
                 self.pause(State::WaitingToConnect, until, Duration::ZERO)
             }
-            _ => self.step(Action::Connect, self.deadline),
+            _ => self.connect(),
         }
     }
 
@@ -183,7 +190,7 @@ impl Machine {
 
     /// What became known since the last call.
     pub fn take_progress(&mut self) -> Vec<Progress> {
-        std::mem::take(&mut self.progress)
+        mem::take(&mut self.progress)
     }
 
     /// What to do next, now that `event` has happened.
@@ -195,9 +202,16 @@ impl Machine {
             return self.out_of_time(now, None);
         }
         match (event, &self.state) {
-            (Event::Connected, State::Connecting) => {
+            (Event::Connected, State::Connecting { along }) => {
+                let along = *along;
                 self.progress.push(Progress::Connected);
-                self.ask(now)
+                match along {
+                    None => self.ask(now),
+                    Some(rid) => {
+                        self.asked(rid, now);
+                        self.step(Action::Listen, now + REQUEST_TIMEOUT)
+                    }
+                }
             }
             (Event::Answer(answer), State::Asking { rid, since }) => {
                 if answer.rid != rid.to_string() {
@@ -226,7 +240,7 @@ impl Machine {
                 self.retry_later(error, State::WaitingToConnect, now)
             }
             (Event::TimeOver, State::WaitingToAsk) => self.ask(now),
-            (Event::TimeOver, State::WaitingToConnect | State::Connecting) => self.connect(),
+            (Event::TimeOver, State::WaitingToConnect | State::Connecting { .. }) => self.connect(),
             // Late news of a connection that has been given up.
             (Event::Connected | Event::Answer(_), _) => self.connect(),
         }
@@ -305,21 +319,33 @@ impl Machine {
     }
 
     fn ask(&mut self, now: Duration) -> Step {
-        self.last_rid += 1;
-        let operation = match &self.operation_id {
-            None => {
-                self.progress.push(Progress::Registering);
-                Operation::Register
-            }
-            Some(operation_id) => Operation::Poll { operation_id: operation_id.clone() },
-        };
-        self.state = State::Asking { rid: self.last_rid, since: now };
-        self.step(Action::Send(Request { rid: self.last_rid, operation }), now + REQUEST_TIMEOUT)
+        let request = self.request();
+        self.asked(request.rid, now);
+        self.step(Action::Send(request), now + REQUEST_TIMEOUT)
     }
 
+    fn request(&mut self) -> Request {
+        self.last_rid += 1;
+        let operation = match &self.operation_id {
+            None => Operation::Register,
+            Some(operation_id) => Operation::Poll { operation_id: operation_id.clone() },
+        };
+        Request { rid: self.last_rid, operation }
+    }
+
+    fn asked(&mut self, rid: u32, now: Duration) {
+        if self.operation_id.is_none() {
+            self.progress.push(Progress::Registering);
+        }
+        self.state = State::Asking { rid, since: now };
+    }
+
+    /// The first time all is said at once, which saves two round trips. After a failure it is said
+    /// one by one, for a service that minds and so that the next failure tells its cause.
     fn connect(&mut self) -> Step {
-        self.state = State::Connecting;
-        self.step(Action::Connect, self.deadline)
+        let along = mem::take(&mut self.is_first).then(|| self.request());
+        self.state = State::Connecting { along: along.as_ref().map(|request| request.rid) };
+        self.step(Action::Connect { along }, self.deadline)
     }
 
     fn retry_later(&mut self, error: Error, state: State, now: Duration) -> Step {

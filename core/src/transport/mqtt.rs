@@ -73,7 +73,8 @@ pub(crate) struct Connect {
 
 impl Connect {
     /// The packet in a buffer of its own, which is wiped after use, since it may hold a password.
-    pub(crate) fn encode(self) -> Result<Zeroizing<Vec<u8>>> {
+    /// What is `early` follows it.
+    pub(crate) fn encode(self, early: Option<&Early>) -> Result<Zeroizing<Vec<u8>>> {
         check_string("client ID", &self.client_id)?;
         check_string("user name", &self.user_name)?;
         let password = self.password.as_deref().map_or("", String::as_str);
@@ -83,13 +84,37 @@ impl Connect {
         packet.keep_alive = u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX);
         packet.login = Some(Login::new(self.user_name, password));
         // One allocation: a buffer that grows would leave a copy behind.
-        let mut buffer = BytesMut::with_capacity(packet.size());
+        let early = early.map_or(&[][..], |early| &early.packets);
+        let size = packet.size() + early.iter().map(Packet::size).sum::<usize>();
+        let mut buffer = BytesMut::with_capacity(size);
         let written = packet.write(&mut buffer);
         if let Some(login) = &mut packet.login {
             login.password.zeroize();
         }
         written.map_err(not_encoded)?;
+        for packet in early {
+            packet.write(&mut buffer, MAX_OUTGOING).map_err(not_encoded)?;
+        }
         Ok(Zeroizing::new(buffer.into()))
+    }
+}
+
+/// What goes out with CONNECT, since it need not wait until the client is accepted (MQTT 3.1.1,
+/// section 3.1.4): the subscription to answers, and a request, both at QoS 1.
+pub(crate) struct Early {
+    filter: &'static str,
+    packets: [Packet; 2],
+}
+
+impl Early {
+    const SUBSCRIPTION: u16 = 1;
+    const REQUEST: u16 = 2;
+
+    pub(crate) fn new(filter: &'static str, topic: String, payload: Vec<u8>) -> Result<Self> {
+        let subscribe = subscription(filter, QoS::AtLeastOnce, Self::SUBSCRIPTION)?;
+        let mut request = publication(topic, payload, QoS::AtLeastOnce)?;
+        request.pkid = Self::REQUEST;
+        Ok(Self { filter, packets: [subscribe, Packet::Publish(request)] })
     }
 }
 
@@ -121,14 +146,15 @@ impl<S: Stream> Session<S> {
 
     /// Subscribes to `filter` and waits until the other side has granted it.
     pub(crate) async fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<()> {
-        check_string("topic filter", filter)?;
         let id = self.next_id();
-        let mut subscribe = Subscribe::new(filter, qos);
-        subscribe.pkid = id;
-        self.wire.put(&Packet::Subscribe(subscribe))?;
-        timeout(self.patience, self.granted(id, filter))
-            .await
-            .unwrap_or_else(|_| Err(self.wire.too_slow("answer SUBSCRIBE", self.patience)))
+        self.wire.put(&subscription(filter, qos, id)?)?;
+        self.granted(id, filter).await
+    }
+
+    /// Waits until the subscription is granted that went out with CONNECT, as the request did.
+    pub(crate) async fn subscribed(&mut self, early: &Early) -> Result<()> {
+        self.last_id = Early::REQUEST;
+        self.granted(Early::SUBSCRIPTION, early.filter).await
     }
 
     /// Publishes one message and returns its packet ID; 0 at QoS 0, which has none.
@@ -138,8 +164,7 @@ impl<S: Stream> Session<S> {
         payload: impl Into<Bytes>,
         qos: QoS,
     ) -> Result<u16> {
-        let mut publish = Publish::from_bytes(topic, qos, payload.into());
-        check_string("topic", &publish.topic)?;
+        let mut publish = publication(topic, payload, qos)?;
         if qos != QoS::AtMostOnce {
             publish.pkid = self.next_id();
         }
@@ -176,6 +201,12 @@ impl<S: Stream> Session<S> {
     }
 
     async fn granted(&mut self, id: u16, filter: &str) -> Result<()> {
+        timeout(self.patience, self.suback(id, filter))
+            .await
+            .unwrap_or_else(|_| Err(self.wire.too_slow("answer SUBSCRIBE", self.patience)))
+    }
+
+    async fn suback(&mut self, id: u16, filter: &str) -> Result<()> {
         loop {
             match self.wire.take()? {
                 Some(Packet::SubAck(answer)) if answer.pkid == id => {
@@ -432,6 +463,19 @@ fn not_encoded(cause: mqttbytes::Error) -> Error {
     Error::new(ErrorKind::Internal, "an MQTT packet could not be encoded").with_source(cause)
 }
 
+fn subscription(filter: &str, qos: QoS, id: u16) -> Result<Packet> {
+    check_string("topic filter", filter)?;
+    let mut subscribe = Subscribe::new(filter, qos);
+    subscribe.pkid = id;
+    Ok(Packet::Subscribe(subscribe))
+}
+
+fn publication(topic: impl Into<String>, payload: impl Into<Bytes>, qos: QoS) -> Result<Publish> {
+    let publish = Publish::from_bytes(topic, qos, payload.into());
+    check_string("topic", &publish.topic)?;
+    Ok(publish)
+}
+
 /// MQTT strings carry no NUL (MQTT 3.1.1, section 1.5.3), and the codec truncates long ones.
 fn check_string(what: &str, text: &str) -> Result<()> {
     if text.len() > MAX_STRING {
@@ -491,7 +535,7 @@ mod tests {
     }
 
     fn connect() -> Zeroizing<Vec<u8>> {
-        introduction().encode().unwrap()
+        introduction().encode(None).unwrap()
     }
 
     fn introduction() -> Connect {
@@ -550,7 +594,7 @@ mod tests {
             password: Some(Zeroizing::new("SharedAccessSignature sr=x".into())),
             ..introduction()
         };
-        let with_password = with_password.encode().unwrap();
+        let with_password = with_password.encode(None).unwrap();
         let host = host();
         let (session, packet) =
             tokio::join!(Session::connect(stream, &with_password, &host, PATIENCE), async {
@@ -617,7 +661,7 @@ mod tests {
     #[tokio::test]
     async fn strings_that_mqtt_cannot_carry_are_refused_before_writing() {
         let long = Connect { user_name: "u".repeat(MAX_STRING + 1), ..introduction() };
-        let error = long.encode().unwrap_err();
+        let error = long.encode(None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 
         let (mut session, _peer) = connected().await;
@@ -646,6 +690,27 @@ mod tests {
             let Packet::Publish(publish) = session.next().await.unwrap() else { panic!() };
             assert_eq!(publish.payload.as_ref(), &[answer]);
         }
+    }
+
+    #[tokio::test]
+    async fn what_need_not_wait_follows_connect_and_later_packets_have_other_ids() {
+        let early = Early::new("a/#", "a/b".into(), b"x".to_vec()).unwrap();
+        let said = introduction().encode(Some(&early)).unwrap();
+        let (stream, mut peer) = duplex(1024);
+        let host = host();
+        let (session, ()) = tokio::join!(Session::connect(stream, &said, &host, PATIENCE), async {
+            let Packet::Connect(_) = heard(&mut peer).await else { panic!("no CONNECT") };
+            let Packet::Subscribe(subscribe) = heard(&mut peer).await else { panic!() };
+            assert_eq!((subscribe.filters[0].path.as_str(), subscribe.pkid), ("a/#", 1));
+            let Packet::Publish(publish) = heard(&mut peer).await else { panic!() };
+            assert_eq!((publish.topic.as_str(), publish.pkid), ("a/b", 2));
+            peer.write_all(ACCEPTED).await.unwrap();
+            peer.write_all(&[0x40, 2, 0, 2, 0x90, 3, 0, 1, 1]).await.unwrap();
+        });
+        let mut session = session.unwrap();
+        session.subscribed(&early).await.unwrap();
+        assert!(matches!(session.next().await.unwrap(), Packet::PubAck(ack) if ack.pkid == 2));
+        assert_eq!(session.publish("a/b", "y", QoS::AtLeastOnce).await.unwrap(), 3);
     }
 
     #[tokio::test]

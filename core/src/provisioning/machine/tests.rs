@@ -12,13 +12,20 @@ struct Run {
     machine: Machine,
     now: Duration,
     step: Step,
+    /// What was sent last.
+    sent: Option<Request>,
 }
 
 impl Run {
     fn new() -> Self {
         let mut machine = Machine::new(DEADLINE, Backoff::new(Some(7)));
         let step = machine.start();
-        Self { machine, now: Duration::ZERO, step }
+        Self::at(machine, step)
+    }
+
+    fn at(machine: Machine, step: Step) -> Self {
+        let sent = sent_by(&step);
+        Self { machine, now: Duration::ZERO, step, sent }
     }
 
     fn connected() -> Self {
@@ -29,11 +36,11 @@ impl Run {
 
     fn event(&mut self, event: Event) {
         self.step = self.machine.handle(event, self.now);
+        self.sent = sent_by(&self.step).or(self.sent.take());
     }
 
     fn answer(&mut self, status: u16, retry_after: Option<u64>, body: &str) {
-        let Action::Send(request) = &self.step.action else { panic!("{:?}", self.step) };
-        let rid = request.rid.to_string();
+        let rid = self.request().rid.to_string();
         let retry_after = retry_after.map(Duration::from_secs);
         self.event(Event::Answer(Answer { rid, status, retry_after, body: body.into() }));
     }
@@ -46,9 +53,14 @@ impl Run {
         pause
     }
 
+    /// The request whose answer is awaited.
+    fn request(&self) -> &Request {
+        assert!(matches!(self.step.action, Action::Send(_) | Action::Listen), "{:?}", self.step);
+        self.sent.as_ref().unwrap()
+    }
+
     fn operation(&self) -> &Operation {
-        let Action::Send(request) = &self.step.action else { panic!("{:?}", self.step) };
-        &request.operation
+        &self.request().operation
     }
 
     fn error(self) -> Error {
@@ -56,6 +68,14 @@ impl Run {
             Action::Finish(Err(error)) => error,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+fn sent_by(step: &Step) -> Option<Request> {
+    match &step.action {
+        Action::Connect { along } => along.clone(),
+        Action::Send(request) => Some(request.clone()),
+        _ => None,
     }
 }
 
@@ -80,6 +100,30 @@ fn register_poll_assigned() {
         run.machine.take_progress(),
         [Progress::Connected, Progress::Registering, Progress::Assigning, Progress::Assigning]
     );
+}
+
+#[test]
+fn all_is_said_at_once_the_first_time_and_one_by_one_after_a_failure() {
+    let mut run = Run::new();
+    let Action::Connect { along: Some(request) } = &run.step.action else { panic!() };
+    assert_eq!(request, &Request { rid: 1, operation: Operation::Register });
+    assert_eq!(run.machine.take_progress(), []);
+    run.event(Event::Failed(lost()));
+    run.sleep();
+    assert!(matches!(run.step.action, Action::Connect { along: None }), "{:?}", run.step);
+    run.event(Event::Connected);
+    let Action::Send(request) = &run.step.action else { panic!("{:?}", run.step) };
+    assert_eq!(request, &Request { rid: 2, operation: Operation::Register });
+    assert_eq!(run.machine.take_progress(), [Progress::Connected, Progress::Registering]);
+}
+
+#[test]
+fn a_request_that_went_along_is_asked_again_where_nobody_answers() {
+    let mut run = Run::connected();
+    assert_eq!(run.sleep(), REQUEST_TIMEOUT);
+    assert!(matches!(run.step.action, Action::Pause), "{:?}", run.step);
+    run.sleep();
+    assert!(matches!(run.step.action, Action::Connect { along: None }), "{:?}", run.step);
 }
 
 #[test]
@@ -135,9 +179,8 @@ fn absurd_times_neither_overflow_nor_end_early() {
         let mut machine = Machine::new(Duration::MAX, Backoff::new(Some(seed)));
         machine.start();
         let mut step = machine.handle(Event::Connected, Duration::ZERO);
-        for retry_after in [None, Some(Duration::MAX)] {
-            let Action::Send(request) = &step.action else { panic!("{step:?}") };
-            let rid = request.rid.to_string();
+        for (rid, retry_after) in [("1", None), ("2", Some(Duration::MAX))] {
+            let rid = rid.to_owned();
             let answer = Answer { rid, status: 429, retry_after, body: Vec::new() };
             step = machine.handle(Event::Answer(answer), Duration::ZERO);
             if matches!(step.action, Action::Pause) {
@@ -153,8 +196,8 @@ fn throttled_until_given_up(retry_after: Option<u64>) -> (Run, Duration) {
     let mut run = Run::connected();
     while !matches!(run.step.action, Action::Finish(_)) {
         match run.step.action {
-            Action::Connect => run.event(Event::Connected),
-            Action::Send(_) => run.answer(
+            Action::Connect { .. } => run.event(Event::Connected),
+            Action::Send(_) | Action::Listen => run.answer(
                 429,
                 retry_after,
                 r#"{"errorCode":429001,"message":"throttled","trackingId":"t"}"#,
@@ -175,10 +218,10 @@ fn a_registration_that_follows_a_throttled_one_asks_when_it_is_due_and_not_befor
     let attempts = earlier.backoff.attempts();
     let mut machine = Machine::resume(DEADLINE, earlier);
     let step = machine.start();
-    let mut run = Run { machine, now: Duration::ZERO, step };
+    let mut run = Run::at(machine, step);
     assert!(matches!(run.step.action, Action::Pause));
     assert_eq!(run.sleep(), wait);
-    assert!(matches!(run.step.action, Action::Connect));
+    assert!(matches!(run.step.action, Action::Connect { .. }));
     run.event(Event::Connected);
     run.answer(429, None, "");
     // It goes on where the first one stopped.
@@ -195,7 +238,7 @@ fn a_registration_that_is_called_again_too_early_asks_nobody_and_repeats_the_ser
     let step = machine.start();
     let left = machine.throttling().unwrap().until;
     assert_eq!(left, due + DEADLINE);
-    let error = Run { machine, now: Duration::ZERO, step }.error();
+    let error = Run::at(machine, step).error();
     assert_eq!(error.kind(), ErrorKind::Throttled);
     assert_eq!(error.service().unwrap().error_code, Some(429_001));
     assert!(error.message().contains("given up after 0.0 s"), "{error}");
@@ -249,7 +292,7 @@ fn a_wrong_rid_is_ignored_and_explains_the_silence() {
                 }
                 run.sleep();
             }
-            Action::Connect => run.event(Event::Connected),
+            Action::Connect { .. } => run.event(Event::Connected),
             _ => drop(run.sleep()),
         }
     }
@@ -266,7 +309,7 @@ fn a_lost_connection_resumes_the_operation() {
     run.event(Event::Failed(lost()));
     assert!(matches!(run.step.action, Action::Pause));
     run.sleep();
-    assert!(matches!(run.step.action, Action::Connect));
+    assert!(matches!(run.step.action, Action::Connect { .. }));
     run.event(Event::Connected);
     assert!(matches!(run.operation(), Operation::Poll { .. }));
 }
@@ -320,13 +363,15 @@ proptest! {
         let mut machine = Machine::new(DEADLINE, Backoff::new(Some(seed)));
         let mut step = machine.start();
         let mut now = Duration::ZERO;
+        let mut sent = None;
         for (choice, status, seconds, text) in events {
             prop_assert!(step.until <= DEADLINE);
             if let Action::Finish(_) = step.action {
                 return Ok(());
             }
-            let rid = match &step.action {
-                Action::Send(request) => request.rid.to_string(),
+            sent = sent_by(&step).or(sent);
+            let rid = match (&step.action, &sent) {
+                (Action::Send(_) | Action::Listen, Some(request)) => request.rid.to_string(),
                 _ => seconds.to_string(),
             };
             let body = match choice {
