@@ -72,7 +72,7 @@ async fn visits(
                     }
                 }
             }
-            Outcome::Ok(())
+            Outcome::<()>::Ok(())
         }))
     };
     each(WARM_UP).await?;

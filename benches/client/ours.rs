@@ -50,7 +50,7 @@ async fn register(site: &Site, devices: usize, times: usize) -> Outcome<Reading>
             for _ in 0..times {
                 client.register().await?;
             }
-            dps_core::Result::Ok(())
+            dps_core::Result::<()>::Ok(())
         }))
     };
     each(WARM_UP).await?;
