@@ -385,10 +385,7 @@ impl Target {
         };
         self.is_open.store(true, Ordering::Relaxed);
         let mut session = Session::connect(stream, &connect, &self.host, PATIENCE).await?;
-        match &early {
-            Some(early) => session.subscribed(early).await?,
-            None => session.subscribe(wire::ANSWERS, QoS::AtLeastOnce).await?,
-        }
+        session.subscribe(wire::ANSWERS, QoS::AtLeastOnce, early.as_ref()).await?;
         Ok(session)
     }
 

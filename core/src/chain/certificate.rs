@@ -1,6 +1,6 @@
 //! One certificate, parsed (RFC 5280).
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::LazyLock};
 
 use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -9,6 +9,9 @@ use x509_parser::{
     certificate::X509Certificate,
     oid_registry::{
         OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_PKCS1_RSAENCRYPTION,
+        OID_USERID, OID_X509_DN_QUALIFIER, OID_X509_GIVEN_NAME, OID_X509_POSTAL_CODE,
+        OID_X509_SERIALNUMBER, OID_X509_STREET_ADDRESS, OID_X509_SURNAME, OID_X509_TITLE, OidEntry,
+        OidRegistry,
     },
     public_key::PublicKey,
     x509::SubjectPublicKeyInfo,
@@ -263,13 +266,33 @@ impl fmt::Debug for Certificate {
     }
 }
 
+/// What names are made of beside what x509-parser abbreviates, such as CN. Its own registry knows
+/// every OID of X.509, which firmware would carry along.
+static ATTRIBUTES: LazyLock<OidRegistry<'static>> = LazyLock::new(|| {
+    let mut registry = OidRegistry::default();
+    for (oid, name) in [
+        (OID_USERID, "uid"),
+        (OID_X509_DN_QUALIFIER, "dnQualifier"),
+        (OID_X509_GIVEN_NAME, "givenName"),
+        (OID_X509_POSTAL_CODE, "postalCode"),
+        (OID_X509_SERIALNUMBER, "serialNumber"),
+        (OID_X509_STREET_ADDRESS, "streetAddress"),
+        (OID_X509_SURNAME, "surname"),
+        (OID_X509_TITLE, "title"),
+    ] {
+        registry.insert(oid, OidEntry::new(name, name));
+    }
+    registry
+});
+
 impl Name {
     fn new(name: &x509_parser::x509::X509Name<'_>) -> Self {
         Self {
             der: name.as_raw().to_vec(),
-            text: match name.to_string() {
-                text if text.is_empty() => "an empty name".into(),
-                text => text,
+            text: match name.to_string_with_registry(&ATTRIBUTES) {
+                Ok(text) if text.is_empty() => "an empty name".into(),
+                Ok(text) => text,
+                Err(_) => "an unreadable name".into(),
             },
             common_name: name
                 .iter_common_name()

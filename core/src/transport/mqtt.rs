@@ -84,17 +84,15 @@ impl Connect {
         packet.keep_alive = u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX);
         packet.login = Some(Login::new(self.user_name, password));
         // One allocation: a buffer that grows would leave a copy behind.
-        let early = early.map_or(&[][..], |early| &early.packets);
-        let size = packet.size() + early.iter().map(Packet::size).sum::<usize>();
+        let early = early.map_or(&[][..], |early| &early.bytes);
+        let size = packet.size() + early.len();
         let mut buffer = BytesMut::with_capacity(size);
         let written = packet.write(&mut buffer);
         if let Some(login) = &mut packet.login {
             login.password.zeroize();
         }
         written.map_err(not_encoded)?;
-        for packet in early {
-            packet.write(&mut buffer, MAX_OUTGOING).map_err(not_encoded)?;
-        }
+        buffer.extend_from_slice(early);
         Ok(Zeroizing::new(buffer.into()))
     }
 }
@@ -102,19 +100,22 @@ impl Connect {
 /// What goes out with CONNECT, since it need not wait until the client is accepted (MQTT 3.1.1,
 /// section 3.1.4): the subscription to answers, and a request, both at QoS 1.
 pub(crate) struct Early {
-    filter: &'static str,
-    packets: [Packet; 2],
+    bytes: BytesMut,
 }
 
 impl Early {
     const SUBSCRIPTION: u16 = 1;
     const REQUEST: u16 = 2;
 
-    pub(crate) fn new(filter: &'static str, topic: String, payload: Vec<u8>) -> Result<Self> {
+    pub(crate) fn new(filter: &str, topic: String, payload: Vec<u8>) -> Result<Self> {
         let subscribe = subscription(filter, QoS::AtLeastOnce, Self::SUBSCRIPTION)?;
         let mut request = publication(topic, payload, QoS::AtLeastOnce)?;
         request.pkid = Self::REQUEST;
-        Ok(Self { filter, packets: [subscribe, Packet::Publish(request)] })
+        let mut bytes = BytesMut::new();
+        for packet in [subscribe, Packet::Publish(request)] {
+            packet.write(&mut bytes, MAX_OUTGOING).map_err(not_encoded)?;
+        }
+        Ok(Self { bytes })
     }
 }
 
@@ -144,17 +145,28 @@ impl<S: Stream> Session<S> {
         Ok(Self { wire, patience, last_id: 0, ahead: VecDeque::new() })
     }
 
-    /// Subscribes to `filter` and waits until the other side has granted it.
-    pub(crate) async fn subscribe(&mut self, filter: &str, qos: QoS) -> Result<()> {
-        let id = self.next_id();
-        self.wire.put(&subscription(filter, qos, id)?)?;
-        self.granted(id, filter).await
-    }
-
-    /// Waits until the subscription is granted that went out with CONNECT, as the request did.
-    pub(crate) async fn subscribed(&mut self, early: &Early) -> Result<()> {
-        self.last_id = Early::REQUEST;
-        self.granted(Early::SUBSCRIPTION, early.filter).await
+    /// Subscribes to `filter` and waits until the other side has granted it; it only waits where
+    /// the subscription was `early`.
+    pub(crate) async fn subscribe(
+        &mut self,
+        filter: &str,
+        qos: QoS,
+        early: Option<&Early>,
+    ) -> Result<()> {
+        let id = match early {
+            Some(_) => {
+                self.last_id = Early::REQUEST;
+                Early::SUBSCRIPTION
+            }
+            None => {
+                let id = self.next_id();
+                self.wire.put(&subscription(filter, qos, id)?)?;
+                id
+            }
+        };
+        timeout(self.patience, self.granted(id, filter))
+            .await
+            .unwrap_or_else(|_| Err(self.wire.too_slow("answer SUBSCRIBE", self.patience)))
     }
 
     /// Publishes one message and returns its packet ID; 0 at QoS 0, which has none.
@@ -201,12 +213,6 @@ impl<S: Stream> Session<S> {
     }
 
     async fn granted(&mut self, id: u16, filter: &str) -> Result<()> {
-        timeout(self.patience, self.suback(id, filter))
-            .await
-            .unwrap_or_else(|_| Err(self.wire.too_slow("answer SUBSCRIBE", self.patience)))
-    }
-
-    async fn suback(&mut self, id: u16, filter: &str) -> Result<()> {
         loop {
             match self.wire.take()? {
                 Some(Packet::SubAck(answer)) if answer.pkid == id => {
@@ -650,7 +656,7 @@ mod tests {
         assert!(error.to_string().contains("hub.example.net"), "{error}");
 
         let (mut session, _peer) = connected().await;
-        let error = session.subscribe("a/#", QoS::AtLeastOnce).await.unwrap_err();
+        let error = session.subscribe("a/#", QoS::AtLeastOnce, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RequestTimeout);
 
         let (mut session, _peer) = connected().await;
@@ -675,14 +681,15 @@ mod tests {
     async fn a_subscription_is_granted_or_refused() {
         let (mut session, mut peer) = connected().await;
         for (answer, granted) in [(1, true), (0x80, false)] {
-            let (result, ()) = tokio::join!(session.subscribe("a/#", QoS::AtLeastOnce), async {
-                let Packet::Subscribe(subscribe) = heard(&mut peer).await else { panic!() };
-                assert_eq!(subscribe.filters[0].path, "a/#");
-                let [high, low] = subscribe.pkid.to_be_bytes();
-                // A message that overtakes the answer is not lost.
-                peer.write_all(&[0x30, 4, 0, 1, b'm', answer]).await.unwrap();
-                peer.write_all(&[0x90, 3, high, low, answer]).await.unwrap();
-            });
+            let (result, ()) =
+                tokio::join!(session.subscribe("a/#", QoS::AtLeastOnce, None), async {
+                    let Packet::Subscribe(subscribe) = heard(&mut peer).await else { panic!() };
+                    assert_eq!(subscribe.filters[0].path, "a/#");
+                    let [high, low] = subscribe.pkid.to_be_bytes();
+                    // A message that overtakes the answer is not lost.
+                    peer.write_all(&[0x30, 4, 0, 1, b'm', answer]).await.unwrap();
+                    peer.write_all(&[0x90, 3, high, low, answer]).await.unwrap();
+                });
             match granted {
                 true => assert!(result.is_ok()),
                 false => assert_eq!(result.unwrap_err().kind(), ErrorKind::ServiceRefused),
@@ -708,7 +715,7 @@ mod tests {
             peer.write_all(&[0x40, 2, 0, 2, 0x90, 3, 0, 1, 1]).await.unwrap();
         });
         let mut session = session.unwrap();
-        session.subscribed(&early).await.unwrap();
+        session.subscribe("a/#", QoS::AtLeastOnce, Some(&early)).await.unwrap();
         assert!(matches!(session.next().await.unwrap(), Packet::PubAck(ack) if ack.pkid == 2));
         assert_eq!(session.publish("a/b", "y", QoS::AtLeastOnce).await.unwrap(), 3);
     }
