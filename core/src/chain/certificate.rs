@@ -344,3 +344,27 @@ fn signature_algorithm(certificate: &X509Certificate<'_>) -> &'static str {
 pub(super) fn upper_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn names_are_told_by_the_short_names_of_their_attributes() {
+        let mut params = CertificateParams::default();
+        for (attribute, value) in [
+            (DnType::CommonName, "device-01"),
+            (DnType::OrganizationName, "Contoso"),
+            (DnType::CustomDnType(vec![2, 5, 4, 5]), "4711"),
+            (DnType::CustomDnType(vec![2, 5, 4, 20]), "555-0100"),
+        ] {
+            params.distinguished_name.push(attribute, value);
+        }
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let certificate = Certificate::from_der(made.der()).unwrap();
+        let subject = "CN=device-01, O=Contoso, serialNumber=4711, OID(2.5.4.20)=555-0100";
+        assert_eq!(certificate.subject(), subject);
+    }
+}
