@@ -112,7 +112,7 @@ pub enum Task {
         devices: usize,
         /// How many times, of all devices together.
         times: usize,
-        /// What a device waits after each, in microseconds.
+        /// What a device waits between a handshake and its end, in microseconds.
         pause: u64,
     },
     /// The whole life of a simple device: start, register, send, end.

@@ -35,7 +35,8 @@ export type SignatureAlgorithm =
 /**
  * A key that stays where it is. It returns the signature of the request's message: PKCS#1 v1.5 or
  * PSS bytes for RSA; for ECDSA either DER or the raw `r || s` that hardware returns. What it throws
- * becomes the `cause` of the call's error.
+ * becomes the `cause` of the call's error. A device's has 30 seconds for an answer; a CA's, or that
+ * of a certificate request, has no limit but the call's `signal`.
  */
 export type Signer = (request: SignRequest) => Uint8Array | Promise<Uint8Array>;
 
@@ -246,7 +247,10 @@ export declare class Client {
   static fromConnectionString(connectionString: string, transport?: Mqtt | typeof Mqtt): Client
   /** Changes how the client will connect the next time it is opened. */
   setOptions(options: ClientOptions): void
-  /** Connects, unless the client is connected or coming back already. */
+  /**
+   * Connects, unless the client is connected or coming back already; one that is being closed is
+   * waited for first. The deadline is a minute unless told.
+   */
   open(options?: DeadlineOptions): Promise<void>
   /**
    * Sends one message, and resolves once the hub has acknowledged it: for as long as the hub
@@ -351,7 +355,10 @@ export declare class ProvisioningDeviceClient {
   static create(provisioningHost: string, idScope: string, transport: Mqtt | typeof Mqtt | undefined, security: SecurityClient): ProvisioningDeviceClient
   /** Sets what a custom allocation policy is to know about the device: whatever JSON can say. */
   setProvisioningPayload(payload: unknown): void
-  /** Registers the device and waits for its assignment, with retries where they help. */
+  /**
+   * Registers the device and waits for its assignment, with retries where they help. The deadline
+   * is two minutes unless told.
+   */
   register(options?: DeadlineOptions): Promise<RegistrationResult>
   /**
    * As `register`, step by step: `for await (const step of client.registering()) …`. The last
@@ -361,7 +368,7 @@ export declare class ProvisioningDeviceClient {
   registering(options?: DeadlineOptions): Registering
   /**
    * Connects to the hub that the device was assigned to, with the same security client and
-   * transport.
+   * transport. The deadline is a minute unless told.
    */
   connect(assignment: AssignedTo, options?: DeadlineOptions): Promise<Client>
 }
@@ -486,7 +493,10 @@ export interface DevicesOptions {
   registrationIds?: string[]
   /** Registration IDs that differ in a number, such as `device-0001..device-1000`. */
   range?: string
-  /** A CSV with the registration IDs: the column headed `registrationId`, else the first. */
+  /**
+   * A CSV with the registration IDs: the column headed `registrationId` or `deviceId`, in any
+   * spelling of case, `_` and `-`; without such a header, the first.
+   */
   csv?: string | Uint8Array
   /** The path of such a CSV. */
   csvFile?: string
@@ -499,7 +509,7 @@ export interface DevicesOptions {
 /**
  * Examines a device's credential and what surrounds it. Rejects only where an examination cannot
  * be made: what is wrong with the device is in the report, which is that of `dps doctor --json`.
- * What has not answered by the deadline is a finding.
+ * What has not answered by the deadline, a minute unless told, is a finding.
  */
 export declare function doctor(options: DoctorOptions): Promise<DoctorReport>
 

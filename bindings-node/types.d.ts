@@ -35,7 +35,8 @@ export type SignatureAlgorithm =
 /**
  * A key that stays where it is. It returns the signature of the request's message: PKCS#1 v1.5 or
  * PSS bytes for RSA; for ECDSA either DER or the raw `r || s` that hardware returns. What it throws
- * becomes the `cause` of the call's error.
+ * becomes the `cause` of the call's error. A device's has 30 seconds for an answer; a CA's, or that
+ * of a certificate request, has no limit but the call's `signal`.
  */
 export type Signer = (request: SignRequest) => Uint8Array | Promise<Uint8Array>;
 

@@ -51,7 +51,7 @@ pub(crate) async fn run(task: Task, site: &Site) -> Outcome<Reading> {
     }
 }
 
-/// Visits to DPS: whole registrations, or handshakes with a pause after each.
+/// Visits to DPS: whole registrations, or handshakes with a pause before the end of each.
 async fn visits(
     site: &Site,
     devices: usize,
@@ -66,9 +66,10 @@ async fn visits(
                 match pause {
                     None => device.register().await?,
                     Some(pause) => {
-                        device.shake_hands(GLOBAL_HOST, &[]).await?.shutdown().await?;
+                        let mut stream = device.shake_hands(GLOBAL_HOST, &[]).await?;
                         // Not by the runtime, whose clock counts milliseconds.
                         thread::sleep(pause);
+                        stream.shutdown().await?;
                     }
                 }
             }

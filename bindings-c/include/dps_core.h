@@ -31,8 +31,12 @@
  * Bytes    are a pointer and a length; NULL is allowed if the length is 0. What comes out as
  *          uint8_t * is the caller's, for dps_bytes_free, which wipes it.
  * Threads  Every function may be called from any thread, and a handle used from several at once.
- *          The polling functions (..._do_work, and every call on a hub of dps_hub_start) take one
- *          thread at a time per handle; a second one gets DPS_INVALID_ARGUMENT.
+ *          The calls that work for a polled handle (dps_registration_do_work, and on a hub of
+ *          dps_hub_start its do_work, send, flush and close) take one thread at a time; a second
+ *          one, or a signer inside, gets DPS_INVALID_ARGUMENT and has done nothing.
+ *          Two threads of this library, started when first needed, work for the blocking calls;
+ *          for polled handles there is none.
+ * Signals  A connection that breaks raises no SIGPIPE.
  * Callbacks  run inside the call that they belong to, on its thread, with no lock held: they may
  *          call anything of this library, and free anything. Two exceptions say so themselves: a
  *          dps_signer, and the log. No callback may throw a C++ exception or longjmp.
@@ -40,6 +44,8 @@
  *          give DPS_FORKED and its free leaves the parent's connection alone. Make new ones
  *          there.
  * Secrets  (keys, passphrases, tokens) are wiped after use and never appear in errors and logs.
+ * Small build  The same header and symbols. Keys under a passphrase, PKCS#12, the making of RSA keys
+ *          and built-in roots give DPS_UNSUPPORTED.
  * Environment  DPS_CONNECT_TO and SSL_CERT_FILE; see dps_options_set_connect_to and
  *          dps_options_set_roots_file.
  *
@@ -175,7 +181,7 @@ struct HSM_CLIENT_TPM_INTERFACE_TAG;
 struct HSM_CLIENT_KEY_INTERFACE_TAG;
 
 
-// No deadline at all.
+// As a deadline in milliseconds: no deadline at all.
 #define DPS_NO_DEADLINE UINT32_MAX
 
 // What do_work says when there is nothing left to do.
@@ -359,9 +365,9 @@ typedef uint32_t dps_doctor_reach;
 // How bad a finding is: one of DPS_SEVERITY_...
 typedef uint32_t dps_severity;
 
-// Called once for each message of dps_hub_submit, in their order, in dps_hub_do_work, dps_hub_flush or
-// dps_hub_close, on their thread. error is NULL for DPS_OK, and lives for the call only. It may
-// call anything of this library.
+// Called once for each message of dps_hub_submit, in their order, in dps_hub_do_work, dps_hub_send,
+// dps_hub_flush or dps_hub_close, on their thread. error is NULL for DPS_OK, and lives for the call
+// only. It may call anything of this library.
 typedef void (*dps_hub_callback)(void *userdata, dps_status status, const dps_error *error);
 
 // Whether a hub is connected: one of DPS_HUB_...
@@ -498,6 +504,9 @@ const char *dps_assignment_device_id(const dps_assignment *assignment);
 
 // The registration ID, as the service has it.
 const char *dps_assignment_registration_id(const dps_assignment *assignment);
+
+// The ID under which the service registered the device, which Microsoft's support may ask for.
+const char *dps_assignment_operation_id(const dps_assignment *assignment);
 
 // How the assignment came about, in the service's own word, such as "initialAssignment"; or NULL.
 const char *dps_assignment_substatus(const dps_assignment *assignment);
@@ -739,15 +748,15 @@ dps_status dps_pem_to_java_string(const uint8_t *pem,
                                   char **constant,
                                   dps_error **error);
 
-// Opens two PEM files: the full chain, and the leaf's private key (PKCS#8, PKCS#1 or SEC1), which
-// may be encrypted. passphrase may be NULL.
+// Opens two files: the full chain, and the leaf's private key (PKCS#8, PKCS#1 or SEC1), which may
+// be encrypted. Each is PEM, or else DER or PKCS#12. passphrase may be NULL.
 dps_status dps_identity_from_pem_files(const char *chain_path,
                                        const char *key_path,
                                        const char *passphrase,
                                        dps_identity **identity,
                                        dps_error **error);
 
-// As dps_identity_from_pem_files, from PEM text.
+// As dps_identity_from_pem_files, from memory.
 dps_status dps_identity_from_pem(const uint8_t *chain,
                                  size_t chain_len,
                                  const uint8_t *key,
@@ -780,7 +789,8 @@ dps_status dps_identity_from_signer(const dps_signer *signer,
                                     dps_identity **identity,
                                     dps_error **error);
 
-// A symmetric key of an individual enrollment, or one derived for this device, in base64.
+// A symmetric key of an individual enrollment, or one derived for this device, in base64. For a
+// hub alone, dps_hub_connect_by_connection_string takes the key of any device.
 dps_status dps_identity_from_symmetric_key(const char *registration_id,
                                            const char *key,
                                            dps_identity **identity,
@@ -788,6 +798,9 @@ dps_status dps_identity_from_symmetric_key(const char *registration_id,
 
 // Takes a symmetric key that signs and stays where it is. It is asked for nothing yet: a token is
 // signed for each connection, and only the service can tell whether the key is the right one.
+//
+// For a hub alone, registration_id is the ID of a device that the hub knows, which may hold more
+// characters than a registration ID: only registering it then gives DPS_REGISTRATION_ID_INVALID.
 //
 // signer->certificate_chain must be NULL. Each request has the algorithm DPS_SIGN_HMAC_SHA256, the
 // message and no digest; the answer is 32 bytes. For userdata and drop see
@@ -819,7 +832,8 @@ dps_status dps_identity_from_hsm_x509(const dps_hsm_source *source,
 
 // Asks a custom HSM for its symmetric key, in the order of Microsoft's client. registration_id and
 // key are given to the HSM first (hsm_client_set_symm_key_info); NULL for both asks it for what it
-// holds already. Threads as in dps_identity_from_hsm_x509.
+// holds already. What the HSM says is its registration ID may be more, for a hub alone, as in
+// dps_identity_from_token_signer. Threads as in dps_identity_from_hsm_x509.
 dps_status dps_identity_from_hsm_symmetric_key(const dps_hsm_source *source,
                                                const char *registration_id,
                                                const char *key,
@@ -1038,7 +1052,8 @@ dps_status dps_hub_start_by_connection_string(const char *connection_string,
                                               dps_error **error);
 
 // Sends a message and waits until the hub has acknowledged it. When the deadline passes, the
-// message is still the hub's: it may be delivered later.
+// message is still the hub's: it may be delivered later. Where dps_hub_submit would find no room,
+// it fails as that does, at once.
 dps_status dps_hub_send(dps_hub *hub,
                         const dps_message *message,
                         uint32_t deadline_ms,
@@ -1057,7 +1072,8 @@ dps_status dps_hub_submit(dps_hub *hub,
 
 // Runs the callbacks that are due, and, on a hub of dps_hub_start, does what can be done now.
 // *wait_ms is within how many milliseconds to call again, DPS_NEVER once the hub is closed;
-// wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to.
+// wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to, or has
+// refused the device since: such a hub does not come back.
 //
 // On a hub of dps_hub_start it blocks as dps_registration_do_work does: for a name lookup and for
 // a signature, each time a connection is made.
@@ -1073,8 +1089,9 @@ dps_hub_state dps_hub_get_state(const dps_hub *hub);
 // Takes no more messages, waits until the hub has acknowledged all that it took, runs their
 // callbacks, and disconnects. After the deadline it disconnects all the same and returns
 // DPS_NOT_DELIVERED with how many were not acknowledged. A hub that is not connected yet goes on
-// connecting while a message waits for it. Of several calls the shortest deadline holds for all.
-// The hub still has to be freed.
+// connecting while a message waits for it. Returns why, where the hub could not be connected to or
+// has refused the device. Of several calls the shortest deadline holds for all. The hub still has
+// to be freed.
 dps_status dps_hub_close(dps_hub *hub, uint32_t deadline_ms, dps_error **error);
 
 // Begins what dps_hub_close does, and does not wait for it: dps_hub_do_work goes on with it and runs
@@ -1171,7 +1188,7 @@ dps_status dps_options_set_roots_pem(dps_options *options,
                                      dps_error **error);
 
 // The longest that a registration, or connecting to a hub, may take, waits and retries included;
-// 120 and 60 seconds unless set.
+// 120 and 60 seconds unless set. DPS_NO_DEADLINE for as long as it takes.
 dps_status dps_options_set_deadline_ms(dps_options *options,
                                        uint32_t deadline_ms,
                                        dps_error **error);

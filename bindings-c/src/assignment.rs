@@ -30,6 +30,7 @@ pub(crate) struct AssignmentTexts {
     hub: CString,
     device_id: CString,
     registration_id: CString,
+    operation_id: CString,
     substatus: Option<CString>,
     created: Option<CString>,
     last_updated: Option<CString>,
@@ -45,6 +46,7 @@ impl From<Assignment> for AssignmentTexts {
             hub: ffi::c_string(assignment.assigned_hub()),
             device_id: ffi::c_string(assignment.device_id()),
             registration_id: ffi::c_string(assignment.registration_id()),
+            operation_id: ffi::c_string(assignment.operation_id()),
             substatus: optional(assignment.substatus().map(|substatus| substatus.as_str())),
             created: optional(assignment.created()),
             last_updated: optional(assignment.last_updated()),
@@ -75,6 +77,12 @@ pub extern "C" fn dps_assignment_registration_id(
     assignment: *const dps_assignment,
 ) -> *const c_char {
     text(assignment, |assignment| Some(&assignment.registration_id))
+}
+
+/// The ID under which the service registered the device, which Microsoft's support may ask for.
+#[unsafe(no_mangle)]
+pub extern "C" fn dps_assignment_operation_id(assignment: *const dps_assignment) -> *const c_char {
+    text(assignment, |assignment| Some(&assignment.operation_id))
 }
 
 /// How the assignment came about, in the service's own word, such as "initialAssignment"; or NULL.

@@ -45,8 +45,8 @@ impl Device {
     }
 }
 
-/// Opens two PEM files: the full chain, and the leaf's private key (PKCS#8, PKCS#1 or SEC1), which
-/// may be encrypted. passphrase may be NULL.
+/// Opens two files: the full chain, and the leaf's private key (PKCS#8, PKCS#1 or SEC1), which may
+/// be encrypted. Each is PEM, or else DER or PKCS#12. passphrase may be NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_identity_from_pem_files(
     chain_path: *const c_char,
@@ -63,7 +63,7 @@ pub extern "C" fn dps_identity_from_pem_files(
     })
 }
 
-/// As dps_identity_from_pem_files, from PEM text.
+/// As dps_identity_from_pem_files, from memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_identity_from_pem(
     chain: *const u8,
@@ -134,7 +134,8 @@ pub extern "C" fn dps_identity_from_signer(
     })
 }
 
-/// A symmetric key of an individual enrollment, or one derived for this device, in base64.
+/// A symmetric key of an individual enrollment, or one derived for this device, in base64. For a
+/// hub alone, dps_hub_connect_by_connection_string takes the key of any device.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_identity_from_symmetric_key(
     registration_id: *const c_char,
@@ -152,6 +153,9 @@ pub extern "C" fn dps_identity_from_symmetric_key(
 /// Takes a symmetric key that signs and stays where it is. It is asked for nothing yet: a token is
 /// signed for each connection, and only the service can tell whether the key is the right one.
 ///
+/// For a hub alone, registration_id is the ID of a device that the hub knows, which may hold more
+/// characters than a registration ID: only registering it then gives DPS_REGISTRATION_ID_INVALID.
+///
 /// signer->certificate_chain must be NULL. Each request has the algorithm DPS_SIGN_HMAC_SHA256, the
 /// message and no digest; the answer is 32 bytes. For userdata and drop see
 /// dps_identity_from_signer.
@@ -167,7 +171,7 @@ pub extern "C" fn dps_identity_from_token_signer(
         let signer = ForeignTokenSigner::new(signer)?;
         let place = Out::new(identity, "identity")?;
         let id = ffi::text(registration_id, "registration_id")?;
-        let opened = Credential::token_signer(id, Arc::new(signer)).open()?;
+        let opened = Credential::token_signer(id, Arc::new(signer)).for_hub().open()?;
         place.set(ffi::give(Device::new(opened, None)));
         Ok(())
     })
@@ -223,7 +227,8 @@ pub extern "C" fn dps_identity_from_hsm_x509(
 
 /// Asks a custom HSM for its symmetric key, in the order of Microsoft's client. registration_id and
 /// key are given to the HSM first (hsm_client_set_symm_key_info); NULL for both asks it for what it
-/// holds already. Threads as in dps_identity_from_hsm_x509.
+/// holds already. What the HSM says is its registration ID may be more, for a hub alone, as in
+/// dps_identity_from_token_signer. Threads as in dps_identity_from_hsm_x509.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_identity_from_hsm_symmetric_key(
     source: *const dps_hsm_source,

@@ -24,10 +24,10 @@ use crate::{
     panic::{call, guard},
     pump::{Addressee, Letter, Mailbox, Order, Receipt, State, pump},
     registration::{ATTENTIVE_MS, DPS_NEVER},
-    runtime::{self, Birthplace, OwnRuntime},
+    runtime::{self, Birthplace, OwnRuntime, Shift},
 };
 
-/// No deadline at all.
+/// As a deadline in milliseconds: no deadline at all.
 pub const DPS_NO_DEADLINE: u32 = u32::MAX;
 
 /// Whether a hub is connected: one of DPS_HUB_...
@@ -41,9 +41,9 @@ pub const DPS_HUB_RECONNECTING: dps_hub_state = 3;
 /// The hub was closed, or it has refused the device for good.
 pub const DPS_HUB_CLOSED: dps_hub_state = 4;
 
-/// Called once for each message of dps_hub_submit, in their order, in dps_hub_do_work, dps_hub_flush or
-/// dps_hub_close, on their thread. error is NULL for DPS_OK, and lives for the call only. It may
-/// call anything of this library.
+/// Called once for each message of dps_hub_submit, in their order, in dps_hub_do_work, dps_hub_send,
+/// dps_hub_flush or dps_hub_close, on their thread. error is NULL for DPS_OK, and lives for the call
+/// only. It may call anything of this library.
 pub type dps_hub_callback =
     Option<extern "C" fn(userdata: *mut c_void, status: dps_status, error: *const dps_error)>;
 
@@ -131,7 +131,8 @@ pub extern "C" fn dps_hub_start_by_connection_string(
 }
 
 /// Sends a message and waits until the hub has acknowledged it. When the deadline passes, the
-/// message is still the hub's: it may be delivered later.
+/// message is still the hub's: it may be delivered later. Where dps_hub_submit would find no room,
+/// it fails as that does, at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_hub_send(
     hub: *mut dps_hub,
@@ -141,10 +142,11 @@ pub extern "C" fn dps_hub_send(
 ) -> dps_status {
     call(error, || {
         let hub = held(hub)?;
+        let work = hub.begin()?;
         let slot = Arc::new(OnceLock::new());
         hub.admit(message::copy(message)?, Addressee::Call(Arc::clone(&slot)))?;
         let done = |mailbox: &Mailbox| slot.get().is_some() || mailbox.state().closed.is_some();
-        let in_time = hub.work_until(deadline(deadline_ms), done)?;
+        let in_time = work.until(deadline(deadline_ms), done);
         match slot.get() {
             Some(Ok(())) => Ok(()),
             Some(Err(known)) => Err(Failure::Known(Arc::clone(known))),
@@ -179,7 +181,8 @@ pub extern "C" fn dps_hub_submit(
 
 /// Runs the callbacks that are due, and, on a hub of dps_hub_start, does what can be done now.
 /// *wait_ms is within how many milliseconds to call again, DPS_NEVER once the hub is closed;
-/// wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to.
+/// wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to, or has
+/// refused the device since: such a hub does not come back.
 ///
 /// On a hub of dps_hub_start it blocks as dps_registration_do_work does: for a name lookup and for
 /// a signature, each time a connection is made.
@@ -191,13 +194,17 @@ pub extern "C" fn dps_hub_do_work(
 ) -> dps_status {
     call(error, || {
         let hub = held(hub)?;
-        if let Some(runtime) = &hub.runtime {
-            runtime.turn()?;
+        let work = hub.begin()?;
+        if let Some(shift) = &work.shift {
+            shift.turn();
         }
         let delivered = hub.mailbox.deliver(run_callback);
         let state = hub.mailbox.state();
         if let Some(refused) = &state.refused {
             return Err(Arc::clone(refused).into());
+        }
+        if let Some(why) = state.client.as_ref().and_then(HubClient::stopped) {
+            return Err(why.during("connect to hub").into());
         }
         let wait = match () {
             () if delivered > 0 => 0,
@@ -220,10 +227,10 @@ pub extern "C" fn dps_hub_flush(
 ) -> dps_status {
     call(error, || {
         let hub = held(hub)?;
-        let in_time = hub.work_until(deadline(deadline_ms), |mailbox| {
+        let in_time = hub.begin()?.until(deadline(deadline_ms), |mailbox| {
             let state = mailbox.state();
             state.pending == 0 || state.closed.is_some() && state.letters.is_empty()
-        })?;
+        });
         match hub.mailbox.state().pending {
             0 => Ok(()),
             _ if in_time => Err(is_closed().into()),
@@ -262,8 +269,9 @@ pub extern "C" fn dps_hub_get_state(hub: *const dps_hub) -> dps_hub_state {
 /// Takes no more messages, waits until the hub has acknowledged all that it took, runs their
 /// callbacks, and disconnects. After the deadline it disconnects all the same and returns
 /// DPS_NOT_DELIVERED with how many were not acknowledged. A hub that is not connected yet goes on
-/// connecting while a message waits for it. Of several calls the shortest deadline holds for all.
-/// The hub still has to be freed.
+/// connecting while a message waits for it. Returns why, where the hub could not be connected to or
+/// has refused the device. Of several calls the shortest deadline holds for all. The hub still has
+/// to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_hub_close(
     hub: *mut dps_hub,
@@ -272,11 +280,12 @@ pub extern "C" fn dps_hub_close(
 ) -> dps_status {
     call(error, || {
         let hub = held(hub)?;
+        let work = hub.begin()?;
         hub.start_close(deadline_ms);
-        hub.work_until(None, |mailbox| {
+        work.until(None, |mailbox| {
             let state = mailbox.state();
             state.closed.is_some() && state.letters.is_empty()
-        })?;
+        });
         match ended(&hub.mailbox.state()) {
             Some(why) => Err(Failure::Known(Arc::clone(why))),
             None => Ok(()),
@@ -348,20 +357,32 @@ impl Hub {
         })
     }
 
+    /// Comes before whatever a call that works for the hub changes.
+    fn begin(&self) -> Result<Work<'_>> {
+        let shift = self.runtime.as_ref().map(OwnRuntime::begin).transpose()?;
+        Ok(Work { hub: self, shift })
+    }
+}
+
+/// A call that works for a hub; of a polled one only one thread's does.
+struct Work<'a> {
+    hub: &'a Hub,
+    /// `None`: the shared runtime works.
+    shift: Option<Shift<'a>>,
+}
+
+impl Work<'_> {
     /// Works and delivers until it is `done`; `false` if the time came first.
-    fn work_until(&self, until: Option<Instant>, done: impl Fn(&Mailbox) -> bool) -> Result<bool> {
+    fn until(&self, until: Option<Instant>, done: impl Fn(&Mailbox) -> bool) -> bool {
         // An hour is as good as for ever: the loop looks again.
         const LONG: Duration = Duration::from_secs(3600);
 
-        self.mailbox.deliver_until(until, done, run_callback, |seen| match &self.runtime {
-            Some(runtime) => {
-                let until = until.unwrap_or_else(|| Instant::now() + LONG);
-                runtime.run_until(until, self.mailbox.rung())
+        let mailbox = &self.hub.mailbox;
+        mailbox.deliver_until(until, done, run_callback, |seen| match &self.shift {
+            Some(shift) => {
+                shift.run_until(until.unwrap_or_else(|| Instant::now() + LONG), mailbox.rung());
             }
-            None => {
-                self.mailbox.wait(seen, until);
-                Ok(())
-            }
+            None => mailbox.wait(seen, until),
         })
     }
 }
@@ -406,10 +427,10 @@ fn connect(
         let settings = Settings::of(options);
         let network = settings.network();
         let hub = Hub::start(target()?.connection(settings, network), None)?;
-        hub.work_until(None, |mailbox| {
+        hub.begin()?.until(None, |mailbox| {
             let state = mailbox.state();
             state.client.is_some() || state.refused.is_some() || state.closed.is_some()
-        })?;
+        });
         let state = hub.mailbox.state();
         if let Some(why) = state.refused.as_ref().or(ended(&state)) {
             return Err(Arc::clone(why).into());

@@ -8,8 +8,8 @@
 //! - [`panic`]: no panic leaves this library; every exported body runs in a boundary.
 //! - [`runtime`]: who runs the futures: the process for blocking calls, the caller for polled ones.
 //!
-//! Unsafe code is in `ffi`, `hsm`, `runtime` and `signer` alone; the other files say `unsafe` only
-//! to export a symbol.
+//! Unsafe code is in `broken_pipe`, `ffi`, `hsm`, `runtime` and `signer` alone; the other files say
+//! `unsafe` only to export a symbol.
 #![expect(
     non_camel_case_types,
     reason = "the types are named as the C header shows them, in snake case"
@@ -17,6 +17,7 @@
 
 pub mod assignment;
 pub mod batch;
+mod broken_pipe;
 pub mod chain;
 pub mod constant;
 pub mod credential;

@@ -3,7 +3,8 @@
 
 use std::{
     ffi::{c_char, c_void},
-    sync::{Once, PoisonError, RwLock},
+    mem, process,
+    sync::{Arc, Condvar, Mutex, Once, PoisonError, RwLock},
 };
 
 use dps_core::log::{self, Level, Line};
@@ -39,12 +40,19 @@ pub type dps_log_callback = Option<
 >;
 
 struct Sink {
+    /// The threads that may be calling it are those of this process.
+    process: u32,
     level: dps_log_level,
     callback: extern "C" fn(*mut c_void, dps_log_level, *const c_char, *const c_char),
     userdata: UserData,
 }
 
-static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+/// Whoever calls it has a reference of his own and not the lock, which a fork meanwhile would leave
+/// held for ever.
+static SINK: RwLock<Option<Arc<Sink>>> = RwLock::new(None);
+
+/// Rung when such a reference is given back.
+static GIVEN_BACK: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// Sends the log of the whole process, up to a level, to a callback; NULL turns it off. When the
 /// call returns, the callback before is called no more. Keys, passphrases and tokens are never
@@ -66,8 +74,17 @@ pub extern "C" fn dps_log_set(
             // Fails only if this copy of the core has a subscriber already, and there is no other.
             let _ = log::install(Logger);
         });
-        let sink = callback.map(|callback| Sink { level, callback, userdata: UserData(userdata) });
-        *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
+        let (process, userdata) = (process::id(), UserData(userdata));
+        let sink = callback.map(|callback| Arc::new(Sink { process, level, callback, userdata }));
+        let mut place = SINK.write().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(&mut *place, sink);
+        drop(place);
+        if let Some(before) = before.filter(|before| before.process == process) {
+            let (lock, given_back) = &GIVEN_BACK;
+            let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nobody takes another reference to it, and whoever gives one back rings afterwards.
+            drop(given_back.wait_while(guard, |()| Arc::strong_count(&before) > 1));
+        }
         Ok(())
     })
 }
@@ -76,17 +93,21 @@ struct Logger;
 
 impl log::Sink for Logger {
     fn wants(&self, level: Level) -> bool {
-        SINK.read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .is_some_and(|sink| number(level) <= sink.level)
+        let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
+        sink.as_ref().is_some_and(|sink| number(level) <= sink.level)
     }
 
     fn take(&self, line: Line) {
         let (target, message) = (ffi::c_string(line.target), ffi::c_string(&line.message));
-        if let Some(sink) = &*SINK.read().unwrap_or_else(PoisonError::into_inner) {
+        let sink = SINK.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(sink) = sink {
             let level = number(line.level);
             (sink.callback)(sink.userdata.0, level, target.as_ptr(), message.as_ptr());
+            drop(sink);
+            let (lock, given_back) = &GIVEN_BACK;
+            // With the lock once held, so that nobody is between his look and his wait.
+            drop(lock.lock().unwrap_or_else(PoisonError::into_inner));
+            given_back.notify_all();
         }
     }
 }

@@ -138,24 +138,24 @@ impl<C, B, E> Mailbox<C, B, E> {
 
     /// Calls `deliver` and then `rest`, by turns, until it is `done`; `false` if the time came
     /// first. `rest` is to wait for a change since what it is given, or until the time comes.
-    pub(crate) fn deliver_until<F>(
+    pub(crate) fn deliver_until(
         &self,
         until: Option<Instant>,
         done: impl Fn(&Self) -> bool,
         tell: impl Fn(Letter<B, E>),
-        rest: impl Fn(u64) -> Result<(), F>,
-    ) -> Result<bool, F> {
+        rest: impl Fn(u64),
+    ) -> bool {
         loop {
             // First: what changes from here on is not waited for.
             let seen = self.state().version;
             self.deliver(&tell);
             if done(self) {
-                return Ok(true);
+                return true;
             }
             if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(false);
+                return false;
             }
-            rest(seen)?;
+            rest(seen);
         }
     }
 

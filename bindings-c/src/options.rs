@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::{
     error::{dps_error, dps_status},
     ffi::{self, Handle},
+    hub::DPS_NO_DEADLINE,
     panic::{call, guard},
 };
 
@@ -204,7 +205,7 @@ pub extern "C" fn dps_options_set_roots_pem(
 }
 
 /// The longest that a registration, or connecting to a hub, may take, waits and retries included;
-/// 120 and 60 seconds unless set.
+/// 120 and 60 seconds unless set. DPS_NO_DEADLINE for as long as it takes.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_options_set_deadline_ms(
     options: *mut dps_options,
@@ -212,7 +213,10 @@ pub extern "C" fn dps_options_set_deadline_ms(
     error: *mut *mut dps_error,
 ) -> dps_status {
     set(options, error, |settings| {
-        settings.deadline = Some(Duration::from_millis(deadline_ms.into()));
+        settings.deadline = Some(match deadline_ms {
+            DPS_NO_DEADLINE => Duration::MAX,
+            milliseconds => Duration::from_millis(milliseconds.into()),
+        });
         Ok(())
     })
 }

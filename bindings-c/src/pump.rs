@@ -111,6 +111,8 @@ pub(crate) async fn pump(
         fates.push(fate);
     }
     report(&mailbox, fates);
+    // Whoever closes learns it, though each message has been told its fate: not all have a callback.
+    let goodbye = goodbye.and_then(|()| client.stopped().map_or(Ok(()), Err));
     mailbox.change(|state| state.closed = Some(known(goodbye)));
 }
 
@@ -234,8 +236,7 @@ impl Early {
         let why: Arc<KnownError> = Arc::new(why.into());
         let tell = |state: &mut State, order| match order {
             Order::Send(_, receipt) => state.take(receipt, Err(Arc::clone(&why))),
-            // All that was taken has met its fate.
-            Order::Close(_) => _ = state.closed.get_or_insert(Ok(())),
+            Order::Close(_) => _ = state.closed.get_or_insert(Err(Arc::clone(&why))),
         };
         mailbox.change(|state| {
             self.sends.into_iter().for_each(|send| tell(state, send));

@@ -183,7 +183,8 @@ pub extern "C" fn dps_registration_do_work(
         let registration = ffi::hold(registration, "registration")?;
         registration.birthplace.check()?;
         if registration.outcome.get().is_none() {
-            registration.runtime.turn()?;
+            let shift = registration.runtime.begin()?;
+            shift.turn();
             registration.take_events();
         }
         match registration.outcome.get() {

@@ -9,7 +9,8 @@
 use std::{
     future::Future,
     io, mem, process,
-    sync::{Mutex, PoisonError, TryLockError},
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,8 @@ use tokio::{
     task::yield_now,
     time::timeout_at,
 };
+
+use crate::broken_pipe::{Muted, mute_this_thread};
 
 /// How long the exit of the process waits for a name lookup that hangs.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -35,18 +38,24 @@ static SHARED: Mutex<Option<(u32, Runtime)>> = Mutex::new(None);
 
 /// The runtime of the blocking calls.
 pub(crate) fn shared() -> Result<Handle> {
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((process, runtime)) = &*shared
-        && *process == process::id()
-    {
-        return Ok(runtime.handle().clone());
+    if let Some(handle) = started(&SHARED.lock().unwrap_or_else(PoisonError::into_inner)) {
+        return Ok(handle);
     }
+    // Made with no lock held, which a fork of another thread meanwhile would leave held for ever.
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("dps")
+        .on_thread_start(mute_this_thread)
         .enable_all()
         .build()
         .map_err(|error| cannot_start(&error))?;
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = started(&shared) {
+        drop(shared);
+        // Another thread was faster.
+        runtime.shutdown_background();
+        return Ok(handle);
+    }
     let handle = runtime.handle().clone();
     match shared.replace((process::id(), runtime)) {
         // The parent's; the exit is reported to the child as well.
@@ -55,6 +64,12 @@ pub(crate) fn shared() -> Result<Handle> {
         None => _ = unsafe { libc::atexit(at_exit) },
     }
     Ok(handle)
+}
+
+/// The runtime that this process has started already.
+fn started(shared: &Option<(u32, Runtime)>) -> Option<Handle> {
+    let (process, runtime) = shared.as_ref()?;
+    (*process == process::id()).then(|| runtime.handle().clone())
 }
 
 extern "C" fn at_exit() {
@@ -93,39 +108,39 @@ impl Birthplace {
     }
 }
 
-/// The runtime of a polled handle: runs only inside the calls on that handle.
-pub(crate) struct OwnRuntime(Mutex<Option<Runtime>>);
+/// The runtime of a polled handle: runs only inside the calls on that handle, which are one
+/// thread's at a time.
+pub(crate) struct OwnRuntime {
+    /// `None` only in the drop.
+    runtime: Option<Runtime>,
+    worker: Mutex<Option<Worker>>,
+}
+
+/// The thread that works for a polled handle, and in how many calls: a callback calls back in.
+struct Worker {
+    thread: ThreadId,
+    calls: usize,
+}
 
 impl OwnRuntime {
     pub(crate) fn new() -> Result<Self> {
         // There is one connection; room for the default's 1024 events would take 12 KB.
         let runtime =
             Builder::new_current_thread().enable_all().max_io_events_per_tick(EVENTS).build();
-        runtime.map(|runtime| Self(Mutex::new(Some(runtime)))).map_err(|error| cannot_start(&error))
+        let runtime = Some(runtime.map_err(|error| cannot_start(&error))?);
+        Ok(Self { runtime, worker: Mutex::new(None) })
     }
 
     /// Adds work, which begins with the next turn.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(runtime) = &self.runtime {
             drop(runtime.spawn(work));
         }
     }
 
-    /// Does what can be done now, without waiting.
-    pub(crate) fn turn(&self) -> Result<()> {
-        self.run(async {
-            for _ in 0..LOOKS {
-                yield_now().await;
-            }
-        })
-    }
-
-    /// Works until `event` or until the time comes.
-    pub(crate) fn run_until(&self, until: Instant, event: impl Future<Output = ()>) -> Result<()> {
-        self.run(async { _ = timeout_at(until.into(), event).await })
-    }
-
-    fn run(&self, work: impl Future<Output = ()>) -> Result<()> {
+    /// Takes the handle for this thread, until the shift ends. Comes before whatever a call
+    /// changes: a call that is refused has done nothing.
+    pub(crate) fn begin(&self) -> Result<Shift<'_>> {
         let busy = || {
             Error::new(
                 ErrorKind::InvalidArgument,
@@ -136,24 +151,61 @@ impl OwnRuntime {
         if Handle::try_current().is_ok() {
             return Err(busy());
         }
-        let runtime = match self.0.try_lock() {
-            Ok(runtime) => runtime,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(busy()),
-        };
-        if let Some(runtime) = &*runtime {
-            runtime.block_on(work);
+        let thread = thread::current().id();
+        match &mut *self.worker() {
+            Some(worker) if worker.thread != thread => return Err(busy()),
+            Some(worker) => worker.calls += 1,
+            nobody => *nobody = Some(Worker { thread, calls: 1 }),
         }
-        Ok(())
+        Ok(Shift(self))
+    }
+
+    fn worker(&self) -> MutexGuard<'_, Option<Worker>> {
+        self.worker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for OwnRuntime {
     fn drop(&mut self) {
-        let runtime = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(runtime) = runtime {
+        if let Some(runtime) = self.runtime.take() {
             // A plain drop would wait, which is not allowed inside a signer of another handle.
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// The call of a thread that works for a polled handle, alone or inside another one of its own.
+pub(crate) struct Shift<'a>(&'a OwnRuntime);
+
+impl Shift<'_> {
+    /// Does what can be done now, without waiting.
+    pub(crate) fn turn(&self) {
+        self.run(async {
+            for _ in 0..LOOKS {
+                yield_now().await;
+            }
+        });
+    }
+
+    /// Works until `event` or until the time comes.
+    pub(crate) fn run_until(&self, until: Instant, event: impl Future<Output = ()>) {
+        self.run(async { _ = timeout_at(until.into(), event).await });
+    }
+
+    fn run(&self, work: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.0.runtime {
+            let _muted = Muted::new();
+            runtime.block_on(work);
+        }
+    }
+}
+
+impl Drop for Shift<'_> {
+    fn drop(&mut self) {
+        let mut worker = self.0.worker();
+        match &mut *worker {
+            Some(worker) if worker.calls > 1 => worker.calls -= 1,
+            _ => *worker = None,
         }
     }
 }

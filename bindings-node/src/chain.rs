@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::{
     environment::promise,
     error::thrown,
-    js::{self, Json, Late, invalid},
+    js::{self, Json, Late, SecretText, invalid},
     key::{PrivateKey, passphrase},
     options::{self, text},
     runtime::offload,
@@ -285,23 +285,23 @@ impl CertificateRequest {
 }
 
 /// A PEM text as a C string constant, one source line for each line of the text.
-#[napi(catch_unwind, ts_args_type = "pem: string | Uint8Array")]
-pub fn c_string(env: &Env, pem: Unknown<'_>) -> napi::Result<String> {
+#[napi(catch_unwind, ts_args_type = "pem: string | Uint8Array", ts_return_type = "string")]
+pub fn c_string(env: &Env, pem: Unknown<'_>) -> napi::Result<Late<SecretText>> {
     constant(pem, chain::c_string).map_err(|error| thrown(env, &error))
 }
 
 /// A PEM text as a Java string constant, one source line for each line of the text; Python reads
 /// it too, between parentheses.
-#[napi(catch_unwind, ts_args_type = "pem: string | Uint8Array")]
-pub fn java_string(env: &Env, pem: Unknown<'_>) -> napi::Result<String> {
+#[napi(catch_unwind, ts_args_type = "pem: string | Uint8Array", ts_return_type = "string")]
+pub fn java_string(env: &Env, pem: Unknown<'_>) -> napi::Result<Late<SecretText>> {
     constant(pem, chain::java_string).map_err(|error| thrown(env, &error))
 }
 
 fn constant(
     pem: Unknown<'_>,
     write: fn(&[u8]) -> Result<Zeroizing<String>, Error>,
-) -> Result<String, Error> {
-    write(&content(pem, "pem")?).map(|constant| constant.to_string())
+) -> Result<Late<SecretText>, Error> {
+    write(&content(pem, "pem")?).map(|constant| Late(SecretText(constant)))
 }
 
 /// The text or the bytes that an argument is.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dps_core::{HubClient, hub::ConnectionState as CoreState};
+use dps_core::hub::ConnectionState as CoreState;
 use napi::{
     Env,
     bindgen_prelude::{Object, PromiseRaw, This},
@@ -11,6 +11,7 @@ use napi_derive::napi;
 
 use crate::{
     environment::{KeptSignal, promise},
+    hub::Connection,
     js::{Late, Next},
 };
 
@@ -29,14 +30,14 @@ pub struct ConnectionState {
 /// The states of a connection, from the present one to `closed`.
 #[napi]
 pub struct ConnectionStates {
-    hub: HubClient,
+    connection: Arc<Connection>,
     known: Arc<Mutex<Option<CoreState>>>,
     signal: KeptSignal,
 }
 
 impl ConnectionStates {
-    pub(crate) fn new(hub: HubClient, signal: KeptSignal) -> Self {
-        Self { hub, known: Arc::default(), signal }
+    pub(crate) fn new(connection: Arc<Connection>, signal: KeptSignal) -> Self {
+        Self { connection, known: Arc::default(), signal }
     }
 }
 
@@ -55,14 +56,14 @@ impl ConnectionStates {
     /// Waits for the next state.
     #[napi(catch_unwind, ts_return_type = "Promise<IteratorResult<ConnectionState, void>>")]
     pub fn next<'env>(&self, env: &'env Env) -> napi::Result<PromiseRaw<'env, ()>> {
-        let (hub, known) = (self.hub.clone(), Arc::clone(&self.known));
+        let (connection, known) = (Arc::clone(&self.connection), Arc::clone(&self.known));
         let started = self.signal.start(env).map(|start| {
             (start, async move {
                 let before = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let now = match before {
-                    None => hub.state(),
+                    None => connection.hub.state(),
                     Some(CoreState::Closed) => return Ok(Late(Next(None))),
-                    Some(before) => hub.state_changed(&before).await,
+                    Some(before) => connection.hub.state_changed(&before).await,
                 };
                 *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.clone());
                 Ok(Late(Next(Some(ConnectionState::from(now)))))

@@ -47,7 +47,8 @@ pub struct DevicesOptions<'env> {
     /// Registration IDs that differ in a number, such as `device-0001..device-1000`.
     #[napi(ts_type = "string")]
     pub range: Option<Unknown<'env>>,
-    /// A CSV with the registration IDs: the column headed `registrationId`, else the first.
+    /// A CSV with the registration IDs: the column headed `registrationId` or `deviceId`, in any
+    /// spelling of case, `_` and `-`; without such a header, the first.
     #[napi(ts_type = "string | Uint8Array")]
     pub csv: Option<Unknown<'env>>,
     /// The path of such a CSV.

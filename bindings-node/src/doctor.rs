@@ -19,7 +19,7 @@ use crate::{
     options::{self, optional_text, text},
     runtime::offload,
     security::{Key, Reference, X509_OPTIONS, X509Parts, elsewhere, internal, source},
-    signer::{JsSigner, Waits},
+    signer::{JsSigner, Waits, signing},
 };
 
 /// What the doctor is given, and how far it goes; beside these, the options of `X509` and
@@ -77,7 +77,7 @@ const DOCTOR_OPTIONS: [&str; 10] = [
 
 /// Examines a device's credential and what surrounds it. Rejects only where an examination cannot
 /// be made: what is wrong with the device is in the report, which is that of `dps doctor --json`.
-/// What has not answered by the deadline is a finding.
+/// What has not answered by the deadline, a minute unless told, is a finding.
 #[napi(
     catch_unwind,
     ts_args_type = "options: DoctorOptions",
@@ -267,13 +267,14 @@ impl Case {
     fn examine(self) -> impl Future<Output = Result<Late<Json>, Error>> + Send + 'static {
         let reach = self.reach;
         let waits = Arc::<Waits>::default();
+        let signers = self.signer.is_some().then(|| Arc::clone(&waits));
         let in_use = waits.in_use();
         async move {
-            // Files are read, and a function of the user's may sign: both on threads that may block.
+            let doctor = move || self.doctor(waits);
             let examined = match reach {
-                Reach::Files => offload(move || self.doctor(waits).offline()).await,
-                Reach::Network => over_the_network(move || self.doctor(waits), false).await,
-                Reach::Service => over_the_network(move || self.doctor(waits), true).await,
+                Reach::Files => signing(signers, move || doctor().offline()).await,
+                Reach::Network => over_the_network(doctor, false).await,
+                Reach::Service => over_the_network(doctor, true).await,
             };
             drop(in_use);
             examined.map(|report| json(&report))

@@ -2,7 +2,10 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -115,7 +118,8 @@ impl Client {
         set.map_err(|error| thrown(env, &error))
     }
 
-    /// Connects, unless the client is connected or coming back already.
+    /// Connects, unless the client is connected or coming back already; one that is being closed is
+    /// waited for first. The deadline is a minute unless told.
     #[napi(
         catch_unwind,
         ts_args_type = "options?: DeadlineOptions",
@@ -150,21 +154,9 @@ impl Client {
         let start = || {
             let start = options::wait(env, options, &[])?;
             let message = Message::from_argument(message)?;
-            let hub = self.0.hub()?;
-            let mut sending = Box::pin(async move { hub.send(message).await });
-            // The first poll takes the message's place in the queue, here, in the order of the
-            // calls; an aborted signal takes none.
-            let begun = match start {
-                Start::Aborted(_) => Poll::Pending,
-                Start::Wait(_) => sending.as_mut().poll(&mut Context::from_waker(Waker::noop())),
-            };
-            Ok((start, async move {
-                match begun {
-                    Poll::Ready(outcome) => outcome,
-                    Poll::Pending => sending.await,
-                }
-                .map(|()| Late(Enqueued))
-            }))
+            let connection = self.0.opened()?;
+            let sending = begun(&start, async move { connection.hub.send(message).await });
+            Ok((start, async move { sending.await.map(|()| Late(Enqueued)) }))
         };
         untraced_promise(env, start())
     }
@@ -184,17 +176,9 @@ impl Client {
     ) -> napi::Result<PromiseRaw<'env, ()>> {
         let started = options::deadline(env, options, &[]).map(|(start, deadline)| {
             let device = Arc::clone(&self.0);
-            if let Start::Wait(_) = start {
-                device.closes.send_modify(|closes| *closes += 1);
-            }
-            (start, async move {
-                let Some(hub) = device.connection().as_ref().map(|open| open.hub.clone()) else {
-                    return Ok(());
-                };
-                let closed = hub.close(deadline.unwrap_or(HubClient::CLOSE_WITHIN)).await;
-                device.let_go();
-                closed
-            })
+            let deadline = deadline.unwrap_or(HubClient::CLOSE_WITHIN);
+            let closing = begun(&start, async move { device.close(deadline).await });
+            (start, closing)
         });
         promise(env, started)
     }
@@ -207,9 +191,9 @@ impl Client {
         env: &Env,
         options: Unknown<'_>,
     ) -> napi::Result<ConnectionStates> {
-        let read = || Ok((self.0.hub()?, options::signal(env, options, &[])?));
-        let (hub, signal) = read().map_err(|error: Error| thrown(env, &error))?;
-        Ok(ConnectionStates::new(hub, KeptSignal::new(env, signal)?))
+        let read = || Ok((self.0.opened()?, options::signal(env, options, &[])?));
+        let (connection, signal) = read().map_err(|error: Error| thrown(env, &error))?;
+        Ok(ConnectionStates::new(connection, KeptSignal::new(env, signal)?))
     }
 
     /// What opens the connection; from now on, it keeps the process alive until it is closed.
@@ -246,10 +230,23 @@ impl Client {
     }
 }
 
-impl Drop for Client {
-    /// Nobody can reach the client any more: its connection closes, and with it what it held.
-    fn drop(&mut self) {
-        self.0.connection().take();
+/// The future, polled once here if it is to be waited for: what it asks of the connection is asked
+/// in the order of the calls, and whatever becomes of the wait. An aborted signal asks for nothing.
+fn begun<T, F>(start: &Start<'_>, future: F) -> impl Future<Output = T> + Send + use<T, F>
+where
+    T: Send,
+    F: Future<Output = T> + Send,
+{
+    let mut future = Box::pin(future);
+    let first = match start {
+        Start::Aborted(_) => Poll::Pending,
+        Start::Wait(_) => future.as_mut().poll(&mut Context::from_waker(Waker::noop())),
+    };
+    async move {
+        match first {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => future.await,
+        }
     }
 }
 
@@ -258,7 +255,7 @@ struct Device {
     host: String,
     device_id: String,
     settings: Mutex<Settings>,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Arc<Connection>>>,
     /// Held while a connection is opened: two at a time would evict each other.
     opening: tokio::sync::Mutex<()>,
     /// How often the client was closed: what is being opened meanwhile ends.
@@ -273,17 +270,45 @@ struct Settings {
     token_lifetime: Option<Duration>,
 }
 
-/// A connection that was opened. It may have ended since; its `hub` then says why.
-struct Connection {
-    hub: HubClient,
-    /// What it needs until it has ended: its signer, and the process.
-    held: Option<(InUse, KeptAlive)>,
+/// A connection that was opened. It may have ended since; its `hub` then says why. It closes when
+/// nobody can reach the client any more, and nothing that was asked of it is waited for.
+pub(crate) struct Connection {
+    pub(crate) hub: HubClient,
+    /// Whether somebody has closed it; its end may take a while.
+    closing: AtomicBool,
     watch: AbortHandle,
+}
+
+/// What a connection needs until it has ended: its signer, and the process.
+type Held = (InUse, KeptAlive);
+
+impl Connection {
+    fn new(hub: HubClient, held: Held) -> Arc<Self> {
+        let watch = tokio::spawn(until_ended(hub.clone(), held)).abort_handle();
+        Arc::new(Self { hub, closing: AtomicBool::new(false), watch })
+    }
+
+    fn is_open(&self) -> bool {
+        !self.closing.load(Ordering::Acquire) && self.hub.state() != CoreState::Closed
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.watch.abort();
+    }
+}
+
+/// Holds what a connection needs, such as a process that would end by itself.
+async fn until_ended(hub: HubClient, held: Held) {
+    ended(&hub).await;
+    drop(held);
+}
+
+async fn ended(hub: &HubClient) {
+    let mut known = hub.state();
+    while known != CoreState::Closed {
+        known = hub.state_changed(&known).await;
     }
 }
 
@@ -317,7 +342,7 @@ impl Device {
 
     /// Connects within the deadline, unless the client is connected or coming back already.
     async fn open(
-        self: &Arc<Self>,
+        &self,
         settings: Settings,
         in_use: InUse,
         kept_alive: KeptAlive,
@@ -330,8 +355,15 @@ impl Device {
             let message = format!("an earlier open of {} was not done in time", self.device_id);
             Error::new(ErrorKind::DeadlineExceeded, message)
         })?;
-        if self.is_open() {
-            return Ok(());
+        if let Some(earlier) = self.current() {
+            if earlier.is_open() {
+                return Ok(());
+            }
+            let left = limit.saturating_sub(start.elapsed());
+            timeout(left, ended(&earlier.hub)).await.map_err(|_| {
+                let message = format!("a close of {} was not done in time", self.device_id);
+                Error::new(ErrorKind::DeadlineExceeded, message)
+            })?;
         }
         let identity = in_use.hub_identity(limit.saturating_sub(start.elapsed())).await?;
         let Settings { transport, keep_alive, token_lifetime, .. } = settings;
@@ -347,10 +379,7 @@ impl Device {
         if let Some(token_lifetime) = token_lifetime {
             builder = builder.token_lifetime(token_lifetime);
         }
-        let hub = builder.connect().await?;
-        let held = Some((in_use, kept_alive));
-        let watch = tokio::spawn(until_closed(Arc::downgrade(self), hub.clone())).abort_handle();
-        let opened = Connection { hub, held, watch };
+        let opened = Connection::new(builder.connect().await?, (in_use, kept_alive));
         // Under the lock, so that a close that ends no opening finds the connection.
         let left = {
             let mut connection = self.connection();
@@ -368,47 +397,33 @@ impl Device {
         Error::new(ErrorKind::Closed, message).during("connect to hub")
     }
 
+    /// Ends what is being opened, and the connection.
+    async fn close(&self, deadline: Duration) -> Result<(), Error> {
+        self.closes.send_modify(|closes| *closes += 1);
+        let Some(connection) = self.current() else { return Ok(()) };
+        connection.closing.store(true, Ordering::Release);
+        connection.hub.close(deadline).await
+    }
+
+    /// The connection, if there was ever one.
+    fn current(&self) -> Option<Arc<Connection>> {
+        self.connection().clone()
+    }
+
     /// The connection, for sending.
-    fn hub(&self) -> Result<HubClient, Error> {
-        self.connection().as_ref().map(|connection| connection.hub.clone()).ok_or_else(|| {
+    fn opened(&self) -> Result<Arc<Connection>, Error> {
+        self.current().ok_or_else(|| {
             Error::new(ErrorKind::Closed, format!("the client of {} is not open", self.host))
                 .with_hint("Call open first.")
         })
-    }
-
-    fn is_open(&self) -> bool {
-        let connection = self.connection();
-        connection.as_ref().is_some_and(|connection| connection.hub.state() != CoreState::Closed)
-    }
-
-    /// Releases what the connection held; with it, perhaps, the process.
-    fn let_go(&self) {
-        let held = match &mut *self.connection() {
-            Some(connection) if connection.hub.state() == CoreState::Closed => {
-                connection.held.take()
-            }
-            _ => None,
-        };
-        drop(held);
     }
 
     fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connection(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn connection(&self) -> MutexGuard<'_, Option<Arc<Connection>>> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets go of what an ended connection holds, such as a process that would end by itself.
-async fn until_closed(device: Weak<Device>, hub: HubClient) {
-    let mut known = hub.state();
-    while known != CoreState::Closed {
-        known = hub.state_changed(&known).await;
-    }
-    if let Some(device) = device.upgrade() {
-        device.let_go();
     }
 }
 

@@ -13,6 +13,7 @@ use napi::{
     sys,
     threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
 };
+use zeroize::Zeroizing;
 
 /// The settling half of a promise.
 pub(crate) struct Deferred(sys::napi_deferred);
@@ -251,6 +252,15 @@ pub struct Json(pub(crate) serde_json::Value);
 impl IntoJs for Json {
     fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
         parse_json(env, self.0.to_string())
+    }
+}
+
+/// A text that is a secret, or has one in it, on its way to JavaScript: what is here is wiped.
+pub struct SecretText(pub(crate) Zeroizing<String>);
+
+impl IntoJs for SecretText {
+    fn into_js(self, env: &Env) -> napi::Result<Unknown<'_>> {
+        Ok(env.create_string(self.0.as_str())?.to_unknown())
     }
 }
 

@@ -16,7 +16,7 @@ use napi_derive::napi;
 use crate::{
     environment::promise,
     error::thrown,
-    js::{self, invalid},
+    js::{self, Late, SecretText, invalid},
     options::{self, optional_text, text},
     runtime::offload,
     security::source,
@@ -112,7 +112,7 @@ impl PrivateKey {
                         Some(passphrase) => key.to_encrypted_pem(&passphrase),
                         None => key.to_pem(),
                     }
-                    .map(|pem| pem.to_string())
+                    .map(|pem| Late(SecretText(pem)))
                 }),
             ))
         };

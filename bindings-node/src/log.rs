@@ -123,7 +123,7 @@ impl log::Sink for Forwarder {
             }
             let (function, line) = (Arc::clone(&logger.function), line.clone());
             logger.thread.run(move |env| {
-                let Line { level, target, message } = line;
+                let Line { level, target, message, .. } = line;
                 let record = LogRecord { level: name_of(level), target: target.into(), message };
                 function.borrow_back(env)?.call(record).map(drop)
             });

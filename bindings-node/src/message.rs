@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use dps_core::{Error, ErrorKind};
 use napi::{
     Env, JsDate, Unknown,
-    bindgen_prelude::{Buffer, Either, JsObjectValue, Object},
+    bindgen_prelude::{Buffer, Either, JsObjectValue, Object, ObjectFinalize},
 };
 use napi_derive::napi;
 
@@ -57,10 +58,11 @@ const MESSAGE_OPTIONS: [&str; 8] = [
 ];
 
 /// A message from a device to the cloud.
-#[napi]
+#[napi(custom_finalize)]
 #[derive(Default)]
 pub struct Message {
-    data: Vec<u8>,
+    /// Shared with what is sent of it.
+    data: Bytes,
     message_id: Option<String>,
     correlation_id: Option<String>,
     user_id: Option<String>,
@@ -95,13 +97,16 @@ impl Message {
         ts_args_type = "data: string | Uint8Array, options?: MessageOptions"
     )]
     pub fn new(env: &Env, data: Unknown<'_>, options: Unknown<'_>) -> napi::Result<Self> {
-        Self::read(env, data, options).map_err(|error| thrown(env, &error))
+        let message = Self::read(env, data, options).map_err(|error| thrown(env, &error))?;
+        message.account(env, message.data.len() as i64)?;
+        Ok(message)
     }
 
     fn read(env: &Env, data: Unknown<'_>, options: Unknown<'_>) -> Result<Self, Error> {
         let Ok(Some(data)) = js::text_or_bytes(data) else {
             return Err(invalid("data", "it is neither a string nor a Uint8Array"));
         };
+        let data = Bytes::from(data);
         if !js::given(options) {
             return Ok(Self { data, ..Self::default() });
         }
@@ -266,7 +271,7 @@ impl Message {
     /// A copy of the data.
     #[napi(catch_unwind)]
     pub fn get_data(&self) -> Buffer {
-        self.data.clone().into()
+        self.data.to_vec().into()
     }
 
     /// Sets an application property, in place of an earlier one of the same name.
@@ -327,6 +332,19 @@ impl Message {
             message = message.property(name, value);
         }
         message
+    }
+}
+
+impl ObjectFinalize for Message {
+    fn finalize(self, env: Env) -> napi::Result<()> {
+        self.account(&env, -(self.data.len() as i64))
+    }
+}
+
+impl Message {
+    /// Tells V8 of so many bytes more, or fewer, that it cannot see: it collects garbage by them.
+    fn account(&self, env: &Env, bytes: i64) -> napi::Result<()> {
+        env.adjust_external_memory(bytes).map(drop)
     }
 }
 

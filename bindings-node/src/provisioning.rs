@@ -135,7 +135,8 @@ impl ProvisioningDeviceClient {
         Ok(())
     }
 
-    /// Registers the device and waits for its assignment, with retries where they help.
+    /// Registers the device and waits for its assignment, with retries where they help. The deadline
+    /// is two minutes unless told.
     #[napi(
         catch_unwind,
         ts_args_type = "options?: DeadlineOptions",
@@ -170,7 +171,7 @@ impl ProvisioningDeviceClient {
     }
 
     /// Connects to the hub that the device was assigned to, with the same security client and
-    /// transport.
+    /// transport. The deadline is a minute unless told.
     #[napi(
         catch_unwind,
         ts_args_type = "assignment: AssignedTo, options?: DeadlineOptions",

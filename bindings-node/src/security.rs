@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::{
     environment::{Environment, JsThread},
     error::thrown,
-    js::{self, invalid},
+    js::{self, Late, SecretText, invalid},
     options::{self, text},
     signer::{self, JsSigner, Waits},
     token_signer::JsTokenSigner,
@@ -164,18 +164,22 @@ impl SymmetricKeySecurityClient {
 ///
 /// Whoever holds the group's key can take the part of every device of the group, so it belongs
 /// where devices are made, and the derived key into the device.
-#[napi(catch_unwind, ts_args_type = "groupKey: string, registrationId: string")]
+#[napi(
+    catch_unwind,
+    ts_args_type = "groupKey: string, registrationId: string",
+    ts_return_type = "string"
+)]
 pub fn derive_device_key(
     env: &Env,
     group_key: Unknown<'_>,
     registration_id: Unknown<'_>,
-) -> napi::Result<String> {
-    let derive = || -> Result<String, Error> {
+) -> napi::Result<Late<SecretText>> {
+    let derive = || -> Result<_, Error> {
         let group_key = Zeroizing::new(text(group_key, "groupKey")?);
         let id = text(registration_id, "registrationId")?;
-        derive_device_key_base64(&group_key, &id).map(|key| key.to_string())
+        derive_device_key_base64(&group_key, &id)
     };
-    derive().map_err(|error| thrown(env, &error))
+    derive().map(|key| Late(SecretText(key))).map_err(|error| thrown(env, &error))
 }
 
 /// Who a device is, opened when it is first needed.
@@ -454,22 +458,24 @@ impl InUse {
 impl X509Material {
     /// Reads the argument `x509`.
     pub(crate) fn read(env: &Env, value: Unknown<'_>) -> Result<Self, Error> {
-        let X509Parts { chain, key, passphrase, authorities } =
-            X509Parts::read(env, value, "x509")?;
-        let chain = chain.ok_or_else(|| {
-            invalid("x509", "it has neither cert nor certFile, nor pkcs12 or pkcs12File")
-        })?;
-        let key = key.ok_or_else(|| invalid("x509", "it has no key, no keyFile and no signer"))?;
-        Ok(Self { chain, key, passphrase, authorities })
+        Self::whole(X509Parts::read(env, value, "x509")?, "x509")
     }
 
     /// Reads it from among the options of a client, where it is there.
     pub(crate) fn read_if_any(env: &Env, options: Unknown<'_>) -> Result<Option<Self>, Error> {
-        let X509Parts { chain, key, authorities, .. } = X509Parts::read(env, options, "options")?;
-        match (chain, key, authorities) {
-            (None, None, None) => Ok(None),
-            _ => Self::read(env, options).map(Some),
+        match X509Parts::read(env, options, "options")? {
+            X509Parts { chain: None, key: None, passphrase: None, authorities: None } => Ok(None),
+            parts => Self::whole(parts, "options").map(Some),
         }
+    }
+
+    fn whole(parts: X509Parts, name: &str) -> Result<Self, Error> {
+        let X509Parts { chain, key, passphrase, authorities } = parts;
+        let chain = chain.ok_or_else(|| {
+            invalid(name, "it has neither cert nor certFile, nor pkcs12 or pkcs12File")
+        })?;
+        let key = key.ok_or_else(|| invalid(name, "it has no key, no keyFile and no signer"))?;
+        Ok(Self { chain, key, passphrase, authorities })
     }
 }
 
@@ -492,13 +498,16 @@ impl X509Parts {
         let chain = source("cert", cert, cert_file)?;
         let private = source("key", key, key_file)?;
         let both = source("pkcs12", pkcs12, pkcs12_file)?;
-        let signer = signer
-            .map(|signer| -> Result<Key, Error> {
-                let function = signing_function(signer)?;
+        let signer = match (signer, algorithms) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err(invalid(name, "it has algorithms and no signer that has them"));
+            }
+            (Some(signer), algorithms) => {
                 let announced = signer::algorithms(&algorithms.unwrap_or_default())?;
-                Ok(Key::Signer(function, announced))
-            })
-            .transpose()?;
+                Some(Key::Signer(signing_function(signer)?, announced))
+            }
+        };
         let (chain, key) = match (chain, private, both, signer) {
             (None, None, Some(both), None) => (Some(both), Some(Key::Private(None))),
             (_, _, Some(_), _) => {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     environment::{Environment, JsThread},
-    js::{self, invalid},
+    js,
     runtime::offload,
     security::{Reference, elsewhere},
     waits,
@@ -37,27 +37,9 @@ pub struct SignRequest {
     pub digest: Buffer,
 }
 
-const NAMES: [(SignatureAlgorithm, &str); 8] = [
-    (SignatureAlgorithm::EcdsaP256Sha256, "ecdsa-p256-sha256"),
-    (SignatureAlgorithm::EcdsaP384Sha384, "ecdsa-p384-sha384"),
-    (SignatureAlgorithm::RsaPssSha256, "rsa-pss-sha256"),
-    (SignatureAlgorithm::RsaPssSha384, "rsa-pss-sha384"),
-    (SignatureAlgorithm::RsaPssSha512, "rsa-pss-sha512"),
-    (SignatureAlgorithm::RsaPkcs1Sha256, "rsa-pkcs1-sha256"),
-    (SignatureAlgorithm::RsaPkcs1Sha384, "rsa-pkcs1-sha384"),
-    (SignatureAlgorithm::RsaPkcs1Sha512, "rsa-pkcs1-sha512"),
-];
-
 /// The algorithms of these names.
 pub(crate) fn algorithms(names: &[String]) -> Result<Vec<SignatureAlgorithm>, Error> {
-    let find = |name: &String| {
-        let known = NAMES.iter().find(|(_, known)| known == name);
-        known.map(|(algorithm, _)| *algorithm).ok_or_else(|| {
-            let all = NAMES.map(|(_, name)| name).join(", ");
-            invalid("algorithms", &format!("{name:?} is none of {all}"))
-        })
-    };
-    names.iter().map(find).collect()
+    names.iter().map(|name| name.parse()).collect()
 }
 
 /// A function in JavaScript as dps-core's [`Signer`].
@@ -92,10 +74,7 @@ impl Signer for JsSigner {
     }
 
     fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
-        let name = NAMES.iter().find(|(algorithm, _)| *algorithm == request.algorithm());
-        let Some((_, algorithm)) = name else {
-            return Err(SignerError::new("it was asked for an algorithm that it does not know"));
-        };
+        let algorithm = request.algorithm().name();
         let (message, digest) = (request.message().to_vec(), request.digest().to_vec());
         self.function.ask(move || SignRequest {
             algorithm,

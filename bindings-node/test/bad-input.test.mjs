@@ -116,6 +116,25 @@ test('an option that is not here: misspelt, or the incumbent\'s alone', () => {
   client.setOptions({ certFile, keyFile, mqtt: undefined });
 });
 
+test('an option that nothing here uses is not left out without a word', async () => {
+  const files = chain.files('device-01');
+  const algorithms = ['ecdsa-p256-sha256'];
+  const client = Client.fromConnectionString('HostName=h.example;DeviceId=d;x509=true');
+  for (const [call, word] of [
+    [() => client.setOptions({ passphrase: 'geheim' }), 'certFile'],
+    [() => client.setOptions({ ...files, algorithms }), 'algorithms'],
+    [() => client.setOptions({ algorithms }), 'algorithms'],
+    [() => new X509Security('device-01', { ...files, algorithms }), 'algorithms'],
+  ]) {
+    assert.throws(call, (error) => {
+      assert.equal(error.code, 'DPS_INVALID_ARGUMENT', String(call));
+      assert.ok(error.message.includes(word) && !error.message.includes('geheim'), error.message);
+      return true;
+    });
+  }
+  await rejects(doctor({ ...files, algorithms }), 'DPS_INVALID_ARGUMENT', 'algorithms');
+});
+
 test('a registration ID that is not the common name, and one that cannot be', async () => {
   const files = chain.files('device-01');
   await rejects(registering(files, 'device-02'), 'DPS_REGISTRATION_ID_MISMATCH', 'device-02', 'device-01');

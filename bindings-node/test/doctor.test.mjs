@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 
 import { doctor, explainError, inspectChain, verifyChain } from 'dps-core';
 
-import { Chain, HOST, INTERMEDIATE, ROOT, dpsJson, pfx, rejects, tutorial } from './support.mjs';
+import { Chain, HOST, INTERMEDIATE, ROOT, dpsJson, pfx, rejects, tutorial, until } from './support.mjs';
 
 const { chain, emulator } = await tutorial('device-01', 'device-02');
 const other = await Chain.make('device-01');
@@ -97,6 +97,19 @@ test('it can be aborted: while a server is silent, and while a signer is', async
   await aborted({ certFile: chain.certFile('device-01'), signer }, wasAsked);
   // And what it held is free again.
   assert.equal((await doctor(chain.files('device-01'))).exitCode, 0);
+});
+
+test('signers that are silent under examination hold up no other device', async () => {
+  const controller = new AbortController();
+  let asked = 0;
+  const signer = () => { asked += 1; return new Promise(() => {}); };
+  const silent = { certFile: chain.certFile('device-01'), signer, signal: controller.signal };
+  // As many as there are threads that read files.
+  const examined = [doctor, doctor, verifyChain, verifyChain].map((examine) => examine(silent).catch((error) => error));
+  await until('the signers', () => asked === examined.length);
+  await emulator.deviceOf(chain, 'device-02').register({ deadline: 10_000 });
+  controller.abort('enough');
+  assert.deepEqual(await Promise.all(examined), examined.map(() => 'enough'));
 });
 
 test('a deadline is kept, and what has not answered is a finding', async () => {

@@ -180,6 +180,56 @@ test('a client that nobody holds is collected, and its connection closed', async
   assert.deepEqual(ofHubs, []);
 });
 
+test('a message of a client that nobody holds any more is delivered, and its function signs for it', async () => {
+  const { certFile, keyFile } = chain.files('device-02');
+  const signer = `({ message }) => sign('sha256', message, readFileSync('${keyFile}'))`;
+  // The first connection is lost, and the hub takes none for as long as the client is not collected.
+  await emulator.fault(
+    { device: 'device-02', step: 'telemetry', action: { cut: 'before' } },
+    { device: 'device-02', step: 'hub-connect', nth: 2, times: 0, action: { cut: 'before' } },
+  );
+  const watch = async (child) => {
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (line === 'collected') await emulator.clearFaults();
+      else assert.equal(line, 'sent');
+    }
+  };
+  const ended = await emulator.program(`new X509Security('device-02', { certFile: '${certFile}', signer: ${signer} })`, `
+    import { sign } from 'node:crypto';
+    import { readFileSync } from 'node:fs';
+    const pause = () => new Promise((resolve) => setTimeout(resolve, 10));
+    let collected = false;
+    const registry = new FinalizationRegistry(() => { collected = true; });
+    const result = await client.register();
+    const sending = client.connect(result).then((hub) => {
+      registry.register(hub);
+      return hub.sendEvent('x');
+    });
+    sending.catch((error) => { console.log(error.stack); process.exit(1); });
+    while (!collected) { globalThis.gc(); await pause(); }
+    console.log('collected');
+    await sending;
+    console.log('sent');
+  `, { flags: ['--expose-gc'], watch });
+  assert.equal(ended.code, 0, ended.stdout + ended.stderr);
+  assert.deepEqual(ended.lines, ['collected', 'sent']);
+});
+
+test('messages that nobody holds are collected by the size of their data', async () => {
+  const ended = await program('device-01', `
+    import { Message } from 'dps-core';
+    const data = Buffer.alloc(250_000, 'x');
+    for (let number = 0; number < 2000; number += 1) {
+      new Message(data);
+      if (number % 50 === 0) await new Promise(setImmediate);
+    }
+    console.log(process.resourceUsage().maxRSS);
+  `);
+  assert.equal(ended.code, 0, ended.stderr);
+  // All of them at once are 500 MB.
+  assert.ok(Number(ended.stdout) < 350_000, `${ended.stdout} KB`);
+});
+
 test('no thread per device', async () => {
   const names = Array.from({ length: 40 }, (_, number) => `threads-${number}`);
   await chain.add(names);

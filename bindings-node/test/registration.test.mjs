@@ -223,6 +223,18 @@ test('close ends an open that is not done, and the client can be opened again', 
   await hub.close();
 });
 
+test('an open while a close still waits for an acknowledgement waits too, and then connects anew', async () => {
+  const device = emulator.deviceOf(chain, 'device-01');
+  const hub = await device.connect(await device.register());
+  await emulator.fault({ device: 'device-01', step: 'telemetry', action: { delay: { ms: 300 } } });
+  const last = hub.sendEvent('before the close');
+  const closing = hub.close();
+  await hub.open();
+  await hub.sendEvent('after the open');
+  await Promise.all([last, closing]);
+  await hub.close();
+});
+
 test('a deadline holds for all that open does, and behind another open', async () => {
   const { assignedHub } = await emulator.deviceOf(chain, 'device-02').register();
   const connection = `HostName=${assignedHub};DeviceId=device-02;x509=true`;

@@ -174,7 +174,7 @@ pub(crate) fn registration_ids_from_csv(
     csv: &Bound<'_, PyAny>,
 ) -> PyResult<RegistrationIds> {
     let csv = source(csv, "csv")?;
-    let ids = py.detach(|| match csv {
+    let ids = process::current().detach(py, || match csv {
         Source::Memory(text) => CsvRegistrationIds::new(text.to_vec()),
         Source::File(path) => CsvRegistrationIds::file(path),
     });

@@ -12,7 +12,11 @@ use dps_core::{
     },
     key::{KeyType, Passphrase, PrivateKey as CoreKey},
 };
-use pyo3::{exceptions::PyTypeError, prelude::*, types::PyBytes};
+use pyo3::{
+    exceptions::PyTypeError,
+    prelude::*,
+    types::{PyBytes, PyString},
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -56,14 +60,18 @@ impl PrivateKey {
 
     /// The key as PEM (PKCS#8), encrypted if there is a pass phrase.
     #[pyo3(signature = (pass_phrase=None))]
-    fn to_pem(&self, py: Python<'_>, pass_phrase: Option<PassPhrase>) -> PyResult<String> {
+    fn to_pem<'py>(
+        &self,
+        py: Python<'py>,
+        pass_phrase: Option<PassPhrase>,
+    ) -> PyResult<Bound<'py, PyString>> {
         match pass_phrase.map(Passphrase::from) {
             Some(passphrase) => {
                 process::current().detach(py, || self.0.to_encrypted_pem(&passphrase))
             }
             None => self.0.to_pem(),
         }
-        .map(|pem| pem.to_string())
+        .map(|pem| PyString::new(py, &pem))
         .or_raise(py)
     }
 
@@ -97,8 +105,9 @@ impl PrivateKey {
 /// A key that signs elsewhere, for a CA's or a device's certificate, or a request for one.
 ///
 /// `signer` is any object with `sign(request)`, plain or async, and with `algorithms`, of which
-/// certificates may have `ecdsa_secp256r1_sha256`, `ecdsa_secp384r1_sha384` and `rsa_pkcs1_sha256`
-/// (384, 512). `public_key_info` is its public key as DER SubjectPublicKeyInfo.
+/// certificates may have `ecdsa-p256-sha256`, `ecdsa-p384-sha384` and `rsa-pkcs1-sha256` (384,
+/// 512); an async one runs in an event loop of its own for each signature. `public_key_info` is its
+/// public key as DER SubjectPublicKeyInfo.
 #[pyclass(frozen, module = "dps_core.chain")]
 pub(crate) struct SubjectKey {
     key: CoreSubjectKey,
@@ -229,17 +238,23 @@ pub(crate) fn certificates_from_pem(
 /// PEM as a C string constant, one source line for each line of the text.
 #[pyfunction]
 #[pyo3(signature = (pem: "str | bytes"))]
-pub(crate) fn c_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(crate) fn c_string<'py>(
+    py: Python<'py>,
+    pem: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyString>> {
     let pem = text(pem, "pem")?;
-    core_c_string(&pem).map(|constant| constant.to_string()).or_raise(py)
+    core_c_string(&pem).map(|constant| PyString::new(py, &constant)).or_raise(py)
 }
 
 /// PEM as a Java string constant; Python reads it too, between parentheses.
 #[pyfunction]
 #[pyo3(signature = (pem: "str | bytes"))]
-pub(crate) fn java_string(py: Python<'_>, pem: &Bound<'_, PyAny>) -> PyResult<String> {
+pub(crate) fn java_string<'py>(
+    py: Python<'py>,
+    pem: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyString>> {
     let pem = text(pem, "pem")?;
-    core_java_string(&pem).map(|constant| constant.to_string()).or_raise(py)
+    core_java_string(&pem).map(|constant| PyString::new(py, &constant)).or_raise(py)
 }
 
 /// A device's certificates, leaf first, each followed by its issuer.
@@ -364,7 +379,8 @@ impl Authority {
     }
 
     /// A CA that exists already, whose key stays where it is: `signer` is any object with
-    /// `sign(request)`, plain or async. One test signature proves that it holds the key.
+    /// `sign(request)`, plain or async, which runs in an event loop of its own for each signature.
+    /// One test signature proves that it holds the key.
     #[staticmethod]
     fn from_signer(
         py: Python<'_>,

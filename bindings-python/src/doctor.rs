@@ -6,7 +6,7 @@ use std::{
 };
 
 use dps_core::{
-    Error, ErrorKind, Source,
+    Error, ErrorKind, SIGN_LIMIT, Source,
     doctor::{self, Doctor, Finding as CoreFinding, Report as CoreReport},
 };
 use pyo3::prelude::*;
@@ -16,9 +16,9 @@ use tokio::task::block_in_place;
 use crate::{
     bridge::Bridge,
     errors::OrRaise as _,
-    options::{PassPhrase, optional_duration, source},
+    options::{PassPhrase, deadline, source},
     process::{self, Process},
-    signer::PySigner,
+    signer::{PySigner, elsewhere},
     uses::InUse,
     work::{self, Asker, Outcome},
     x509::X509,
@@ -86,12 +86,18 @@ impl Examination {
     ) -> PyResult<Self> {
         type Give<T> = fn(Doctor, T) -> Doctor;
 
+        let deadline = self::deadline(py, deadline)?;
         let (mut doctor, signer) = match x509 {
             Some(_) if certificate.is_some() || key.is_some() || pass_phrase.is_some() => {
                 let message = "an X509 has its own certificate, key and pass phrase";
                 return Err(Error::new(ErrorKind::InvalidArgument, message)).or_raise(py);
             }
-            Some(x509) => (x509.get().give(Doctor::new()), x509.get().material().signer().cloned()),
+            Some(x509) => {
+                // Nobody wants a signature after that.
+                let patience = deadline.map_or(SIGN_LIMIT, |deadline| deadline.min(SIGN_LIMIT));
+                let signer = x509.get().material().signer().cloned();
+                (x509.get().give(Doctor::new(), patience), signer)
+            }
             None => (Doctor::new(), None),
         };
         let inputs: [(_, &str, Give<Source>); 6] = [
@@ -124,7 +130,7 @@ impl Examination {
         if let Some(at) = at {
             doctor = doctor.clock(at.into());
         }
-        if let Some(deadline) = optional_duration(py, "deadline", deadline)? {
+        if let Some(deadline) = deadline {
             doctor = doctor.deadline(deadline);
         }
         let reach = match (wire, register) {
@@ -167,16 +173,18 @@ impl Examination {
 
 impl Examination {
     fn work(&self) -> impl Future<Output = Result<Outcome, Error>> + Send + use<> {
-        let (doctor, reach) = (Arc::clone(&self.doctor), self.reach);
+        let (doctor, reach, process) = (Arc::clone(&self.doctor), self.reach, self.process);
+        let asks = self.signer.is_some();
         let mut examining = Box::pin(async move {
             match reach {
+                Reach::Files if asks => elsewhere(process, move || doctor.offline()).await,
                 Reach::Files => doctor.offline(),
                 Reach::Network => doctor.wire().await,
                 Reach::Service => doctor.service().await,
             }
             .map(|report| Outcome::Examined(Box::new(report)))
         });
-        // It reads files and asks signers.
+        // It reads files.
         poll_fn(move |context| block_in_place(|| examining.as_mut().poll(context)))
     }
 }

@@ -1,6 +1,6 @@
 //! From core's errors to Python's exceptions.
 
-use std::{error, io};
+use std::{error, io, path::Path};
 
 use dps_core::{Error, ErrorKind};
 use pyo3::{
@@ -66,6 +66,7 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         error.hint(),
         service,
         system,
+        error.path().map(Path::as_os_str),
     ))?;
     let made = PyErr::from_value(made);
     if let Some(cause) = cause {

@@ -24,6 +24,7 @@ mod gate;
 mod hub;
 mod inbox;
 mod inspection;
+mod line;
 mod log;
 mod message;
 mod options;

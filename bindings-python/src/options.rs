@@ -140,12 +140,22 @@ pub(crate) fn optional_duration(
     seconds.map(|seconds| duration(py, name, seconds)).transpose()
 }
 
+/// How long a call may take: seconds, or infinity; `None` for what the call takes by itself.
+pub(crate) fn deadline(py: Python<'_>, seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    match seconds {
+        // As long as a clock can count.
+        Some(f64::INFINITY) => Ok(Some(Duration::MAX)),
+        seconds => optional_duration(py, "deadline", seconds),
+    }
+}
+
 /// The key of one device of an enrollment group, in base64.
 #[pyfunction]
-pub(crate) fn derive_device_key(
-    py: Python<'_>,
+pub(crate) fn derive_device_key<'py>(
+    py: Python<'py>,
     group_key: &str,
     registration_id: &str,
-) -> PyResult<String> {
-    derive_device_key_base64(group_key, registration_id).map(|key| key.to_string()).or_raise(py)
+) -> PyResult<Bound<'py, PyString>> {
+    let key = derive_device_key_base64(group_key, registration_id).or_raise(py)?;
+    Ok(PyString::new(py, &key))
 }

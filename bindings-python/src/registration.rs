@@ -16,7 +16,7 @@ use crate::{
     bridge::Bridge,
     door::Door,
     errors::OrRaise as _,
-    options::{network, optional_duration},
+    options::{deadline, network},
     process::{self, Process},
     symmetric_key::SymmetricKey,
     work::{self, Asker, Event, Outcome},
@@ -121,7 +121,7 @@ impl Registration {
         deadline: Option<f64>,
     ) -> PyResult<impl FnOnce(Asker) -> BoxedWork + use<>> {
         let payload = payload.map(payload_from_json).transpose().or_raise(py)?;
-        let deadline = optional_duration(py, "deadline", deadline)?;
+        let deadline = self::deadline(py, deadline)?;
         let settings = self.settings.clone();
         let process = self.process;
         Ok(move |asker| {

@@ -22,7 +22,7 @@ use dps_core::{
     SignerError, TokenSigner,
 };
 use pyo3::{
-    exceptions::{PyTypeError, PyValueError},
+    exceptions::PyTypeError,
     inspect::PyStaticExpr,
     intern,
     prelude::*,
@@ -40,19 +40,6 @@ use crate::{
 
 /// How long a thread waits for another signature to make.
 const IDLE: Duration = Duration::from_secs(10);
-
-/// The names that TLS gives the algorithms (IANA, "TLS SignatureScheme"), with the hash's name in
-/// `hashlib`.
-const ALGORITHMS: [(SignatureAlgorithm, &str, &str); 8] = [
-    (SignatureAlgorithm::EcdsaP256Sha256, "ecdsa_secp256r1_sha256", "sha256"),
-    (SignatureAlgorithm::EcdsaP384Sha384, "ecdsa_secp384r1_sha384", "sha384"),
-    (SignatureAlgorithm::RsaPssSha256, "rsa_pss_rsae_sha256", "sha256"),
-    (SignatureAlgorithm::RsaPssSha384, "rsa_pss_rsae_sha384", "sha384"),
-    (SignatureAlgorithm::RsaPssSha512, "rsa_pss_rsae_sha512", "sha512"),
-    (SignatureAlgorithm::RsaPkcs1Sha256, "rsa_pkcs1_sha256", "sha256"),
-    (SignatureAlgorithm::RsaPkcs1Sha384, "rsa_pkcs1_sha384", "sha384"),
-    (SignatureAlgorithm::RsaPkcs1Sha512, "rsa_pkcs1_sha512", "sha512"),
-];
 
 /// What a symmetric key signs its tokens by, with the hash's name in `hashlib`.
 const TOKEN_ALGORITHM: (&str, &str) = ("hmac-sha256", "sha256");
@@ -116,7 +103,7 @@ impl PySigner {
             (Some(named), _) => named
                 .extract::<Vec<String>>()?
                 .iter()
-                .map(|name| algorithm(name))
+                .map(|name| name.parse().or_raise(signer.py()))
                 .collect::<PyResult<_>>()?,
             (None, Announced::ByCertificate | Announced::Never) => Vec::new(),
             (None, Announced::Always) => {
@@ -153,8 +140,13 @@ impl PySigner {
         self.event_loop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same signer, whose every signature fails that takes longer than this.
+    pub(crate) fn within(self: &Arc<Self>, patience: Duration) -> impl Signer + use<> {
+        Impatient { signer: Arc::clone(self), patience }
+    }
+
     /// Has one of Python's threads ask the object, and waits for what it says.
-    fn ask(&self, message: &[u8], kind: Kind) -> Result<Vec<u8>, SignerError> {
+    fn ask(&self, message: &[u8], kind: Kind, patience: Duration) -> Result<Vec<u8>, SignerError> {
         let (answer, answered) = mpsc::sync_channel(1);
         // Not in the next statement: the lock would last as long, and that one waits for the GIL.
         let event_loop = self.event_loop().clone();
@@ -162,7 +154,24 @@ impl PySigner {
         let (number, message) = (self.number, message.to_vec());
         let job = Job { signer, number, event_loop, kind, message, answer };
         process::current().signing.add(job, start_signing_thread)?;
-        answered.recv().unwrap_or_else(|_| Err(SignerError::new("its thread has ended")))
+        answered.recv_timeout(patience).unwrap_or_else(|end| {
+            Err(match end {
+                mpsc::RecvTimeoutError::Timeout => {
+                    SignerError::new(format!("it did not answer within {patience:?}"))
+                }
+                mpsc::RecvTimeoutError::Disconnected => SignerError::new("its thread has ended"),
+            })
+        })
+    }
+
+    fn ask_to_sign(
+        &self,
+        request: &CoreRequest<'_>,
+        patience: Duration,
+    ) -> Result<Vec<u8>, SignerError> {
+        let digest = request.digest().to_vec();
+        let kind = Kind::Signature { algorithm: request.algorithm(), digest };
+        self.ask(request.message(), kind, patience)
     }
 }
 
@@ -172,14 +181,29 @@ impl Signer for PySigner {
     }
 
     fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
-        let digest = request.digest().to_vec();
-        self.ask(request.message(), Kind::Signature { algorithm: request.algorithm(), digest })
+        self.ask_to_sign(request, Duration::MAX)
+    }
+}
+
+/// A signer that is not waited for without end.
+struct Impatient {
+    signer: Arc<PySigner>,
+    patience: Duration,
+}
+
+impl Signer for Impatient {
+    fn algorithms(&self) -> &[SignatureAlgorithm] {
+        self.signer.algorithms()
+    }
+
+    fn sign(&self, request: &CoreRequest<'_>) -> Result<Vec<u8>, SignerError> {
+        self.signer.ask_to_sign(request, self.patience)
     }
 }
 
 impl TokenSigner for PySigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
-        self.ask(message, Kind::Token)
+        self.ask(message, Kind::Token, Duration::MAX)
     }
 }
 
@@ -239,9 +263,8 @@ impl SignJob {
         let message = PyBytes::new(py, &self.0.message).unbind();
         match &self.0.kind {
             Kind::Signature { algorithm, digest } => {
-                let (_, algorithm, hash) = names(*algorithm);
                 let digest = PyBytes::new(py, digest).unbind();
-                Request::Signature(SignRequest { algorithm, hash, message, digest })
+                Request::Signature(SignRequest { algorithm: *algorithm, message, digest })
             }
             Kind::Token => Request::Token(TokenRequest { message }),
         }
@@ -279,24 +302,23 @@ enum Request {
 /// What a signer is asked to sign.
 #[pyclass(frozen, module = "dps_core")]
 pub(crate) struct SignRequest {
-    algorithm: &'static str,
-    hash: &'static str,
+    algorithm: SignatureAlgorithm,
     message: Py<PyBytes>,
     digest: Py<PyBytes>,
 }
 
 #[pymethods]
 impl SignRequest {
-    /// The algorithm, by its name in TLS, such as `ecdsa_secp256r1_sha256`.
+    /// The algorithm, such as `ecdsa-p256-sha256`.
     #[getter]
     fn algorithm(&self) -> &'static str {
-        self.algorithm
+        self.algorithm.name()
     }
 
     /// The hash of the algorithm, by its name in `hashlib`.
     #[getter]
     fn hash(&self) -> &'static str {
-        self.hash
+        self.algorithm.hash_name()
     }
 
     /// The whole message, for a signer that hashes by itself.
@@ -396,22 +418,4 @@ pub(crate) fn interruptible<T: Send + 'static>(
             }
         }
     }
-}
-
-fn algorithm(name: &str) -> PyResult<SignatureAlgorithm> {
-    match ALGORITHMS.iter().find(|(_, known, _)| *known == name) {
-        Some((algorithm, _, _)) => Ok(*algorithm),
-        None => {
-            let known = ALGORITHMS.map(|(_, name, _)| name).join(", ");
-            Err(PyValueError::new_err(format!("{name:?} is not one of the algorithms {known}")))
-        }
-    }
-}
-
-fn names(algorithm: SignatureAlgorithm) -> (SignatureAlgorithm, &'static str, &'static str) {
-    // A later version of core may know more; a signer is asked only for what it offered.
-    ALGORITHMS
-        .into_iter()
-        .find(|(known, _, _)| *known == algorithm)
-        .unwrap_or((algorithm, "unknown", "unknown"))
 }

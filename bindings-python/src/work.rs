@@ -9,7 +9,7 @@ use std::{
 use dps_core::{Assignment, Error, ErrorKind, doctor::Report, provisioning::Progress};
 use futures_util::future::{AbortHandle, abortable};
 use pyo3::prelude::*;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle, time::sleep};
 
 use crate::{bridge::Inbox, doctor, errors, process::Visit};
 
@@ -66,22 +66,47 @@ impl Asker {
 }
 
 /// An asker who is told an end even if the work is dropped.
-pub(crate) struct Pending(Option<Asker>);
+pub(crate) struct Pending {
+    asker: Option<Asker>,
+    timer: Option<JoinHandle<()>>,
+}
 
 impl Pending {
     pub(crate) fn new(asker: Asker) -> Self {
-        Self(Some(asker))
+        Self { asker: Some(asker), timer: None }
+    }
+
+    /// Ends the work when its time has come, and tells the asker of that.
+    pub(crate) fn end_within(
+        &mut self,
+        runtime: &Handle,
+        deadline: Duration,
+        work: AbortHandle,
+        late: Error,
+    ) {
+        let asker = self.asker.clone();
+        self.timer = Some(runtime.spawn(async move {
+            sleep(deadline).await;
+            // Before the work ends: of two ends, whoever waits hears the first.
+            if let Some(asker) = asker {
+                asker.tell(Event::done(Err(late)));
+            }
+            work.abort();
+        }));
     }
 
     /// Who is to be told, by the caller from now on.
     pub(crate) fn take(mut self) -> Option<Asker> {
-        self.0.take()
+        self.asker.take()
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if let Some(asker) = &self.0 {
+        if let Some(timer) = &self.timer {
+            timer.abort();
+        }
+        if let Some(asker) = &self.asker {
             let message = "the work was given up before it was done";
             asker.tell(Event::done(Err(Error::new(ErrorKind::Closed, message))));
         }

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use dps_core::{CertificateChain, Credential, Identity, Source, doctor::Doctor, key::Passphrase};
@@ -129,14 +130,14 @@ impl X509 {
         &self.0
     }
 
-    /// Gives the doctor what this is made of.
-    pub(crate) fn give(&self, doctor: Doctor) -> Doctor {
+    /// Gives the doctor what this is made of; a signer is waited for so long.
+    pub(crate) fn give(&self, doctor: Doctor, patience: Duration) -> Doctor {
         let Material { proof, passphrase, authorities } = self.0.as_ref();
         let mut doctor = match proof {
             Proof::Pem { chain, key } => doctor.certificate(chain.clone()).key(key.clone()),
             Proof::Pkcs12(file) => doctor.certificate(file.clone()).key(file.clone()),
             Proof::Signer { chain, signer, .. } => {
-                doctor.certificate(chain.clone()).signer(Arc::clone(signer) as _)
+                doctor.certificate(chain.clone()).signer(Arc::new(signer.within(patience)))
             }
         };
         if let Some(passphrase) = passphrase {

@@ -225,35 +225,39 @@ def _interpreter(version: str) -> str | None:
     return None
 
 
-def _environment(interpreter: str, folder: Path) -> Path:
-    """A fresh environment with the wheel and nothing else."""
-    subprocess.run([interpreter, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / "bin" / "python"
-    install = ["install", "-q", "--disable-pip-version-check", "--no-index", str(wheel())]
-    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+_environments: dict[str, Path] = {}
+
+
+def _environment(interpreter: str | None, made_in: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and nothing else, one for all tests."""
+    assert interpreter
+    python = _environments.get(interpreter)
+    if python is None:
+        folder = made_in.mktemp("python")
+        subprocess.run([interpreter, "-m", "venv", "--without-pip", folder], check=True)
+        python = folder / "bin" / "python"
+        install = ["install", "-q", "--disable-pip-version-check", "--no-index", str(wheel())]
+        subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+        _environments[interpreter] = python
     return python
 
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh interpreter with the wheel and nothing else."""
-    return _environment(sys.executable, tmp_path_factory.mktemp("bare"))
+    return _environment(sys.executable, tmp_path_factory)
 
 
 @pytest.fixture(scope="session", params=interpreters())
 def any_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``bare_python``, of each version in turn."""
-    interpreter = _interpreter(request.param)
-    assert interpreter
-    return _environment(interpreter, tmp_path_factory.mktemp(f"python{request.param}"))
+    return _environment(_interpreter(request.param), tmp_path_factory)
 
 
 @pytest.fixture(scope="session", params=dict.fromkeys([interpreters()[0], interpreters()[-1]]))
 def edge_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As ``bare_python``, of the oldest and of the newest version."""
-    interpreter = _interpreter(request.param)
-    assert interpreter
-    return _environment(interpreter, tmp_path_factory.mktemp(f"python{request.param}"))
+    return _environment(_interpreter(request.param), tmp_path_factory)
 
 
 def wheel() -> Path:

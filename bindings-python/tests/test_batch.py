@@ -218,7 +218,8 @@ def test_existing_files_are_overwritten_only_if_asked(
     assert list(Batch(anew, issuer, ["device"], key_type="ec-p256")) == [("device", True)]
     assert folder.key("device").read_bytes() != key
     sound(folder, "device")
-    other = Hierarchy().intermediate
+    root = Authority.create_root("Another root", PrivateKey.generate("ec-p256"))
+    other = root.create_intermediate("Test intermediate", PrivateKey.generate("ec-p256"))
     with closing(Batch(folder, other, ["device"], key_type="ec-p256")) as batch:
         with pytest.raises(exceptions.DpsError, match="another CA issued it"):
             next(batch)
@@ -347,7 +348,7 @@ def test_a_signer_does_not_become_the_main_thread() -> None:
         from dps_core import SignerError
         from dps_core.chain import PrivateKey, SubjectKey
         class Hsm:
-            algorithms = ["ecdsa_secp256r1_sha256"]
+            algorithms = ["ecdsa-p256-sha256"]
             async def sign(self, request):
                 return b"no signature"
         assert "threading" not in sys.modules
@@ -379,7 +380,7 @@ def test_a_pass_phrase_may_be_bytes(device: Device, tmp_path: Path) -> None:
 
 
 def named(hsm: Hsm) -> Hsm:
-    hsm.algorithms = ["ecdsa_secp256r1_sha256"]  # type: ignore[attr-defined]
+    hsm.algorithms = ["ecdsa-p256-sha256"]  # type: ignore[attr-defined]
     return hsm
 
 

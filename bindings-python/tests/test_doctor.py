@@ -218,6 +218,23 @@ def test_a_signer_that_never_answers_holds_up_nobody(
     asyncio.run(examine())
 
 
+@pytest.mark.parametrize("wire", [False, True])
+def test_a_signer_that_never_answers_is_a_finding(
+    cloud: Cloud, device: Device, tmp_path: Path, wire: bool
+) -> None:
+    release = threading.Event()
+    stuck = X509.from_signer(device.chain, Hsm(device, tmp_path, lambda _: release.wait(60)))
+    given: dict[str, Any] = {"deadline": 0.5, "wire": wire, "roots": cloud.roots}
+    given["connect_to"] = cloud.connect_to
+    for report in (
+        dps_core.doctor(stuck, **given),
+        asyncio.run(aio.doctor(stuck, **given)),
+    ):
+        assert "DPS-K007" in ids(report), str(report)
+        assert "did not answer" in str(report)
+    release.set()
+
+
 def test_no_secret_is_in_a_report(device: Device, tmp_path: Path) -> None:
     file, key = device.write(tmp_path, "open sesame")
     report = dps_core.doctor(certificate=file, key=key, pass_phrase="wrong horse")

@@ -81,9 +81,11 @@ def test_an_error_of_the_system_has_its_number(tmp_path: Path) -> None:
         create(None, None, "0ne00000000", missing)
     error = raised.value
     assert (error.errno, error.strerror) == (errno.ENOENT, os.strerror(errno.ENOENT))
+    assert error.filename == str(tmp_path / "no.pem")
     assert isinstance(error, DpsError)
     for made in copies(error):
         assert isinstance(made, FileNotFoundError) and made.errno == errno.ENOENT
+        assert made.filename == error.filename
         assert (str(made), made.hint) == (str(error), error.hint)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import dps_core
 from conftest import HOST, HUB, Cloud, Device
 from dps_core import IoTHubDeviceClient, ProvisioningDeviceClient, exceptions
 from test_samples import GROUP_KEY
@@ -68,6 +70,23 @@ def test_numbers_that_make_no_sense_are_refused(cloud: Cloud, device: Device) ->
             cloud.hub(device, keep_alive=keep_alive).connect()
     with pytest.raises(OverflowError):
         cloud.registering(device, port=65536)
+
+
+def test_an_infinite_deadline_is_none_at_all(cloud: Cloud, device: Device) -> None:
+    assert cloud.registering(device).register(deadline=math.inf).status == "assigned"
+    hub = cloud.hub(device)
+    hub.connect(deadline=math.inf)
+    hub.send_message("for ever", deadline=math.inf)
+    hub.disconnect(deadline=math.inf)
+    assert not dps_core.doctor(device.x509, deadline=math.inf).findings
+    for deadline in (-1, math.nan, -math.inf):
+        for call in (hub.connect, hub.disconnect, cloud.registering(device).register):
+            with pytest.raises(exceptions.InvalidArgumentError, match="deadline"):
+                call(deadline=deadline)
+        with pytest.raises(exceptions.InvalidArgumentError, match="deadline"):
+            hub.send_message("never", deadline=deadline)
+    with pytest.raises(exceptions.InvalidArgumentError, match=r"keep.alive"):
+        cloud.hub(device, keep_alive=math.inf)
 
 
 def test_a_connection_string_is_enough(cloud: Cloud, device: Device) -> None:

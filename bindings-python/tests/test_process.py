@@ -337,6 +337,32 @@ threading.Thread(target=dps_core.doctor, args=(x509,), daemon=True).start()
 assert signer.asked.wait(30)
 print("ended well")
 """,
+    "daemon threads hand over messages": """
+import atexit
+ending, handing_over = threading.Event(), threading.Barrier(3)
+def slowly():
+    handing_over.wait()
+    ending.wait()
+    # It asks for the GIL again and again while the interpreter ends.
+    end = time.monotonic() + 0.1
+    while time.monotonic() < end:
+        pass
+    return "never sent"
+class Slow:
+    def __str__(self): return slowly()
+def send():
+    message = Message("")
+    message.custom_properties["slow"] = Slow()
+    hub("parent").send_message(message)
+def send_many():
+    asyncio.run(hub("parent", aio).send_messages(slowly() for _ in range(1)))
+for work in (send, send_many):
+    threading.Thread(target=work, daemon=True).start()
+handing_over.wait()
+# Called before ours.
+atexit.register(ending.set)
+print("ended well")
+""",
     "a hub client is open": """
 registering("parent").register()
 client = hub("parent")

@@ -7,13 +7,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 # What makes, uses, refuses and gives up every kind of object. Those that measure memory or fork are
 # not for a process in which everything is slower and larger.
-WATCHED = ["batch", "bad_input", "cancellation", "chain", "hub", "signers"]
+WATCHED = ["batch", "bad_input", "cancellation", "chain", "disconnecting", "hub", "signers"]
 
 # What the sanitizers make a process end in that has misused or leaked memory.
 FOUND = 97
@@ -77,6 +78,12 @@ def test_nothing_is_leaked_or_freed_twice() -> None:
         pytest.skip(f"NOT CHECKED: this Python leaks by itself\n{alone.stderr}")
     tests = Path(__file__).parent
     options = ["-p", "no:cacheprovider", "--rootdir", str(tests.parent)]
-    done = watched(PYTEST, *options, *(str(tests / f"test_{name}.py") for name in WATCHED))
-    assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-20_000:]}"
-    assert " passed" in done.stdout
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        return watched(PYTEST, *options, str(tests / f"test_{name}.py"))
+
+    # They wait for the most part, so they wait together.
+    with ThreadPoolExecutor(3) as pool:
+        for done in pool.map(run, WATCHED):
+            assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-20_000:]}"
+            assert " passed" in done.stdout

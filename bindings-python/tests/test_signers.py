@@ -35,7 +35,7 @@ class Hsm:
 
     def _sign(self, request: SignRequest) -> bytes:
         options = ["-pkeyopt", f"digest:{request.hash}"]
-        if request.algorithm.startswith("rsa_pss"):
+        if request.algorithm.startswith("rsa-pss"):
             options += ["-pkeyopt", "rsa_padding_mode:pss", "-pkeyopt", "rsa_pss_saltlen:digest"]
         return subprocess.run(
             ["openssl", "pkeyutl", "-sign", "-inkey", self.key, *options],
@@ -66,7 +66,7 @@ def test_a_signer_registers_and_sends(cloud: Cloud, device: Device, tmp_path: Pa
     cloud.registering(device, x509=identity).register()
     with cloud.hub(device, x509=identity) as client:
         client.send_message("signed elsewhere")
-    assert [request.algorithm for request in hsm.requests] == ["ecdsa_secp256r1_sha256"] * 3
+    assert [request.algorithm for request in hsm.requests] == ["ecdsa-p256-sha256"] * 3
     assert all(request.hash == "sha256" and len(request.digest) == 32 for request in hsm.requests)
     assert [message["body"] for message in cloud.feed(device)] == ["signed elsewhere"]
 
@@ -75,9 +75,9 @@ def test_a_signer_registers_and_sends(cloud: Cloud, device: Device, tmp_path: Pa
     ("key_type", "algorithms"),
     [
         ("rsa-2048", None),
-        ("rsa-2048", ["rsa_pkcs1_sha256"]),
+        ("rsa-2048", ["rsa-pkcs1-sha256"]),
         ("ec-p384", None),
-        ("ec-p256", ("ecdsa_secp256r1_sha256",)),
+        ("ec-p256", ("ecdsa-p256-sha256",)),
     ],
 )
 def test_each_type_of_key_signs_as_offered(

@@ -86,6 +86,7 @@ renewal writes certs/ID-renewed-2.cert.pem, the third certs/ID-renewed-3.cert.pe
     )]
     Verification {
         /// The verification code that DPS generated
+        #[arg(value_parser = verification_code)]
         code: String,
         #[command(flatten)]
         target: Target,
@@ -197,8 +198,6 @@ pub(crate) struct IntermediateIssuer {
 pub(crate) const ROOT_NAME: &str = "Azure IoT Hub CA Cert Test Only";
 pub(crate) const INTERMEDIATE_NAME: &str = "Azure IoT Hub Intermediate Cert Test Only";
 
-const ISSUER_PROMPT: &str = "Passphrase of the issuing CA's key: ";
-
 pub(crate) fn run(command: Command, output: &Output) -> Result<(), Error> {
     match command {
         Command::Root(ca) => root(&ca, output),
@@ -212,7 +211,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Error> {
         Command::Verification { code, target, key, term, issuer, passphrase } => {
             let maker = Maker::new(target.folder());
             let files = maker.verification_files()?;
-            let issuer = maker.issuer(&issuer.issuer, &passphrase.read(ISSUER_PROMPT)?)?;
+            let issuer = maker.issuer(&issuer.issuer, &passphrase)?;
             let key = maker::generate("the verification key", key.key_type)?;
             let public = key.public_key_info();
             let certificate = issuer.issue_verification(&code, public, term.validity())?;
@@ -273,9 +272,10 @@ fn intermediate(ca: &CaArguments, issuer: &str, stem: &str, output: &Output) -> 
         return again(&maker, ca, issuer, stem, output);
     }
     let files = maker.ca_files(stem, true)?;
+    let issuer = maker.locked(issuer)?;
     let passphrase =
         ca.passphrase.choose("Passphrase of the issuing CA's key, and of the new one: ")?;
-    let issuer = maker.issuer(issuer, &passphrase)?;
+    let issuer = issuer.open(&passphrase)?;
     let key = maker::generate("the intermediate's key", ca.key.key_type)?;
     let name = ca.name.as_deref().unwrap_or(INTERMEDIATE_NAME);
     let validity = ca.term.validity();
@@ -299,7 +299,7 @@ fn again(
     output: &Output,
 ) -> Result<(), Error> {
     let old = maker.authority(stem)?;
-    let issuer = maker.issuer(issuer, &ca.passphrase.read(ISSUER_PROMPT)?)?;
+    let issuer = maker.issuer(issuer, &ca.passphrase)?;
     let new = issuer.reissue_authority(&old, ca.term.validity())?;
     let files = Files {
         certificate: maker.folder.certificate(stem),
@@ -361,6 +361,16 @@ fn stem(text: &str) -> Result<String, String> {
             Err(message.replacen("the registration ID", "the stem of file names", 1))
         }
     }
+}
+
+/// What DPS generates; quotation marks, such as those of JSON, would end in a common name.
+fn verification_code(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(text.to_owned());
+    }
+    Err("a verification code is of letters and digits alone; dps certificate \
+         generate-verification-code … --query properties.verificationCode -o tsv prints it bare"
+        .to_owned())
 }
 
 fn key_type(text: &str) -> Result<KeyType, String> {

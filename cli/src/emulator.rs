@@ -1,9 +1,12 @@
 //! `dps emulator`: a local DPS with linked IoT hubs, until Ctrl-C.
 
-use std::path::PathBuf;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::ValueEnum;
-use dps_core::{Error, ErrorKind};
+use dps_core::{Error, ErrorKind, Source};
 use dps_emulator::{Emulator, EmulatorError, Faults, TlsVersion};
 use serde_json::{Map, json};
 
@@ -17,7 +20,7 @@ use crate::{
   dps emulator --listen 127.0.0.1:8883 --data emulator.db --root-out emulator-root.pem
 
 Clients reach it with two environment variables:
-  DPS_CONNECT_TO=127.0.0.1:8883 SSL_CERT_FILE=emulator-root.pem")]
+  DPS_CONNECT_TO=127.0.0.1:8883 SSL_CERT_FILE=$PWD/emulator-root.pem")]
 pub(crate) struct Arguments {
     /// Where to listen; may be given several times
     #[arg(long, default_value = "127.0.0.1:8883", value_name = "ADDR[:PORT]")]
@@ -64,6 +67,9 @@ enum Tls {
 
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Error> {
     let root_out = arguments.root_out.clone();
+    if let Some(path) = &root_out {
+        check_replaceable(path)?;
+    }
     let emulator = arguments.builder()?.start().await.map_err(|error| failure(&error))?;
     if let Some(path) = &root_out {
         std::fs::write(path, emulator.root_pem())
@@ -75,6 +81,30 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> Result<(), Err
     end.await?;
     emulator.stop().await;
     Ok(())
+}
+
+/// A file of certificates is replaced, such as that of the emulator before; a key never.
+fn check_replaceable(path: &Path) -> Result<(), Error> {
+    // Neither a pipe nor a terminal has anything to lose.
+    if !path.is_file() {
+        return Ok(());
+    }
+    let bytes = Source::file(path).read()?;
+    let mut inside = false;
+    let only_certificates = String::from_utf8_lossy(&bytes).lines().all(|line| {
+        match line.trim() {
+            "-----BEGIN CERTIFICATE-----" => inside = true,
+            "-----END CERTIFICATE-----" => inside = false,
+            line => return inside || line.is_empty(),
+        }
+        true
+    });
+    if only_certificates {
+        return Ok(());
+    }
+    let message = format!("{}: the file holds something else than certificates", path.display());
+    Err(Error::new(ErrorKind::FileNotWritable, message)
+        .with_hint("Give --root-out a new file; this one is left as it is."))
 }
 
 impl Arguments {
@@ -124,11 +154,7 @@ impl Arguments {
 }
 
 /// One line, so that a script that reads it knows that the emulator is ready.
-fn announce(
-    emulator: &Emulator,
-    root_out: Option<&std::path::Path>,
-    output: &Output,
-) -> Result<(), Error> {
+fn announce(emulator: &Emulator, root_out: Option<&Path>, output: &Output) -> Result<(), Error> {
     let endpoints: Vec<_> = emulator.endpoints().iter().map(ToString::to_string).collect();
     if output.is_json() {
         let hubs: Map<_, _> = emulator
@@ -159,11 +185,28 @@ fn announce(
 }
 
 pub(crate) fn failure(error: &EmulatorError) -> Error {
-    let kind = match error {
-        EmulatorError::InvalidSetting(_) => ErrorKind::InvalidArgument,
-        EmulatorError::Io { .. } => ErrorKind::ConnectionFailed,
-        EmulatorError::Store(_) => ErrorKind::FileNotReadable,
-        _ => ErrorKind::Internal,
+    let (kind, hint) = match error {
+        EmulatorError::InvalidSetting(_) => (ErrorKind::InvalidArgument, None),
+        EmulatorError::Io { source, .. } if source.kind() == io::ErrorKind::AddrInUse => (
+            ErrorKind::ConnectionFailed,
+            Some(
+                "Another program, perhaps another dps emulator, uses it: end that one, or take a \
+                 free port by --listen 127.0.0.1:0.",
+            ),
+        ),
+        EmulatorError::Io { .. } => (ErrorKind::ConnectionFailed, None),
+        EmulatorError::Store(_) => (
+            ErrorKind::FileNotWritable,
+            Some(
+                "End the emulator that uses the file, if one does; or give another file, in a \
+                 folder that exists, by --data.",
+            ),
+        ),
+        _ => (ErrorKind::Internal, None),
     };
-    Error::new(kind, error.to_string()).during("start the emulator")
+    let told = Error::new(kind, error.to_string()).during("start the emulator");
+    match hint {
+        Some(hint) => told.with_hint(hint),
+        None => told,
+    }
 }

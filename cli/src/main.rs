@@ -131,7 +131,7 @@ const TRY_LATER: u8 = 75;
 fn fail(output: &Output, error: &Error) -> ExitCode {
     output.error(error);
     ExitCode::from(match error.kind() {
-        dps_core::ErrorKind::InvalidArgument => USAGE,
+        dps_core::ErrorKind::InvalidArgument | dps_core::ErrorKind::PassphraseRequired => USAGE,
         // Nothing changes by itself for who asked for one ETag: the record must be looked at again.
         dps_core::ErrorKind::PreconditionFailed => 1,
         _ if error.retryable() => TRY_LATER,

@@ -54,6 +54,13 @@ impl Output {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
+    /// What there is to say instead of a result for people, on standard error.
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
+        if !self.json {
+            let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        }
+    }
+
     /// Something to know that is no failure, on standard error.
     pub(crate) fn warning(&self, text: impl AsRef<str>) {
         let _ = match self.json {

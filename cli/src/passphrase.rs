@@ -2,12 +2,13 @@
 //! every user of the machine could read.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Display,
     io::{IsTerminal, stdin},
     path::{Path, PathBuf},
 };
 
-use dps_core::{Error, ErrorKind, key::Passphrase};
+use dps_core::{Error, ErrorKind, Source, key::Passphrase};
 use zeroize::Zeroizing;
 
 const VARIABLE: &str = "DPS_PASSPHRASE";
@@ -21,19 +22,23 @@ pub(crate) struct PassphraseSource {
 }
 
 impl PassphraseSource {
-    /// The passphrase of a key that exists.
-    pub(crate) fn read(&self, prompt: &str) -> Result<Passphrase, Error> {
+    /// The passphrase of a key that exists, which is told as `whose`.
+    pub(crate) fn read(&self, whose: impl Display) -> Result<Passphrase, Error> {
         match self.given()? {
             Some(passphrase) => Ok(Passphrase::new(passphrase.as_str())),
-            None => Ok(Passphrase::new(ask(prompt)?.as_str())),
+            None => {
+                let asked = ask(&format!("Passphrase of {whose}: "));
+                let asked = asked.map_err(|error| error.in_context(whose))?;
+                Ok(Passphrase::new(asked.as_str()))
+            }
         }
     }
 
     /// As [`read`](Self::read); `None` where none is given and nobody can be asked.
-    pub(crate) fn read_if_any(&self, prompt: &str) -> Result<Option<Passphrase>, Error> {
+    pub(crate) fn read_if_any(&self, whose: impl Display) -> Result<Option<Passphrase>, Error> {
         match self.given()? {
             Some(passphrase) => Ok(Some(Passphrase::new(passphrase.as_str()))),
-            None if stdin().is_terminal() => self.read(prompt).map(Some),
+            None if stdin().is_terminal() => self.read(whose).map(Some),
             None => Ok(None),
         }
     }
@@ -67,15 +72,26 @@ impl PassphraseSource {
 
 /// The first line of a file that holds a secret.
 pub(crate) fn first_line(path: &Path) -> Result<Zeroizing<String>, Error> {
-    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
-        Error::new(ErrorKind::FileNotReadable, format!("{}: {error}", path.display()))
-    })?;
+    let bytes = Source::file(path).read()?;
+    // Windows' Notepad and PowerShell begin a file with either of them.
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(unreadable(path, "the file is in UTF-16, and a secret is read as UTF-8")
+            .with_hint("Save it as UTF-8 (PowerShell: Set-Content -Encoding utf8)."));
+    }
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let text =
+        str::from_utf8(text).map_err(|_| unreadable(path, "the file is not text in UTF-8"))?;
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn unreadable(path: &Path, reason: &str) -> Error {
+    Error::new(ErrorKind::WrongFileContent, format!("{}: {reason}", path.display()))
 }
 
 fn ask(prompt: &str) -> Result<Zeroizing<String>, Error> {
     if !stdin().is_terminal() {
-        return Err(usage("a passphrase is needed: give --passphrase-file or set DPS_PASSPHRASE"));
+        return Err(Error::new(ErrorKind::PassphraseRequired, "a passphrase is needed")
+            .with_hint("Give --passphrase-file or set DPS_PASSPHRASE."));
     }
     rpassword::prompt_password(prompt)
         .map(Zeroizing::new)

@@ -117,9 +117,13 @@ struct Chain {
 
 /// Somebody's keys may be in the folder: that is said before new ones are made.
 fn check_free(maker: &Maker) -> Result<(), Error> {
-    maker.ca_files(Folder::ROOT, false)?;
-    maker.ca_files(Folder::INTERMEDIATE, true)?;
-    DEVICES.iter().try_for_each(|device| maker.device_files(device).map(drop))
+    let found = maker
+        .ca_files(Folder::ROOT, false)
+        .and_then(|_| maker.ca_files(Folder::INTERMEDIATE, true))
+        .and_then(|_| DEVICES.iter().try_for_each(|device| maker.device_files(device).map(drop)));
+    found.map_err(|error| {
+        error.with_hint("Each run makes everything anew: give another folder by --dir, or none.")
+    })
 }
 
 /// RSA-4096 keys, new at each run and made on all cores, in the tutorial's files.

@@ -82,7 +82,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "JSON")]
     payload: Option<String>,
     /// The longest that all of it may take, in seconds
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline: u64,
     /// Send this text to the assigned hub
     #[arg(long, value_name = "TEXT")]
@@ -161,9 +161,8 @@ impl Arguments {
         };
         match credential().open() {
             Err(error) if error.kind() == ErrorKind::PassphraseRequired => {
-                let prompt =
-                    format!("Passphrase of {}: ", self.key.as_deref().unwrap_or(cert).display());
-                match self.passphrase.read_if_any(&prompt)? {
+                let file = self.key.as_deref().unwrap_or(cert).display();
+                match self.passphrase.read_if_any(file)? {
                     Some(passphrase) => credential().passphrase(passphrase).open(),
                     None => Err(error.with_hint("Give --passphrase-file or set DPS_PASSPHRASE.")),
                 }

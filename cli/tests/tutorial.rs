@@ -166,7 +166,7 @@ fn the_openssl_chain_provisions_both_devices() {
     assert!(succeed(command).contains(&format!("{HUB}, deviceId: device-02")));
     let locked = emulator.dps(&alone).output().unwrap();
     let said = String::from_utf8_lossy(&locked.stderr).into_owned();
-    assert!(locked.status.code() == Some(1) && said.contains("DPS_PASSPHRASE_REQUIRED"), "{said}");
+    assert!(locked.status.code() == Some(64) && said.contains("DPS_PASSPHRASE_REQUIRED"), "{said}");
     let mut command =
         emulator.dps(&["doctor", "--register", "--id-scope", emulator.text("idScope")]);
     command.args(["--cert", text(&pfx)]).env("DPS_PASSPHRASE", "5678");

@@ -33,7 +33,10 @@ pub use self::{
     validity::Validity,
     verify::{Verification, verify},
 };
-pub(crate) use self::{check::text as date, verify::ends_below};
+pub(crate) use self::{
+    check::{moment, text as date},
+    verify::ends_below,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     key::{Passphrase, PrivateKey},

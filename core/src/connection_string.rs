@@ -1,6 +1,6 @@
 //! Device connection strings, as IoT Hub hands them out.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use zeroize::Zeroizing;
 
@@ -82,6 +82,15 @@ impl ConnectionString {
         let Some(key) = &self.key else { return Ok(None) };
         let key = SymmetricKey::from_base64(key)?;
         Ok(Some(Identity::from_symmetric_key(self.device_id.as_str().to_owned(), key)))
+    }
+}
+
+impl FromStr for ConnectionString {
+    type Err = Error;
+
+    /// As [`parse`](Self::parse).
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
 
 /// A certificate chain and a key, or a registration ID and a symmetric key, wherever they are
 /// kept.
+#[must_use = "nothing is read before `open`"]
 pub struct Credential {
     proof: Proof,
     passphrase: Option<Passphrase>,
@@ -150,6 +151,9 @@ impl Credential {
 
     /// Reads the chain and the key and proves that they belong together; or reads the symmetric
     /// key.
+    ///
+    /// Blocks this thread for as long as it takes to read the files, to derive an encrypted key's
+    /// key (PBKDF2 of up to 10 million rounds: seconds) and to have a signer sign once.
     pub fn open(self) -> Result<Identity> {
         let Self { proof, passphrase, authorities } = self;
         match proof {
@@ -377,6 +381,20 @@ mod tests {
         let error = Credential::pem(chain, Source::file(&path)).open().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileNotReadable);
         assert!(error.message().starts_with(&path.display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn another_key_is_told_from_one_of_another_type() {
+        let (chain, _) = device(KeyType::EcP256);
+        for (key_type, words) in [
+            (KeyType::EcP256, "another key of the same type"),
+            (KeyType::EcP384, "the private key is EC P-384"),
+        ] {
+            let key = PrivateKey::generate(key_type).unwrap().to_pem().unwrap();
+            let error = Credential::pem(chain.as_str(), key.as_bytes()).open().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::KeyMismatch);
+            assert!(error.message().contains(words), "{error}");
+        }
     }
 
     /// Says nothing of what it can do.

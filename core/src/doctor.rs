@@ -55,6 +55,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Examines a device's credential and what surrounds it.
 ///
 /// Give what there is; what is not given is not examined.
+#[must_use = "nothing is examined before `offline`, `wire` or `service`"]
 pub struct Doctor {
     chain: Option<Named>,
     key: Option<Named>,
@@ -231,22 +232,26 @@ impl Doctor {
     /// Examines the files, the names and the clock.
     ///
     /// Fails only where an examination cannot be made: nothing was given, or a file that is to
-    /// be compared with cannot be read.
+    /// be compared with cannot be read. Returns when the signer has answered.
     pub fn offline(&self) -> Result<Report> {
         let files = [&self.chain, &self.key, &self.group, &self.individual];
         if files.iter().all(|input| input.is_none()) {
             return Err(cannot_run("no certificate and no key was given to examine"));
         }
-        offline::examine(self, Reach::Files).map(|examined| examined.report)
+        let mut examined = offline::examine(self, Reach::Files)?;
+        examined.prove();
+        Ok(examined.report)
     }
 
     /// As [`offline`](Self::offline), and then looks up the host, connects to ports 8883 and 443,
     /// performs the TLS handshake and the WebSocket upgrade, and compares the clocks.
     ///
-    /// Ends within the [`deadline`](Self::deadline); dropping the future ends it at once.
+    /// Ends within the [`deadline`](Self::deadline); dropping the future ends it at once. A signer
+    /// that may block is called on another thread; files are read and keys are decrypted on this one.
     pub async fn wire(&self) -> Result<Report> {
         let limit = Limit::new(self.deadline);
         let mut examined = offline::examine(self, Reach::Network)?;
+        examined.prove_within(limit).await;
         wire::examine(self, &mut examined, limit).await?;
         Ok(examined.report)
     }
@@ -255,6 +260,7 @@ impl Doctor {
     pub async fn service(&self) -> Result<Report> {
         let limit = Limit::new(self.deadline);
         let mut examined = offline::examine(self, Reach::Network)?;
+        examined.prove_within(limit).await;
         service::can_run(self, &examined)?;
         if wire::examine(self, &mut examined, limit).await? {
             service::examine(self, &mut examined, limit).await?;

@@ -3,13 +3,18 @@
 //! Every language binding exports this table; none retypes it. A kind's number and name never
 //! change once published.
 
-use std::{error, fmt, sync::Arc, time::Duration};
+use std::{
+    error, fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// The result of a fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 macro_rules! error_kinds {
-    ($($(#[$section:meta])* $kind:ident = $code:literal, $name:literal, $retryable:literal, $sentence:literal;)+) => {
+    ($($(#[$note:meta])* $kind:ident = $code:literal, $name:literal, $retryable:literal, $sentence:literal;)+) => {
         /// What went wrong, as a number and a name that mean the same in every language.
         ///
         /// The hundreds tell the stage: 1xx the credential, 2xx TLS, 3xx the transport, 4xx the
@@ -18,7 +23,7 @@ macro_rules! error_kinds {
         #[repr(u32)]
         #[non_exhaustive]
         pub enum ErrorKind {
-            $($(#[$section])* #[doc = $sentence] $kind = $code,)+
+            $(#[doc = $sentence] $(#[$note])* $kind = $code,)+
         }
 
         impl ErrorKind {
@@ -73,6 +78,7 @@ error_kinds! {
     ConnectionLost = 304, "DPS_CONNECTION_LOST", true, "The connection was lost.";
     RequestTimeout = 305, "DPS_REQUEST_TIMEOUT", true, "The other side did not answer in time.";
     ProtocolViolation = 306, "DPS_PROTOCOL_VIOLATION", false, "The other side sent something that the protocol does not allow.";
+    /// Reserved: this version connects through no proxy.
     ProxyFailed = 307, "DPS_PROXY_FAILED", true, "The proxy did not open the connection.";
 
     BadRequest = 400, "DPS_BAD_REQUEST", false, "The service rejected the request as malformed.";
@@ -125,6 +131,13 @@ impl ErrorKind {
     }
 }
 
+impl fmt::Display for ErrorKind {
+    /// Writes its [`name`](Self::name).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What the service said when it refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -168,6 +181,7 @@ struct Inner {
     message: String,
     service: Option<ServiceDetails>,
     hint: Option<String>,
+    path: Option<PathBuf>,
     missing: Option<Missing>,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
@@ -181,9 +195,16 @@ impl Error {
             message: message.into(),
             service: None,
             hint: None,
+            path: None,
             missing: None,
             source: None,
         }))
+    }
+
+    /// What the system said of a file or a folder.
+    pub(crate) fn on_file(kind: ErrorKind, path: &Path, error: io::Error) -> Self {
+        let message = format!("{}: {}", path.display(), io_reason(&error));
+        Self::new(kind, message).with_path(path).with_source(error)
     }
 
     /// Something that this build does without.
@@ -194,6 +215,7 @@ impl Error {
     }
 
     /// Names what was being done, unless a deeper layer has named it already.
+    #[must_use]
     pub fn during(mut self, operation: &'static str) -> Self {
         if self.0.operation.is_empty() {
             self.0.operation = operation;
@@ -202,12 +224,14 @@ impl Error {
     }
 
     /// Says what the user can do about it.
+    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
     /// Keeps what caused the error.
+    #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(Arc::from(source.into()));
         self
@@ -219,13 +243,21 @@ impl Error {
         self
     }
 
+    /// Says which file or folder could not be read or written.
+    pub(crate) fn with_path(mut self, path: &Path) -> Self {
+        self.0.path = Some(path.to_owned());
+        self
+    }
+
     /// Adds what the service said.
+    #[must_use]
     pub fn with_service(mut self, service: ServiceDetails) -> Self {
         self.0.service = Some(service);
         self
     }
 
     /// Puts `prefix` before the message: the file or host, where only the caller knows it.
+    #[must_use]
     pub fn in_context(mut self, prefix: impl fmt::Display) -> Self {
         self.0.message = format!("{prefix}: {}", self.0.message);
         self
@@ -256,6 +288,12 @@ impl Error {
         self.0.hint.as_deref()
     }
 
+    /// The file or folder that could not be read or written; `None` where the error is about its
+    /// content, or about something else.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
     /// What had not come when time ran out, where it did.
     pub(crate) fn missing(&self) -> Option<Missing> {
         self.0.missing
@@ -279,10 +317,17 @@ impl Error {
             message: self.0.message.clone(),
             service: self.0.service.clone(),
             hint: self.0.hint.clone(),
+            path: self.0.path.clone(),
             missing: self.0.missing,
             source: self.0.source.clone(),
         }))
     }
+}
+
+/// The reason of an I/O error without "(os error 2)".
+pub(crate) fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 impl fmt::Display for Error {

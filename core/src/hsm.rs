@@ -63,6 +63,9 @@ fn try_open_x509(hsm: &dyn X509Hsm) -> Result<Identity> {
 }
 
 /// Asks the HSM in the order in which Microsoft's client asks.
+///
+/// The ID may be that of a device that a hub knows, which may hold more characters than a
+/// registration ID; only a registration then fails.
 pub fn open_symmetric_key(hsm: &dyn SymmetricKeyHsm) -> Result<Identity> {
     try_open_symmetric_key(hsm).map_err(|error| error.during("open HSM"))
 }
@@ -75,5 +78,5 @@ fn try_open_symmetric_key(hsm: &dyn SymmetricKeyHsm) -> Result<Identity> {
         drop(Zeroizing::new(error.into_bytes()));
         Error::new(ErrorKind::KeyMalformed, "the HSM's symmetric key is not base64 text")
     })?;
-    Credential::symmetric_key(registration_id, key).open()
+    Credential::symmetric_key(registration_id, key).for_hub().open()
 }

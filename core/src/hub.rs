@@ -49,6 +49,7 @@ const TOKEN_LIFETIMES: RangeInclusive<Duration> =
 
 /// One message from a device to the cloud.
 #[derive(Clone, Default)]
+#[must_use = "a message is sent by `HubClient::send`"]
 pub struct Message {
     payload: Bytes,
     message_id: Option<String>,
@@ -278,6 +279,11 @@ impl HubClient {
         self.0.shared.state.borrow().clone()
     }
 
+    /// Why the client is closed, where nobody closed it: the hub has refused the device for good.
+    pub fn stopped(&self) -> Option<Error> {
+        self.0.shared.stopped.get().map(Error::replicate)
+    }
+
     /// Waits until the state is another than `known`, and returns it; at once if it already is.
     pub async fn state_changed(&self, known: &ConnectionState) -> ConnectionState {
         let mut states = self.0.shared.state.subscribe();
@@ -354,6 +360,15 @@ pub struct HubBuilder<'a> {
     device_id: String,
     identity: &'a Identity,
     options: Options,
+}
+
+impl fmt::Debug for HubBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder")
+            .field("host", &self.host)
+            .field("device_id", &self.device_id)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Options {

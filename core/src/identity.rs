@@ -60,7 +60,13 @@ impl Identity {
         let leaf = chain.leaf();
         supported_key_type(leaf)?;
         if leaf.public_key_info() != key.public_key_info() {
-            return Err(mismatch(leaf, &format!("the private key is {}", key.key_type())));
+            let found = match leaf.public_key_type() {
+                PublicKeyType::Supported(same) if *same == key.key_type() => {
+                    "the private key is another key of the same type".to_owned()
+                }
+                _ => format!("the private key is {}", key.key_type()),
+            };
+            return Err(mismatch(leaf, &found));
         }
         Ok(Self::x509(chain, Arc::new(key), source, Calls::default()))
     }
@@ -73,9 +79,18 @@ impl Identity {
     ) -> Result<Self> {
         let signer = signer::for_certificate(signer, chain.leaf());
         prove(chain.leaf(), signer.as_ref())?;
+        Ok(Self::from_proven_signer(chain, signer, source))
+    }
+
+    /// As [`from_signer`](Self::from_signer), of a signer that has passed [`prove`] already.
+    pub(crate) fn from_proven_signer(
+        chain: CertificateChain,
+        signer: Arc<dyn Signer>,
+        source: impl fmt::Display,
+    ) -> Self {
         let calls = Calls::default();
         let signer = Arc::new(Awaited { signer, calls: calls.clone() });
-        Ok(Self::x509(chain, signer, source, calls))
+        Self::x509(chain, signer, source, calls)
     }
 
     /// A symmetric key in this process's memory, of a device that registers or that a hub knows
@@ -220,12 +235,12 @@ pub(crate) fn prove(certificate: &Certificate, signer: &dyn Signer) -> Result<()
     )
 }
 
-fn supported_key_type(certificate: &Certificate) -> Result<KeyType> {
+pub(crate) fn supported_key_type(certificate: &Certificate) -> Result<KeyType> {
     match certificate.public_key_type() {
-        PublicKeyType::Supported(KeyType::Rsa(bits)) if *bits < 2048 => Err(Error::new(
+        PublicKeyType::Supported(short) if short.is_too_short() => Err(Error::new(
             ErrorKind::KeyUnsupported,
             format!(
-                "the key of {:?} is RSA-{bits}; at least 2048 bits are needed",
+                "the key of {:?} is {short}; at least 2048 bits are needed",
                 certificate.subject()
             ),
         )),

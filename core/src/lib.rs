@@ -3,7 +3,7 @@
 //! The flow, each arrow one type in one file; nothing downstream can be made without its upstream:
 //!
 //! ```text
-//! Credential --open--> Identity --tls--> TlsClient --register--> Assignment --connect--> HubClient
+//! Credential --open--> Identity --register--> Assignment --connect--> HubClient
 //! ```
 //!
 //! ```no_run
@@ -20,7 +20,8 @@
 //! ```
 //!
 //! The crate owns no runtime: its futures run on the caller's tokio, and what it keeps running
-//! beside a [`HubClient`] is one task there.
+//! beside a [`HubClient`] is one task there. Signers that may block are called on up to eight
+//! threads of its own, which end when they are idle.
 #![forbid(unsafe_code)]
 
 mod backoff;

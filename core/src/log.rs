@@ -28,6 +28,7 @@ pub enum Level {
 
 /// One line of the log. It never holds a key, a passphrase or a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Line {
     /// How important it is.
     pub level: Level,
@@ -48,6 +49,7 @@ pub trait Sink: Send + Sync + 'static {
 
 /// Sends what this crate logs to the sink, for as long as the process lasts. `false` where the
 /// program has a subscriber of `tracing` already, which then sees the log in its place.
+#[must_use = "another subscriber may be there, and then the sink gets nothing"]
 pub fn install(sink: impl Sink) -> bool {
     set_global_default(Lines(sink)).is_ok()
 }

@@ -1,5 +1,5 @@
-//! What a device remembers of being throttled, from one registration to the next, and from one
-//! connection to a hub to the next.
+//! What a device remembers of a service from one registration to the next, and from one connection
+//! to a hub to the next: that it was throttled, and how it likes to be spoken to.
 
 use std::{
     mem,
@@ -31,9 +31,14 @@ pub struct Throttling {
     pub error: Error,
 }
 
-/// The memory of one identity, shared by its clones; one entry for each service.
+/// The memory of one identity, shared by its clones.
 #[derive(Default)]
-pub(crate) struct Pacing(Mutex<Vec<Memory>>);
+pub(crate) struct Pacing {
+    /// One entry for each service.
+    throttled: Mutex<Vec<Memory>>,
+    /// The services that were told all at once, in vain.
+    one_by_one: Mutex<Vec<String>>,
+}
 
 struct Memory {
     /// Which DPS host and ID scope, or which hub, throttled the device: another one has a quota of
@@ -46,7 +51,7 @@ struct Memory {
 impl Pacing {
     /// What an attempt that starts now begins with, if `service` throttled an earlier one.
     pub(crate) fn recall(&self, service: &str, now: Instant) -> Option<Throttling> {
-        let memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memories = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
         let known = memories.iter().find(|memory| memory.service == service)?;
         let Memory { due, throttling, .. } = known;
         known.is_of_today(now).then(|| Throttling {
@@ -58,7 +63,7 @@ impl Pacing {
 
     /// Keeps what an attempt that started at `start` leaves, or forgets what was kept.
     pub(crate) fn note(&self, service: &str, start: Instant, left: Option<Throttling>) {
-        let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memories = self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
         let (earlier, others): (Vec<_>, _) =
             mem::take(&mut *memories).into_iter().partition(|memory| memory.service == service);
         *memories = others;
@@ -71,6 +76,22 @@ impl Pacing {
             _ => start.checked_add(throttling.until).unwrap_or(start + LONGEST),
         };
         memories.push(Memory { service: service.to_owned(), due, throttling });
+    }
+}
+
+impl Pacing {
+    /// Whether `service` is told one thing at a time.
+    pub(crate) fn is_one_by_one(&self, service: &str) -> bool {
+        let services = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
+        services.iter().any(|known| known == service)
+    }
+
+    /// Tells `service` one thing at a time from now on.
+    pub(crate) fn one_by_one(&self, service: &str) {
+        let mut services = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
+        if !services.iter().any(|known| known == service) {
+            services.push(service.to_owned());
+        }
     }
 }
 

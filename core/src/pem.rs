@@ -2,12 +2,7 @@
 
 mod pasted;
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::{fmt, fs::File, io::Read, path::Path};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use x509_parser::{
@@ -191,10 +186,7 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
         file.take(LARGEST + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|error: io::Error| {
-        let message = format!("{}: {}", path.display(), io_reason(&error));
-        Error::new(ErrorKind::FileNotReadable, message).with_source(error)
-    })?;
+    let bytes = read().map_err(|error| Error::on_file(ErrorKind::FileNotReadable, path, error))?;
     match u64::try_from(bytes.len()) {
         Ok(0..=LARGEST) => Ok(bytes),
         _ => Err(Error::new(
@@ -203,14 +195,9 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
                 "{}: it is larger than 16 MiB, as no certificate and no key is",
                 path.display()
             ),
-        )),
+        )
+        .with_path(path)),
     }
-}
-
-/// The reason of an I/O error without "(os error 2)".
-pub(crate) fn io_reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn boundary<'a>(line: &'a str, prefix: &str) -> Option<&'a str> {
@@ -242,14 +229,15 @@ impl Der {
             [0x02, 0x01, 0x00 | 0x01, ..] => Self::Key,
             _ if X509Certificate::from_der(bytes).is_ok() => Self::Certificate,
             _ if X509CertificationRequest::from_der(bytes).is_ok() => Self::Request,
-            _ if is_encrypted_key(&outer) => Self::EncryptedKey,
+            _ if is_encrypted_key(bytes) => Self::EncryptedKey,
             _ => Self::Other,
         })
     }
 }
 
 /// `EncryptedPrivateKeyInfo ::= SEQUENCE { SEQUENCE, OCTET STRING }` (RFC 5958, section 3).
-fn is_encrypted_key(outer: &Sequence<'_>) -> bool {
+pub(crate) fn is_encrypted_key(der: &[u8]) -> bool {
+    let Ok((_, outer)) = Sequence::from_der(der) else { return false };
     let Ok((rest, _algorithm)) = Sequence::from_der(outer.content.as_ref()) else { return false };
     OctetString::from_der(rest).is_ok_and(|(rest, _)| rest.is_empty())
 }

@@ -24,7 +24,7 @@ pub use self::{
 };
 use self::{
     machine::{Action, Event, Machine},
-    wire::{Answer, Request},
+    wire::{Answer, Operation, Request},
 };
 use crate::{
     backoff::Backoff,
@@ -62,6 +62,7 @@ pub fn payload_from_json(text: &str) -> Result<Value> {
 /// nothing before the next attempt is due, and fails at once where that is after the deadline. So
 /// a program may simply call again after a retryable error, with a pause of its own choice.
 #[derive(Clone)]
+#[must_use = "nothing happens before `register`"]
 pub struct ProvisioningClient {
     identity: Identity,
     id_scope: String,
@@ -180,6 +181,11 @@ impl ProvisioningClient {
             Some(earlier) => Machine::resume(self.deadline, earlier),
             None => Machine::new(self.deadline, Backoff::new(self.seed)),
         };
+        if pacing.is_one_by_one(&service) {
+            machine = machine.one_by_one();
+        }
+        // Whether a request went along with the connection and has not been answered.
+        let mut unanswered = false;
         let mut session = None;
         let mut step = machine.start();
         loop {
@@ -195,6 +201,7 @@ impl ProvisioningClient {
                 Action::Connect { along } => {
                     // The old connection is closed before the new one evicts it.
                     session = None;
+                    unanswered = along.is_some();
                     let along = along.map(|request| self.message(&request, &target));
                     match before(until, target.connect(&self.network, along)).await {
                         Some(Ok(opened)) => {
@@ -241,12 +248,26 @@ impl ProvisioningClient {
                     return Ok(assignment);
                 }
             };
+            match &event {
+                Event::Failed(error) => {
+                    // It may hold bytes that can never be written.
+                    session = None;
+                    if unanswered && error.retryable() && target.was_reached() {
+                        pacing.one_by_one(&service);
+                    }
+                }
+                Event::TimeOver if unanswered && target.was_reached() => {
+                    pacing.one_by_one(&service);
+                }
+                Event::Answer(_) => unanswered = false,
+                Event::Connected | Event::TimeOver => {}
+            }
             step = machine.handle(event, start.elapsed());
         }
     }
 
     fn message(&self, request: &Request, target: &Target) -> Message {
-        let payload = request.body(&target.registration_id, self.payload.as_ref());
+        let payload = request.operation.body(&target.registration_id, self.payload.as_ref());
         Message { topic: request.topic(), payload }
     }
 
@@ -269,6 +290,7 @@ impl ProvisioningClient {
             ));
         }
         let registration_id = self.checked_registration_id()?;
+        self.check_payload(&registration_id)?;
         self.identity.check(SystemTime::now())?;
         let tls = self.identity.tls(self.network.trusted_roots())?;
         let user_name = wire::user_name(&self.id_scope, &registration_id, &self.api_version);
@@ -276,6 +298,19 @@ impl ProvisioningClient {
         let port = self.port;
         let is_open = AtomicBool::new(false);
         Ok(Target { host, port, tls, user_name, tokens, registration_id, is_open })
+    }
+
+    fn check_payload(&self, registration_id: &RegistrationId) -> Result<()> {
+        let Some(payload) = &self.payload else { return Ok(()) };
+        let size = Operation::Register.body(registration_id, Some(payload)).len();
+        match size <= LONGEST_BODY {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("with its payload the request has {size} bytes; DPS takes {LONGEST_BODY}"),
+            )
+            .with_hint("Have the custom allocation policy look up what is large by a short name.")),
+        }
     }
 
     fn checked_registration_id(&self) -> Result<RegistrationId> {
@@ -333,6 +368,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How long CONNECT and SUBSCRIBE may wait for their answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The longest body of a request that leaves with the TLS handshake; a longer one takes time of its
+/// own.
+const MOST_ALONG: usize = 8 * 1024;
+
+/// The longest body that DPS takes (Microsoft, "Quotas and limits": message size 96 KB).
+const LONGEST_BODY: usize = 96 * 1024;
+
 /// Where and as whom to register.
 struct Target {
     host: Host,
@@ -346,12 +388,14 @@ struct Target {
 }
 
 impl Target {
+    fn was_reached(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
     /// What of the connection had not come, which the machine takes for one thing.
     fn where_it_ended(&self, error: Error, network: &Network) -> Error {
         match error.missing() {
-            Some(Missing::Connection) if self.is_open.load(Ordering::Relaxed) => {
-                error.awaiting(Missing::Answer)
-            }
+            Some(Missing::Connection) if self.was_reached() => error.awaiting(Missing::Answer),
             Some(Missing::Connection) if error.hint().is_none() => {
                 match network.route(&self.host, self.port) {
                     Ok(route) => error.with_hint(route.remedy()),
@@ -368,9 +412,11 @@ impl Target {
         along: Option<Message>,
     ) -> Result<Session<TlsStream>> {
         self.is_open.store(false, Ordering::Relaxed);
-        let early = match along {
-            Some(Message { topic, payload }) => Some(Early::new(wire::ANSWERS, topic, payload)?),
-            None => None,
+        let (early, later) = match along {
+            Some(Message { topic, payload }) if payload.len() <= MOST_ALONG => {
+                (Some(Early::new(wire::ANSWERS, topic, payload)?), None)
+            }
+            along => (None, along),
         };
         let (stream, connect) = match &self.tokens {
             None => {
@@ -386,6 +432,9 @@ impl Target {
         self.is_open.store(true, Ordering::Relaxed);
         let mut session = Session::connect(stream, &connect, &self.host, PATIENCE).await?;
         session.subscribe(wire::ANSWERS, QoS::AtLeastOnce, early.as_ref()).await?;
+        if let Some(Message { topic, payload }) = later {
+            session.publish(topic, payload, QoS::AtLeastOnce).await?;
+        }
         Ok(session)
     }
 

@@ -12,7 +12,7 @@
 //!
 //! The same signer authenticates TLS and signs certificates and certificate requests.
 
-use std::{cell::OnceCell, error, fmt, sync::Arc, time::Duration};
+use std::{cell::OnceCell, error, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use der::{Decode, Encode, Sequence, asn1::Uint};
 
@@ -36,7 +36,8 @@ pub trait Signer: Send + Sync {
     fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError>;
 
     /// Whether [`sign`](Self::sign) may take long. Such a signer is called away from the thread
-    /// that serves the other connections. Asked before each use, where the answer may differ.
+    /// that serves the other connections. Asked at least once for each registration and each
+    /// hub client.
     fn may_block(&self) -> bool {
         true
     }
@@ -75,6 +76,41 @@ impl SignatureAlgorithm {
         Self::RsaPkcs1Sha512,
     ];
 
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::EcdsaP256Sha256,
+        Self::EcdsaP384Sha384,
+        Self::RsaPssSha256,
+        Self::RsaPssSha384,
+        Self::RsaPssSha512,
+        Self::RsaPkcs1Sha256,
+        Self::RsaPkcs1Sha384,
+        Self::RsaPkcs1Sha512,
+    ];
+
+    /// The name, such as `ecdsa-p256-sha256`: the same in every language.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
+            Self::RsaPssSha256 => "rsa-pss-sha256",
+            Self::RsaPssSha384 => "rsa-pss-sha384",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
+            Self::RsaPkcs1Sha256 => "rsa-pkcs1-sha256",
+            Self::RsaPkcs1Sha384 => "rsa-pkcs1-sha384",
+            Self::RsaPkcs1Sha512 => "rsa-pkcs1-sha512",
+        }
+    }
+
+    /// The name of its hash, such as `sha256`.
+    pub fn hash_name(self) -> &'static str {
+        match self {
+            Self::EcdsaP256Sha256 | Self::RsaPssSha256 | Self::RsaPkcs1Sha256 => "sha256",
+            Self::EcdsaP384Sha384 | Self::RsaPssSha384 | Self::RsaPkcs1Sha384 => "sha384",
+            Self::RsaPssSha512 | Self::RsaPkcs1Sha512 => "sha512",
+        }
+    }
+
     fn hash(self) -> &'static digest::Algorithm {
         match self {
             Self::EcdsaP256Sha256 | Self::RsaPssSha256 | Self::RsaPkcs1Sha256 => &digest::SHA256,
@@ -93,11 +129,36 @@ impl SignatureAlgorithm {
     }
 }
 
+impl fmt::Display for SignatureAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SignatureAlgorithm {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.iter().copied().find(|algorithm| algorithm.name() == name).ok_or_else(|| {
+            let all: Vec<_> = Self::ALL.iter().map(|algorithm| algorithm.name()).collect();
+            let message = format!("{name:?} is no signature algorithm");
+            Error::new(ErrorKind::InvalidArgument, message)
+                .with_hint(format!("It must be one of {}.", all.join(", ")))
+        })
+    }
+}
+
 /// What is to be signed.
 pub struct SignRequest<'a> {
     algorithm: SignatureAlgorithm,
     message: &'a [u8],
     digest: OnceCell<digest::Digest>,
+}
+
+impl fmt::Debug for SignRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignRequest").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
 }
 
 impl<'a> SignRequest<'a> {
@@ -273,6 +334,16 @@ mod tests {
         fn sign(&self, _: &SignRequest<'_>) -> Result<Vec<u8>, SignerError> {
             Ok(vec![0xa5; self.0])
         }
+    }
+
+    #[test]
+    fn an_algorithm_is_read_by_its_name() {
+        for algorithm in SignatureAlgorithm::ALL {
+            assert_eq!(algorithm.name().parse::<SignatureAlgorithm>().unwrap(), *algorithm);
+            assert!(algorithm.name().ends_with(algorithm.hash_name()));
+        }
+        let error = "rsa".parse::<SignatureAlgorithm>().unwrap_err();
+        assert!(error.hint().unwrap().contains("rsa-pss-sha256"), "{error}");
     }
 
     #[test]

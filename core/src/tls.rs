@@ -40,9 +40,6 @@ use crate::{
     transport::{Host, mqtt},
 };
 
-/// How much plaintext a connection holds back, as rustls has it.
-const BUFFER_LIMIT: usize = 64 * 1024;
-
 /// An encrypted connection whose server was verified.
 pub(crate) type TlsStream = client::TlsStream<TcpStream>;
 
@@ -115,11 +112,11 @@ impl TlsClient {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let mut held_back = Ok(());
         let connect = connector.connect_with(name, stream, |tls| {
-            tls.set_buffer_limit(Some(first.len().max(BUFFER_LIMIT)));
             held_back = tls.writer().write_all(first);
         });
         held_back.map_err(|cause| {
-            Error::new(ErrorKind::Internal, "TLS held nothing back").with_source(cause)
+            let message = format!("{} bytes are too many to follow a handshake", first.len());
+            Error::new(ErrorKind::InvalidArgument, message).with_source(cause)
         })?;
         let result = match &self.executor {
             None => connect.await,

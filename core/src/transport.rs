@@ -11,6 +11,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -90,6 +91,14 @@ impl Host {
     }
 }
 
+impl FromStr for Host {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -108,6 +117,7 @@ pub trait Resolver: Send + Sync {
 
 /// How connections are opened: the same for the Device Provisioning Service and the hub.
 #[derive(Clone, Default)]
+#[must_use = "a network is given to a client"]
 pub struct Network {
     connect_to: Option<String>,
     roots: Roots,
@@ -149,10 +159,10 @@ impl Network {
         self.open(host, port, &TlsClient::anonymous(&self.roots)?, &[]).await
     }
 
-    /// Opens a TLS connection to `host`. The bytes of `first` go out with the last of the
-    /// handshake, once the server is verified: one packet less on the way.
+    /// Opens a TLS connection to `host`. The bytes of `first` go out once the server is verified,
+    /// in TLS 1.3 with the end of the handshake: one packet less on the way.
     ///
-    /// They must hold no secret, since TLS keeps an unwiped copy.
+    /// They must hold no password, since TLS keeps an unwiped copy.
     pub(crate) async fn open(
         &self,
         host: &Host,

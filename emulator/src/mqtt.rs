@@ -98,6 +98,9 @@ where
     frames.trace.incoming_connect(&connect);
     // With X.509 the password is left out or empty (Microsoft, iot-dps-mqtt-support).
     let sas = login.map(|login| login.password.clone()).filter(|password| !password.is_empty());
+    if let Some(reason) = misdirected(user_name.as_ref(), connection, shared) {
+        return refuse(frames, ConnectReturnCode::NotAuthorized, reason).await;
+    }
     match user_name {
         Some(UserName::Dps { id_scope, registration_id }) => {
             let dps = Dps::new(id_scope, registration_id, sas, connection, shared);
@@ -111,6 +114,28 @@ where
             let reason = "the user name is neither a registration's nor a hub device's".to_owned();
             refuse(frames, ConnectReturnCode::BadUserNamePassword, reason).await
         }
+    }
+}
+
+/// Why the host that a client asked for is not that of the service it means: behind Azure's names
+/// are different machines, and none of them answers for another.
+fn misdirected(
+    meant: Option<&UserName>,
+    connection: &Connection,
+    shared: &Shared,
+) -> Option<String> {
+    let asked = connection.server_name.as_deref()?;
+    let hub = shared.service.hub_named(asked);
+    match meant? {
+        // What clients with a fixed port register and send through.
+        UserName::Dps { .. } if asked.eq_ignore_ascii_case("localhost") => None,
+        UserName::Dps { .. } => {
+            hub.map(|hub| format!("a registration, sent to the hub {hub} by its SNI"))
+        }
+        UserName::Hub { hub, .. } => asked
+            .to_ascii_lowercase()
+            .ends_with(".azure-devices-provisioning.net")
+            .then(|| format!("a device of {hub}, sent to the provisioning service by its SNI")),
     }
 }
 

@@ -4,6 +4,9 @@
  *
  *     custom_hsm_sign ID_SCOPE CHAIN_FILE KEY_FILE
  */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,48 +41,82 @@ static int32_t fail(dps_sign_answer* answer, int32_t code, const char* text)
     return code;
 }
 
-/* Runs a command that reads the input and writes the signature. */
-static int32_t ask(const char* const* command, const uint8_t* input, size_t input_len, dps_sign_answer* answer)
+/* A pipe that no other command inherits: one that held its writing end would keep its reader waiting. */
+static int private_pipe(int ends[2])
 {
-    int to_child[2], from_child[2], outcome = 0;
-    ssize_t written, length;
-    size_t total = 0;
-    pid_t child;
-
-    if (pipe(to_child) != 0)
+    if (pipe(ends) != 0)
     {
-        return fail(answer, 2, "no pipe to the command");
+        return 1;
     }
-    if (pipe(from_child) != 0)
+    (void)fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    (void)fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    return 0;
+}
+
+static void close_both(const int ends[2])
+{
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+/* Starts a command that reads from one pipe and writes to the other; -1 where it cannot. */
+static pid_t start(const char* const* command, int to_child[2], int from_child[2])
+{
+    pid_t child;
+    if (private_pipe(to_child) != 0)
     {
-        (void)close(to_child[0]);
-        (void)close(to_child[1]);
-        return fail(answer, 2, "no pipe from the command");
+        return -1;
+    }
+    if (private_pipe(from_child) != 0)
+    {
+        close_both(to_child);
+        return -1;
     }
     child = fork();
     if (child == 0)
     {
         (void)dup2(to_child[0], STDIN_FILENO);
         (void)dup2(from_child[1], STDOUT_FILENO);
-        (void)close(to_child[0]);
-        (void)close(to_child[1]);
-        (void)close(from_child[0]);
-        (void)close(from_child[1]);
         (void)execvp(command[0], (char* const*)command);
         _exit(127);
     }
+    if (child < 0)
+    {
+        close_both(to_child);
+        close_both(from_child);
+    }
+    return child;
+}
+
+/* Runs a command that reads the input and writes the signature. */
+static int32_t ask(const char* const* command, const uint8_t* input, size_t input_len, dps_sign_answer* answer)
+{
+    /* Two signatures may be asked for at once: no command starts while a pipe is not private yet. */
+    static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+    int to_child[2], from_child[2], outcome = 0;
+    ssize_t written, length;
+    size_t total = 0;
+    pid_t child;
+
+    (void)pthread_mutex_lock(&starting);
+    child = start(command, to_child, from_child);
+    (void)pthread_mutex_unlock(&starting);
+    if (child < 0)
+    {
+        return fail(answer, 2, "the command cannot be started");
+    }
     (void)close(to_child[0]);
     (void)close(from_child[1]);
-    written = child < 0 ? -1 : write(to_child[1], input, input_len);
+    written = write(to_child[1], input, input_len);
     (void)close(to_child[1]);
     while ((length = read(from_child[0], answer->signature + total, answer->signature_capacity - total)) > 0)
     {
         total += (size_t)length;
     }
     (void)close(from_child[0]);
-    if (child < 0 || waitpid(child, &outcome, 0) != child)
+    if (waitpid(child, &outcome, 0) != child)
     {
-        return fail(answer, 3, "the command cannot be started");
+        return fail(answer, 3, "what became of the command is not known");
     }
     if (written != (ssize_t)input_len || !WIFEXITED(outcome) || WEXITSTATUS(outcome) != 0)
     {
@@ -185,6 +222,8 @@ int main(int argc, char** argv)
         dps_options_free(options);
         return 64;
     }
+    /* A command that ends before it has read gives an error and not a signal. */
+    (void)signal(SIGPIPE, SIG_IGN);
     chain = read_file(argv[2]);
     signer.certificate_chain = chain;
     signer.userdata = argv[3];

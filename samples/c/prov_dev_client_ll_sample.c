@@ -29,17 +29,28 @@ static void registration_status_callback(void* user_context, dps_registration_st
     }
 }
 
+/* What became of the messages so far; they are told about in order. */
+struct progress
+{
+    int acknowledged;
+    int failed;
+    dps_status last_failure;
+};
+
 static void confirmation_callback(void* user_context, dps_status status, const dps_error* error)
 {
-    int* confirmed = (int*)user_context;
+    struct progress* progress = (struct progress*)user_context;
+    int number = progress->acknowledged + progress->failed + 1;
     if (status == DPS_OK)
     {
-        *confirmed += 1;
-        (void)printf("Message [%d] was acknowledged by IoT Hub\n", *confirmed);
+        progress->acknowledged += 1;
+        (void)printf("Message [%d] was acknowledged by IoT Hub\n", number);
     }
     else
     {
-        (void)printf("A message was not delivered: %s\n", dps_error_text(error));
+        progress->failed += 1;
+        progress->last_failure = status;
+        (void)printf("Message [%d] was not delivered: %s\n", number, dps_error_text(error));
     }
 }
 
@@ -75,7 +86,7 @@ static dps_status register_device(const dps_identity* identity, const dps_option
     return status;
 }
 
-static dps_status submit(dps_hub* hub, int number, int* confirmed, dps_error** error)
+static dps_status submit(dps_hub* hub, int number, struct progress* progress, dps_error** error)
 {
     char text[64];
     dps_message* message = NULL;
@@ -83,7 +94,7 @@ static dps_status submit(dps_hub* hub, int number, int* confirmed, dps_error** e
     dps_status status = dps_message_new((const uint8_t*)text, (size_t)length, &message, error);
     if (status == DPS_OK)
     {
-        status = dps_hub_submit(hub, message, confirmation_callback, confirmed, error);
+        status = dps_hub_submit(hub, message, confirmation_callback, progress, error);
     }
     if (status == DPS_OK)
     {
@@ -98,19 +109,19 @@ static dps_status send_telemetry(const dps_assignment* assignment, const dps_ide
 {
     dps_hub* hub = NULL;
     int submitted = 0;
-    int confirmed = 0;
+    struct progress progress = { 0, 0, DPS_OK };
     uint32_t wait_ms = 0;
     time_t last = 0;
     dps_status status = dps_hub_start(dps_assignment_hub(assignment),
         dps_assignment_device_id(assignment), identity, options, &hub, error);
-    while (status == DPS_OK && confirmed < MESSAGES_TO_SEND)
+    while (status == DPS_OK && progress.acknowledged + progress.failed < MESSAGES_TO_SEND)
     {
         bool due = time(NULL) - last >= TIME_BETWEEN_MESSAGES;
         if (due && submitted < MESSAGES_TO_SEND && dps_hub_get_state(hub) == DPS_HUB_CONNECTED)
         {
             last = time(NULL);
             submitted += 1;
-            status = submit(hub, submitted, &confirmed, error);
+            status = submit(hub, submitted, &progress, error);
         }
         if (status == DPS_OK)
         {
@@ -123,6 +134,10 @@ static dps_status send_telemetry(const dps_assignment* assignment, const dps_ide
         status = dps_hub_close(hub, 10000, error);
     }
     dps_hub_free(hub);
+    if (status == DPS_OK)
+    {
+        status = progress.last_failure;
+    }
     return status;
 }
 
@@ -155,8 +170,9 @@ int main(void)
     }
     if (status != DPS_OK)
     {
-        (void)printf("Failure encountered on registration %s\n%s\nregistration failed!\n",
-            dps_status_name(status), dps_error_text(error));
+        const char* stage = assignment == NULL ? "registration" : "telemetry";
+        (void)printf("Failure encountered on %s %s\n%s\n%s failed!\n", stage, dps_status_name(status),
+            error != NULL ? dps_error_text(error) : dps_status_sentence(status), stage);
     }
     dps_error_free(error);
     dps_assignment_free(assignment);

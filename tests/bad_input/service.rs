@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dps_core::{Credential, Error, ErrorKind, ProvisioningClient, key::KeyType};
-use dps_emulator::{Action, Cut, Emulator, Fault, Step};
+use dps_emulator::{Action, Cut, Emulator, Fault, Role, Step};
 use dps_tests::{
     Hierarchy,
     cloud::{Cloud, group},
@@ -242,16 +242,21 @@ async fn a_group_whose_certificate_is_replaced_is_explained() {
 }
 
 #[tokio::test]
-async fn a_payload_at_the_services_limit_passes_and_one_above_it_is_an_error() {
+async fn a_payload_at_the_services_limit_passes_and_one_above_it_is_refused_before_dialling() {
     let hierarchy = Hierarchy::new(KeyType::EcP256);
     let cloud = Cloud::with_group(&hierarchy).await;
     let device = hierarchy.device("device-01");
     let identity = Credential::pem(hierarchy.full_chain(&device), device.key_pem()).open().unwrap();
-    let client = cloud.client(&identity).deadline(Duration::from_secs(3));
-    // 96 KB with the registration ID (Microsoft, "Quotas and limits").
-    let fits = "x".repeat(95 * 1024);
-    client.clone().payload(fits.into()).register().await.unwrap();
-    let error = client.payload("x".repeat(97 * 1024).into()).register().await.unwrap_err();
-    assert_error(&error, ErrorKind::ConnectionLost, &["given up after"]);
+    let client = cloud.client(&identity);
+    let limit = 96 * 1024;
+    let envelope = r#"{"payload":"","registrationId":"device-01"}"#.len();
+    for size in [6 * 1024, 12 * 1024, limit - envelope] {
+        client.clone().payload("x".repeat(size).into()).register().await.unwrap();
+    }
+    let dialled = cloud.recorded(Role::Dps, "device-01").len();
+    let above = "x".repeat(limit - envelope + 1);
+    let error = client.payload(above.into()).register().await.unwrap_err();
+    assert_error(&error, ErrorKind::InvalidArgument, &["98305 bytes", "98304"]);
+    assert_eq!(cloud.recorded(Role::Dps, "device-01").len(), dialled);
     cloud.stop().await;
 }

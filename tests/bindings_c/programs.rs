@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use dps_core::ErrorKind;
-use dps_emulator::{Action, Fault, Step};
+use dps_emulator::{Action, Cut, Fault, Step};
 use dps_tests::{assert_success, text};
 use serde_json::Value;
 
@@ -72,7 +72,8 @@ async fn a_symmetric_key_behind_the_sign_hook_signs_tokens() {
     let program = compile("tokens", &[source("tokens.c")], Link::Static, &["-Wno-unused-function"]);
     assert_eq!(world.run(&program, &[]).await, "done\n");
     let hub = &world.cloud.emulator().hubs()[0];
-    assert_eq!(world.cloud.feed(hub, "meter-individual").await.len(), 1);
+    // One from each form; none from the calls that were refused.
+    assert_eq!(world.cloud.feed(hub, "meter-individual").await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,6 +193,13 @@ async fn closing_waits_while_connecting_and_can_be_polled_and_given_up() {
     let world = World::new().await;
     let drop = Fault::new(Step::Telemetry, Action::Drop(true)).expect("a rule");
     world.cloud.emulator().faults().add(drop.device("device-stalled").times(0));
+    // Each of two connections is cut by its message; whoever comes back is refused.
+    let cut = Fault::new(Step::Telemetry, Action::Cut(Cut::Before)).expect("a rule");
+    world.cloud.emulator().faults().add(cut.device("device-refused").times(0));
+    for nth in [2, 4] {
+        let refuse = Fault::new(Step::HubConnect, Action::Refuse(5)).expect("a rule");
+        world.cloud.emulator().faults().add(refuse.device("device-refused").nth(nth));
+    }
     let program = compile("closing", &[source("closing.c")], Link::Static, &[]);
     assert_eq!(world.run(&program, &[]).await, "done\n");
 }
@@ -201,6 +209,15 @@ async fn a_string_is_wiped_to_its_end_even_if_it_was_cut() {
     let world = World::new().await;
     let program = compile("strings", &[source("strings.c")], Link::Static, &[]);
     assert_eq!(world.run(&program, &[]).await, "done\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_raises_no_signal() {
+    let world = World::new().await;
+    let program = compile("broken_pipe", &[source("broken_pipe.c")], Link::Static, &[]);
+    assert_eq!(world.run(&program, &[]).await, "done\n");
+    let hub = &world.cloud.emulator().hubs()[0];
+    assert_eq!(world.cloud.feed(hub, "device-01").await.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,12 @@ use std::{
 };
 
 use dps_core::chain::certificates_from_pem;
+use dps_emulator::{Action, Cut, Fault, Step};
 use dps_tests::{assert_success, text, tutorial_certificate, tutorial_key};
 use serde_json::json;
 
 use crate::{
-    library::{folder, prefix, root},
+    library::{Link, compile, folder, prefix, root, source},
     world::{World, edited_hsm},
 };
 
@@ -92,6 +93,33 @@ async fn a_sample_that_fails_says_why() {
     assert_eq!(outcome.status.code(), Some(1), "{printed}");
     assert!(printed.contains("Failure registering device: DPS_UNAUTHORIZED"), "{printed}");
     assert!(printed.contains("401002"), "{printed}");
+}
+
+/// The device is deleted while it is connected: the loop ends, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_that_the_hub_refuses_ends() {
+    let tools = tools();
+    let world = tutorial_world().await;
+    let faults = world.cloud.emulator().faults();
+    faults.add(Fault::new(Step::Telemetry, Action::Cut(Cut::Before)).expect("a rule"));
+    faults.add(Fault::new(Step::HubConnect, Action::Refuse(5)).expect("a rule").nth(2));
+    let sources = edited("device-01", world.cloud.emulator().id_scope());
+    let built = built_by_make(sources.path(), &tools);
+    let outcome = world.outcome(&built.join("prov_dev_client_ll_sample"), &[]).await;
+    let printed = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    assert_eq!(outcome.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("Message [1] was not delivered: "), "{printed}");
+    assert!(printed.contains("Failure encountered on telemetry DPS_UNAUTHORIZED"), "{printed}");
+}
+
+/// A command that is gone before it is written to gives an error, not the signal of a broken pipe.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_whose_command_cannot_run_says_so() {
+    let world = World::new().await;
+    let program = compile("command", &[source("command.c")], Link::Static, &[]);
+    let printed = world.run(&program, &[]).await;
+    assert!(printed.contains("Failure: DPS_SIGNER\n"), "{printed}");
+    assert!(printed.contains("the command did not sign"), "{printed}");
 }
 
 /// As a project outside the repository finds the shared library.

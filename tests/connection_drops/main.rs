@@ -2,15 +2,20 @@
 //! was asked for is done, or fails with the right typed error in time; nothing that was
 //! acknowledged is lost, and first deliveries are in order.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use dps_core::{
-    Credential, ErrorKind, HubClient, Identity, ProvisioningClient, key::KeyType,
-    transport::Network,
+    Credential, ErrorKind, HubClient, Identity, ProvisioningClient, hub::ConnectionState,
+    key::KeyType, provisioning::Progress, transport::Network,
 };
-use dps_emulator::{Action, Cut, Fault, Recorded, Role, Step};
+use dps_emulator::{Action, Cut, Emulator, Fault, Recorded, Role, Step};
 use dps_tests::{Hierarchy, cloud::Cloud};
-use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    time::timeout,
+};
 
 const HUB: &str = "contoso-hub-2.azure-devices.net";
 
@@ -59,6 +64,42 @@ async fn a_connection_that_is_always_cut_ends_at_the_deadline() {
         assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{step:?}: {error}");
         assert!(error.message().contains("given up after"), "{step:?}: {error}");
     }
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_while_the_device_waits_is_opened_again() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::start_with(Emulator::builder().retry_after(1)).await;
+    cloud.enroll(&hierarchy, true, "enabled").await;
+    let identity = open(&hierarchy, "device-01");
+    let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let network = cloud.network().connect_to(between.local_addr().unwrap().to_string());
+    let reset = Arc::new(Notify::new());
+    let client = cloud.client(&identity).network(network).deadline(Duration::from_secs(20));
+    let assigning = Arc::clone(&reset);
+    let client = client.on_progress(move |progress| {
+        if progress == Progress::Assigning {
+            assigning.notify_one();
+        }
+    });
+    let address = cloud.emulator().connect_to();
+    let carry = async {
+        loop {
+            let (mut device, _) = between.accept().await.unwrap();
+            let mut service = TcpStream::connect(&address).await.unwrap();
+            tokio::select! {
+                _ = copy_bidirectional(&mut device, &mut service) => {}
+                // With no time to linger, the device gets a reset.
+                () = reset.notified() => device.set_zero_linger().unwrap(),
+            }
+        }
+    };
+    let assignment = tokio::select! {
+        assignment = client.register() => assignment.unwrap(),
+        () = carry => unreachable!("it goes on for ever"),
+    };
+    assert_eq!(assignment.device_id(), "device-01");
     cloud.stop().await;
 }
 
@@ -167,6 +208,30 @@ async fn a_hub_that_refuses_for_a_while_is_tried_again() {
     send_numbers(&hub, 0..5).await;
     timeout(PATIENCE, hub.close(PATIENCE)).await.expect("in time").unwrap();
     assert_eq!(numbers(&cloud, "device-01", false).await, [0, 1, 2, 3, 4]);
+    cloud.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_the_hub_has_stopped_knows_why_and_a_closed_one_has_no_reason() {
+    let hierarchy = Hierarchy::new(KeyType::EcP256);
+    let cloud = Cloud::with_group(&hierarchy).await;
+    let identity = open(&hierarchy, "device-01");
+    let assignment = cloud.client(&identity).register().await.unwrap();
+    let hub = assignment.connect(&identity).await.unwrap();
+    hub.close(PATIENCE).await.unwrap();
+    assert!(hub.stopped().is_none());
+
+    let faults = cloud.emulator().faults();
+    let hub = assignment.connect(&identity).await.unwrap();
+    faults.add(Fault::new(Step::HubConnect, Action::Refuse(5)).unwrap());
+    faults.add(Fault::new(Step::Telemetry, Action::Cut(Cut::Before)).unwrap());
+    let error = timeout(PATIENCE, hub.send("x")).await.expect("in time").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    let mut state = hub.state();
+    while state != ConnectionState::Closed {
+        state = timeout(PATIENCE, hub.state_changed(&state)).await.expect("in time");
+    }
+    assert_eq!(hub.stopped().unwrap().kind(), ErrorKind::Unauthorized);
     cloud.stop().await;
 }
 

@@ -60,6 +60,13 @@ fn a_damaged_key() {
         Check::KeyDamaged,
         &["base64"],
     );
+    // One that was cut off is no key under an encryption of its own.
+    let encrypted = device.key.to_encrypted_pem(&Passphrase::new("1234")).unwrap();
+    let lines: Vec<_> = encrypted.lines().collect();
+    let damaged = [&lines[..2], &lines[lines.len() - 1..]].concat().join("\n");
+    let doctor = |key: &str| with_key(&hierarchy, &device, key).passphrase(Passphrase::new("1234"));
+    let damage = ["the PKCS#8 private key cannot be parsed"];
+    assert_offline(doctor(&damaged), doctor(&encrypted), Check::KeyDamaged, &damage);
 }
 
 #[test]

@@ -375,7 +375,8 @@ async fn a_deadline_that_passes_says_what_was_missing() {
     let registered = to_silence.register().await;
     assert_hint(&registered, Check::MqttPortClosed);
     let told = registered.unwrap_err().to_string();
-    for words in ["the connection was not open yet", &address.to_string(), "the emulator running"] {
+    let unaccepted = "the service had not accepted the connection";
+    for words in [unaccepted, &address.to_string(), "the emulator running"] {
         assert!(told.contains(words), "{words:?} is missing in: {told}");
     }
     assert!(

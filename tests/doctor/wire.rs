@@ -3,13 +3,18 @@
 use std::{
     path::PathBuf,
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use dps_core::{
+    SignRequest, SignatureAlgorithm, Signer, SignerError,
     doctor::{Check, Doctor},
-    key::KeyType,
+    key::{KeyType, PrivateKey},
 };
 use dps_tests::{Device, Hierarchy, cloud::Cloud, text};
 use rcgen::{
@@ -294,6 +299,49 @@ async fn a_proxy_that_ends_tls_and_one_that_refuses_websockets() {
     let open = Server::start(&world, Answer::Upgrade, true).await;
     let report = world.doctor(&open.address, &open.root).wire().await.unwrap();
     assert_nothing(&report);
+}
+
+/// Counts what it signs; says nothing at all while it may not.
+struct Token {
+    key: Arc<PrivateKey>,
+    signed: AtomicUsize,
+    may_answer: Mutex<Receiver<()>>,
+}
+
+impl Token {
+    fn new(device: &Device) -> (Arc<Self>, Sender<()>) {
+        let (let_answer, may_answer) = mpsc::channel();
+        let (key, may_answer) = (Arc::clone(&device.key), Mutex::new(may_answer));
+        (Arc::new(Self { key, signed: AtomicUsize::new(0), may_answer }), let_answer)
+    }
+}
+
+impl Signer for Token {
+    fn algorithms(&self) -> &[SignatureAlgorithm] {
+        self.key.algorithms()
+    }
+
+    fn sign(&self, request: &SignRequest<'_>) -> Result<Vec<u8>, SignerError> {
+        self.signed.fetch_add(1, Ordering::Relaxed);
+        // Ends with the test, when the sender is dropped.
+        let _ = self.may_answer.lock().unwrap().recv();
+        self.key.sign(request)
+    }
+}
+
+/// On one thread: were the silent signer called there, no deadline could pass.
+#[tokio::test]
+async fn a_signer_that_never_answers_is_told_and_the_network_examined_all_the_same() {
+    let world = World::new();
+    let open = Server::start(&world, Answer::Upgrade, false).await;
+    let (silent, let_answer) = Token::new(&world.device);
+    let signer = Arc::clone(&silent) as Arc<dyn Signer>;
+    let doctor = world.doctor(&open.address, &open.root).signer(signer);
+    let doctor = doctor.deadline(Duration::from_secs(5));
+    let report = tokio::time::timeout(Duration::from_secs(60), doctor.wire()).await;
+    assert_only(&report.expect("in time").unwrap(), Check::SignerFailed, &["did not answer"]);
+    assert_eq!(silent.signed.load(Ordering::Relaxed), 1, "one proof for each examination");
+    drop(let_answer);
 }
 
 /// The broken doctor finds this alone; the repaired one finds nothing.

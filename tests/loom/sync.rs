@@ -255,22 +255,38 @@ pub(crate) mod oneshot {
         task::{Context, Poll},
     };
 
+    use loom::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use super::mpsc;
 
     pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
         let (sender, receiver) = mpsc::sync_channel(1);
-        (Sender(sender), Receiver(receiver))
+        let closed = Arc::default();
+        (Sender(sender, Arc::clone(&closed)), Receiver(receiver, closed))
     }
 
-    pub(crate) struct Sender<T>(mpsc::SyncSender<T>);
+    pub(crate) struct Sender<T>(mpsc::SyncSender<T>, Arc<AtomicBool>);
 
     impl<T> Sender<T> {
+        pub(crate) fn is_closed(&self) -> bool {
+            self.1.load(Ordering::SeqCst)
+        }
+
         pub(crate) fn send(self, value: T) -> Result<(), T> {
             self.0.send(value).map_err(|unsent| unsent.0)
         }
     }
 
-    pub(crate) struct Receiver<T>(mpsc::Receiver<T>);
+    pub(crate) struct Receiver<T>(mpsc::Receiver<T>, Arc<AtomicBool>);
+
+    impl<T> Drop for Receiver<T> {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
 
     impl<T> Future for Receiver<T> {
         type Output = Result<T, RecvError>;

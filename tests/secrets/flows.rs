@@ -207,6 +207,8 @@ impl Stage {
         let refused = hub.network(self.network()).connect().await;
         self.fail("a key that the hub does not know", refused);
 
+        let pasted = self.pem("plain.pem", "pasted.key").open().expect("an identity");
+        self.show(&pasted);
         let plain = self.pem("plain.pem", "plain.key").open().expect("an identity");
         for identity in [&plain, &wrong] {
             let roots = fs::read(self.path("other-root.pem")).expect("a root");

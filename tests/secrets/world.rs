@@ -37,6 +37,10 @@ impl World {
         let device = world.device(&hierarchy, "plain");
         world.write("plain.key", device.key_pem().as_bytes());
         world.write("damaged.key", damaged(&device.key_pem()).as_bytes());
+        // What follows the key makes a text grow that was not sized for it.
+        let pasted = device.key_pem() + &"It belongs to the device plain.\n".repeat(2000);
+        let pasted = pasted.replace('\n', "\\r\\n");
+        world.write("pasted.key", format!("\"{pasted}\"").as_bytes());
 
         let device = world.device(&hierarchy, "encrypted");
         let passphrase = world.passphrase("encrypted");

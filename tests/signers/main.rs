@@ -114,7 +114,8 @@ async fn a_panicking_signer_costs_its_own_registration_alone() {
     });
     let identity = open(&hierarchy, &bad, Arc::new(hsm)).unwrap();
     let client = cloud.client(&identity).deadline(Duration::from_secs(2));
-    client.register().await.unwrap_err();
+    let error = client.register().await.unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::Signer, false), "{error}");
     let identity = open(&hierarchy, &good, Arc::new(Hsm::new(&good, |_| Ok(())))).unwrap();
     cloud.client(&identity).register().await.unwrap();
     cloud.stop().await;

@@ -45,13 +45,24 @@ class IoTHubDeviceClient(_clients.Hub):
         """Connects; retries, until the deadline in seconds, what may succeed later."""
         self._native.connect(deadline)
 
-    def send_message(self, message: Message | str | bytes) -> None:
-        """Sends one message, and returns once the hub has acknowledged that very message."""
-        self._native.send(message)
+    def send_message(
+        self, message: Message | str | bytes, *, deadline: float | None = None
+    ) -> None:
+        """Sends one message, and returns once the hub has acknowledged that very message.
 
-    def send_messages(self, messages: Iterable[Message | str | bytes]) -> None:
-        """Sends messages in their order, and returns once the hub has acknowledged them all."""
-        self._native.send_all(messages)
+        :param deadline: How many seconds it may take; None for as long as the hub takes. What has
+            been written by then may still arrive.
+        """
+        self._native.send(message, deadline)
+
+    def send_messages(
+        self, messages: Iterable[Message | str | bytes], *, deadline: float | None = None
+    ) -> None:
+        """Sends messages in their order, and returns once the hub has acknowledged them all.
+
+        :param deadline: As for ``send_message``, of them all together.
+        """
+        self._native.send_all(messages, deadline)
 
     def disconnect(self, *, deadline: float | None = None) -> None:
         """Waits until the hub has acknowledged what was sent, and disconnects; at the deadline it

@@ -48,7 +48,8 @@ def doctor(
     :param id_scope: The ID scope, for ``register``.
     :param roots: What the server's certificate must lead to, in place of the system's roots.
     :param at: The time to judge by; None for now.
-    :param deadline: How many seconds ``wire`` and ``register`` may take; None for a minute.
+    :param deadline: How many seconds ``wire`` and ``register`` may take, and a signer; None for a
+        minute, of which a signer has half.
     :param wire: Examine the network too: DNS, ports 8883 and 443, TLS, WebSocket, clocks.
     :param register: Examine the network, and register the device.
     """

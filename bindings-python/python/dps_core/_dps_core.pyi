@@ -98,7 +98,8 @@ class Authority:
     def from_signer(certificate: Certificate, signer: Signer) -> Authority:
         """
         A CA that exists already, whose key stays where it is: `signer` is any object with
-        `sign(request)`, plain or async. One test signature proves that it holds the key.
+        `sign(request)`, plain or async, which runs in an event loop of its own for each signature.
+        One test signature proves that it holds the key.
         """
     def issue_device(
         self,
@@ -516,11 +517,13 @@ class Hub:
         """
         As the constructor, with host, device ID and symmetric key as a connection string has them.
         """
-    def send(self, /, message: Any) -> None:
+    def send(self, /, message: Any, deadline: SupportsFloat | SupportsIndex | None = None) -> None:
         """
         Sends one message, and waits on this thread for its acknowledgement.
         """
-    def send_all(self, /, messages: Any) -> None:
+    def send_all(
+        self, /, messages: Any, deadline: SupportsFloat | SupportsIndex | None = None
+    ) -> None:
         """
         Sends messages in their order, and waits on this thread for every acknowledgement.
         """
@@ -546,11 +549,27 @@ class Hub:
         """
         Connects; the event loop's future is resolved.
         """
-    def start_send(self, /, bridge: Bridge, event_loop: Any, future: Any, message: Any) -> int:
+    def start_send(
+        self,
+        /,
+        bridge: Bridge,
+        event_loop: Any,
+        future: Any,
+        message: Any,
+        deadline: SupportsFloat | SupportsIndex | None = None,
+    ) -> int:
         """
         Sends one message; the event loop's future is resolved.
         """
-    def start_send_all(self, /, bridge: Bridge, event_loop: Any, future: Any, messages: Any) -> int:
+    def start_send_all(
+        self,
+        /,
+        bridge: Bridge,
+        event_loop: Any,
+        future: Any,
+        messages: Any,
+        deadline: SupportsFloat | SupportsIndex | None = None,
+    ) -> int:
         """
         Sends messages in their order; the event loop's future is resolved.
         """
@@ -944,7 +963,7 @@ class SignRequest:
     @property
     def algorithm(self, /) -> str:
         """
-        The algorithm, by its name in TLS, such as `ecdsa_secp256r1_sha256`.
+        The algorithm, such as `ecdsa-p256-sha256`.
         """
     @property
     def digest(self, /) -> bytes:
@@ -968,8 +987,9 @@ class SubjectKey:
     A key that signs elsewhere, for a CA's or a device's certificate, or a request for one.
 
     `signer` is any object with `sign(request)`, plain or async, and with `algorithms`, of which
-    certificates may have `ecdsa_secp256r1_sha256`, `ecdsa_secp384r1_sha384` and `rsa_pkcs1_sha256`
-    (384, 512). `public_key_info` is its public key as DER SubjectPublicKeyInfo.
+    certificates may have `ecdsa-p256-sha256`, `ecdsa-p384-sha384` and `rsa-pkcs1-sha256` (384,
+    512); an async one runs in an event loop of its own for each signature. `public_key_info` is its
+    public key as DER SubjectPublicKeyInfo.
     """
     def __new__(cls, /, signer: Signer, public_key_info: bytes) -> SubjectKey: ...
     def certificate_request(self, /, common_name: str) -> str:

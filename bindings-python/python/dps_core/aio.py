@@ -89,28 +89,38 @@ class IoTHubDeviceClient(_clients.Hub):
         future = loop.create_future()
         await _end(bridge, future, self._native.start_connect(bridge, loop, future, deadline))
 
-    async def send_message(self, message: Message | str | bytes) -> None:
+    async def send_message(
+        self, message: Message | str | bytes, *, deadline: float | None = None
+    ) -> None:
         """Sends one message, and returns once the hub has acknowledged that very message.
 
-        Cancelling it ends the wait; what has been written may still arrive.
+        Cancelling it ends the wait, as the deadline does; what has been written may still arrive.
+
+        :param deadline: How many seconds it may take; None for as long as the hub takes.
         """
         # Not by way of _end: this one is called a thousand times a second.
         loop = get_running_loop()
         bridge = _bridge(loop)
         future = loop.create_future()
-        ticket = self._native.start_send(bridge, loop, future, message)
+        ticket = self._native.start_send(bridge, loop, future, message, deadline)
         try:
             await future
         except BaseException:
             bridge.cancel(ticket)
             raise
 
-    async def send_messages(self, messages: Iterable[Message | str | bytes]) -> None:
-        """Sends messages in their order, and returns once the hub has acknowledged them all."""
+    async def send_messages(
+        self, messages: Iterable[Message | str | bytes], *, deadline: float | None = None
+    ) -> None:
+        """Sends messages in their order, and returns once the hub has acknowledged them all.
+
+        :param deadline: As for ``send_message``, of them all together.
+        """
         loop = get_running_loop()
         bridge = _bridge(loop)
         future = loop.create_future()
-        await _end(bridge, future, self._native.start_send_all(bridge, loop, future, messages))
+        ticket = self._native.start_send_all(bridge, loop, future, messages, deadline)
+        await _end(bridge, future, ticket)
 
     async def disconnect(self, *, deadline: float | None = None) -> None:
         """Waits until the hub has acknowledged what was sent, and disconnects; at the deadline it

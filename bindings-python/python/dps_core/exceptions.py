@@ -68,7 +68,7 @@ class DpsError(Exception):
         # A copy has members of its own.
         members = dict(self.__dict__)
         if isinstance(self, OSError):
-            members.update(errno=self.errno, strerror=self.strerror)
+            members.update(errno=self.errno, strerror=self.strerror, filename=self.filename)
         return (_restore, (type(self), self.args, members, _portable(self.__cause__)))
 
 
@@ -240,15 +240,18 @@ def _from_core(
     hint: str | None,
     service: tuple[Any, ...] | None,
     system: int | None,
+    path: str | None,
 ) -> DpsError:
     made = by_code(code)
     if made is _FILE_NOT_READABLE:
         made = _FILE_ERRORS.get(system or 0, made)
     error = made(text)
-    if system is not None and isinstance(error, OSError):
-        import os
+    if isinstance(error, OSError):
+        error.filename = path
+        if system is not None:
+            import os
 
-        error.errno, error.strerror = system, os.strerror(system)
+            error.errno, error.strerror = system, os.strerror(system)
     error.operation = operation
     error.hint = hint
     error.service = None if service is None else ServiceDetails(*service)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class Signer(Protocol):
-    """A private key that signs. ``algorithms``, where it has them, are what it can do, by their
-    names in TLS, the best first."""
+    """A private key that signs. ``algorithms``, where it has them, are what it can do, the best
+    first, by names such as ``ecdsa-p256-sha256`` and ``rsa-pss-sha256``."""
 
     def sign(self, request: SignRequest, /) -> bytes | Awaitable[bytes]:
         """The signature of ``request.message``, whose hash is ``request.digest``."""

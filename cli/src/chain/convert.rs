@@ -64,7 +64,10 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
             let key = leafs_key(&chain, path, passphrase)?;
             (Ok(chain), Ok(key))
         }
-        None => (chain, PrivateKey::from_pem(&bytes, passphrase).map_err(in_file)),
+        None => {
+            let key = PrivateKey::from_pem(&bytes, passphrase).map_err(in_file);
+            (chain, key.map_err(|error| arguments.needs_key(error)))
+        }
     };
     let secret = passphrase.ok_or_else(|| {
         Error::new(ErrorKind::InvalidArgument, "this form needs a passphrase")
@@ -100,6 +103,23 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
 }
 
 impl Arguments {
+    /// The error of a file without a key, where the form is one of a key.
+    fn needs_key(&self, error: Error) -> Error {
+        let what = match self.to {
+            Form::Pkcs12 => "a PKCS#12 file needs the key too",
+            Form::EncryptedPem => "an encrypted PEM file is of a key",
+            Form::Pem | Form::Der => return error,
+        };
+        if !holds_none(&error) {
+            return error;
+        }
+        let message = format!("{}: {what}, and this file holds none", self.file.display());
+        Error::new(error.kind(), message).with_hint(match self.to {
+            Form::Pkcs12 => "Give the leaf's key: --key FILE.",
+            _ => "Give the file of the key in place of this one.",
+        })
+    }
+
     /// What was given, or what a person types where the input or the output needs it.
     fn passphrase(&self, bytes: &[u8]) -> Result<Option<Passphrase>, Error> {
         let encrypts = matches!(self.to, Form::Pkcs12 | Form::EncryptedPem);
@@ -112,7 +132,12 @@ impl Arguments {
                 None => false,
             };
         match encrypts || encrypted {
-            true => self.passphrase.read("Passphrase: ").map(Some),
+            true => {
+                // The one that is read and the one that is written have one passphrase.
+                let file =
+                    if encrypted { self.key.as_ref().unwrap_or(&self.file) } else { &self.out };
+                self.passphrase.read(file.display()).map(Some)
+            }
             false => Ok(None),
         }
     }

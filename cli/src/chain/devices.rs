@@ -15,8 +15,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    ISSUER_PROMPT, IntermediateIssuer, Maker, NewKey, Target, Term, common_name, maker::generate,
-    report,
+    IntermediateIssuer, Maker, NewKey, Target, Term, common_name, maker::generate, report,
 };
 use crate::{
     output::{Output, typed},
@@ -65,8 +64,7 @@ fn listed(arguments: &Arguments, output: &Output) -> Result<(), Error> {
         maker.folder.check_device(id).map_err(typed)?;
         maker.device_files(id.as_str())?;
     }
-    let passphrase = arguments.passphrase.read(ISSUER_PROMPT)?;
-    let issuer = maker.issuer(&arguments.issuer.issuer, &passphrase)?;
+    let issuer = maker.issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
     let mut made = Vec::new();
     for id in ids {
         let key = generate(&format!("the key of {id}"), arguments.key.key_type)?;
@@ -84,7 +82,7 @@ fn batch(
 ) -> Result<(), Error> {
     let Arguments { target, key, term, issuer, passphrase, .. } = arguments;
     let maker = Maker::new(target.folder());
-    let issuer = maker.issuer(&issuer.issuer, &passphrase.read(ISSUER_PROMPT)?)?;
+    let issuer = maker.issuer(&issuer.issuer, passphrase)?;
     let batch = Batch::new(&maker.folder, &issuer, key.key_type, term.validity())?;
     let progress = progress_bar(count);
     let (mut made, mut present) = (0_u64, 0_u64);
@@ -98,7 +96,8 @@ fn batch(
     progress.finish_and_clear();
     let dir = &target.dir.dir;
     let folder = dir.display();
-    output.line(format!("{made} devices made in {folder}, {present} were there already"))?;
+    let devices = if made == 1 { "device" } else { "devices" };
+    output.line(format!("{made} {devices} made in {folder}, {present} were there already"))?;
     output.json(&json!({ "made": made, "present": present, "dir": dir }))
 }
 

@@ -8,11 +8,13 @@ use std::{
 };
 
 use dps_core::{
-    Error, ErrorKind, RegistrationId,
+    Error, ErrorKind, RegistrationId, Source,
     chain::{Authority, Certificate, Folder, SubjectKey, Validity},
     key::{KeyType, Passphrase, PrivateKey},
 };
 use indicatif::ProgressBar;
+
+use crate::passphrase::PassphraseSource;
 
 /// Makes certificates and writes them under the tutorial's names.
 pub(crate) struct Maker {
@@ -154,12 +156,37 @@ impl Maker {
     }
 
     /// A CA of the folder, with its key.
-    pub(super) fn issuer(&self, stem: &str, passphrase: &Passphrase) -> Result<Authority, Error> {
+    pub(super) fn issuer(
+        &self,
+        stem: &str,
+        passphrase: &PassphraseSource,
+    ) -> Result<Authority, Error> {
+        let locked = self.locked(stem)?;
+        let passphrase = passphrase.read(locked.key.display())?;
+        locked.open(&passphrase)
+    }
+
+    /// As [`issuer`](Self::issuer), before anybody is asked for its passphrase.
+    pub(super) fn locked(&self, stem: &str) -> Result<Locked, Error> {
         let certificate = self.authority(stem)?;
-        let key = PrivateKey::from_file(self.folder.key(stem), Some(passphrase));
-        let key = key.map_err(missing)?;
-        let path = self.folder.certificate(stem);
-        Authority::new(certificate, Arc::new(key)).map_err(|error| error.in_context(path.display()))
+        let key = self.folder.key(stem);
+        Source::file(&key).read().map_err(missing)?;
+        Ok(Locked { certificate, file: self.folder.certificate(stem), key })
+    }
+}
+
+/// A CA of a folder whose key is still under its passphrase.
+pub(super) struct Locked {
+    certificate: Certificate,
+    file: PathBuf,
+    key: PathBuf,
+}
+
+impl Locked {
+    pub(super) fn open(self, passphrase: &Passphrase) -> Result<Authority, Error> {
+        let key = PrivateKey::from_file(&self.key, Some(passphrase))?;
+        Authority::new(self.certificate, Arc::new(key))
+            .map_err(|error| error.in_context(self.file.display()))
     }
 }
 

@@ -10,8 +10,7 @@ use dps_core::{
 };
 
 use super::{
-    Dir, Files, ISSUER_PROMPT, IntermediateIssuer, Maker, Term, common_name, key_type,
-    maker::generate, report,
+    Dir, Files, IntermediateIssuer, Maker, Term, common_name, key_type, maker::generate, report,
 };
 use crate::{output::Output, passphrase::PassphraseSource};
 
@@ -42,8 +41,7 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     let maker = Maker::new(arguments.dir.folder());
     let id = &arguments.registration_id;
     let lineage = Lineage::read(&maker.folder, id)?;
-    let passphrase = arguments.passphrase.read(ISSUER_PROMPT)?;
-    let issuer = maker.issuer(&arguments.issuer.issuer, &passphrase)?;
+    let issuer = maker.issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
     let new_key = match arguments.new_key {
         true => Some(generate("the new key", arguments.type_of_new_key(&lineage.newest)?)?),
         false => None,

@@ -10,8 +10,8 @@ use dps_core::{
 use serde_json::json;
 
 use super::{
-    ISSUER_PROMPT, IntermediateIssuer, Maker, NewKey, Target, Term, common_name, maker::generate,
-    read_file, summary,
+    IntermediateIssuer, Maker, NewKey, Target, Term, common_name, maker::generate, read_file,
+    summary,
 };
 use crate::{output::Output, passphrase::PassphraseSource};
 
@@ -63,11 +63,11 @@ pub(super) fn sign(arguments: &SignArguments, output: &Output) -> Result<(), Err
     let certificate_file = maker.folder.certificate(id.as_str());
     let chain_file = maker.folder.full_chain(id.as_str());
     maker.folder.check_free(&[certificate_file.clone(), chain_file.clone()])?;
-    let passphrase = arguments.passphrase.read(ISSUER_PROMPT)?;
-    let issuer = maker.issuer(&arguments.issuer.issuer, &passphrase)?;
+    let issuer = maker.issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
     let certificate = issuer.issue_requested(&request, arguments.term.validity())?;
+    let chain = maker.full_chain(&certificate, &issuer)?;
     maker.folder.write_public(&certificate_file, certificate.to_pem())?;
-    maker.folder.write_public(&chain_file, maker.full_chain(&certificate, &issuer)?)?;
+    maker.folder.write_public(&chain_file, chain)?;
     for ignored in request.ignored() {
         output.warning(format!("the request asks for {ignored}, which was not granted"));
     }

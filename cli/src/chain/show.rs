@@ -39,8 +39,7 @@ pub(super) fn inspect(arguments: &InspectArguments, output: &Output) -> Result<(
     let now = SystemTime::now();
     let read = |file: &PathBuf| match Inspection::file(file, None, now) {
         Err(error) if error.kind() == ErrorKind::PassphraseRequired => {
-            let prompt = format!("Passphrase of {}: ", file.display());
-            Inspection::file(file, Some(&arguments.passphrase.read(&prompt)?), now)
+            Inspection::file(file, Some(&arguments.passphrase.read(file.display())?), now)
         }
         result => result,
     };
@@ -93,7 +92,7 @@ pub(crate) fn with_passphrase(doctor: Doctor, source: &PassphraseSource) -> Resu
         return Ok(doctor);
     }
     // Where none can be had, the doctor's own finding says it best.
-    match source.read_if_any("Passphrase of the private key: ")? {
+    match source.read_if_any("the private key")? {
         Some(passphrase) => Ok(doctor.passphrase(passphrase)),
         None => Ok(doctor),
     }

@@ -42,7 +42,8 @@ Example, uploaded as verified:
             value_name = "BOOL",
             num_args = 0..=1,
             default_value_t = false,
-            default_missing_value = "true"
+            default_missing_value = "true",
+            value_parser = yes_or_no
         )]
         verified: bool,
 
@@ -73,7 +74,7 @@ Example:
     #[command(after_help = "\
 Example:
   dps certificate generate-verification-code --dps-name my-dps-x509 \\
-    --certificate-name my-root-ca --query properties.verificationCode")]
+    --certificate-name my-root-ca --query properties.verificationCode -o tsv")]
     GenerateVerificationCode {
         #[command(flatten)]
         name: Name,
@@ -156,12 +157,14 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
             let (client, show) = common.open(output, COLUMNS)?;
             match client.create_certificate(&name, &certificate, verified).await {
                 Ok(response) => show.response(response),
-                Err(error) => Err(explain::certificate_exists(&client, &name, error).await),
+                Err(error) => {
+                    Err(explain::certificate_not_created(&client, &name, &certificate, error).await)
+                }
             }
         }
         Command::List { common } => {
             let (client, show) = common.open(output, LIST_COLUMNS)?;
-            show.response(client.list_certificates().await?)
+            show.list(client.list_certificates().await?.body, "certificates")
         }
         Command::Show { name, common } => {
             let name = name.certificate_name;
@@ -182,7 +185,9 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
             let (client, show) = common.open(output, COLUMNS)?;
             let etag = etag.or_current(&client, &name).await?;
             let verified = client.verify_certificate(&name, &proof, &etag).await;
-            show.response(verified.map_err(|error| explain::possession_not_proved(&name, error))?)
+            show.response(
+                verified.map_err(|error| explain::possession_not_proved(&name, &proof, error))?,
+            )
         }
         Command::Delete { name, etag, common } => {
             let name = name.certificate_name;
@@ -194,6 +199,11 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
                 .map_err(|error| explain::certificate_not_found(&name, error))
         }
     }
+}
+
+/// In any letter case, as the other values.
+fn yes_or_no(text: &str) -> Result<bool, std::str::ParseBoolError> {
+    text.to_ascii_lowercase().parse()
 }
 
 impl Common {

@@ -89,7 +89,7 @@ impl Client {
         body: Option<&Value>,
         headers: HeaderMap,
     ) -> Result<Response, Error> {
-        let call = format!("{method} {path}");
+        let call = format!("{method} {}", short(path));
         let mut target = format!("{path}?api-version={}", api_version(path));
         for (name, value) in query {
             target.push_str(&format!("&{}={}", encoded(name), encoded(value)));
@@ -242,6 +242,15 @@ fn api_version(path: &str) -> &'static str {
         "2021-04-12"
     } else {
         "2021-10-01"
+    }
+}
+
+/// The part of a path that tells one call from another: that of the management plane begins with
+/// the subscription and where in it the instance is.
+fn short(path: &str) -> &str {
+    match path.starts_with("/subscriptions/") {
+        true => path.find("/certificates").map_or(path, |at| &path[at..]),
+        false => path,
     }
 }
 

@@ -144,12 +144,14 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
         }
         Command::List { top, common } => {
             let (connection, show) = common.open(output, &format!("[].{COLUMNS}"))?;
-            show.value(connection.client.list_enrollments(Kind::Individual, top.top).await?)
+            let found = connection.client.list_enrollments(Kind::Individual, top.top).await?;
+            show.list(found, "enrollments")
         }
         Command::Delete { id, etag, common } => {
             let (connection, _) = common.open(output, COLUMNS)?;
-            let etag = etag.etag.as_deref();
-            connection.client.delete_enrollment(Kind::Individual, &id.enrollment_id, etag).await
+            let (id, etag) = (id.enrollment_id, etag.etag.as_deref());
+            let deleted = connection.client.delete_enrollment(Kind::Individual, &id, etag).await;
+            deleted.map_err(|error| explain::enrollment_not_found(Kind::Individual, &id, error))
         }
     }
 }

@@ -246,7 +246,8 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
         }
         Command::List { top, common } => {
             let (connection, show) = common.open(output, &format!("[].{COLUMNS}"))?;
-            show.value(connection.client.list_enrollments(Kind::Group, top.top).await?)
+            let groups = connection.client.list_enrollments(Kind::Group, top.top).await?;
+            show.list(groups, "enrollment groups")
         }
         Command::Update { id, authority, settings, etag, common } => {
             let id = id.enrollment_id;
@@ -261,8 +262,10 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
                 authority.check(&connection, &show).await?;
             }
             let client = &connection.client;
-            let found = client.enrollment(Kind::Group, &id).await?.body;
-            let Value::Object(mut record) = found else {
+            let found = client.enrollment(Kind::Group, &id).await;
+            let found =
+                found.map_err(|error| explain::enrollment_not_found(Kind::Group, &id, error))?;
+            let Value::Object(mut record) = found.body else {
                 let message = format!("enrollment group {id} was not answered with an object");
                 return Err(Error::new(ErrorKind::ProtocolViolation, message));
             };
@@ -288,8 +291,9 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
         }
         Command::Delete { id, etag, common } => {
             let (connection, _) = common.open(output, COLUMNS)?;
-            let etag = etag.etag.as_deref();
-            connection.client.delete_enrollment(Kind::Group, &id.enrollment_id, etag).await
+            let (id, etag) = (id.enrollment_id, etag.etag.as_deref());
+            let deleted = connection.client.delete_enrollment(Kind::Group, &id, etag).await;
+            deleted.map_err(|error| explain::enrollment_not_found(Kind::Group, &id, error))
         }
         Command::ComputeDeviceKey { registration_id, key, enrollment_id, common } => {
             let registration_id = RegistrationId::parse(&registration_id)
@@ -305,7 +309,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
                 }
             };
             let key = derive_device_key(&group_key, &registration_id);
-            show.value(json!(key.to_base64().as_str()))
+            show.text(&key.to_base64())
         }
         Command::Registration(command) => registration::run(command, output).await,
     }
@@ -313,7 +317,9 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
 
 /// The primary key of a group, in the words of `az` where it has none.
 async fn stored_key(connection: &Connection, id: &str) -> Result<SymmetricKey, Error> {
-    let attestation = connection.client.attestation(Kind::Group, id).await?;
+    let attestation = connection.client.attestation(Kind::Group, id).await;
+    let attestation =
+        attestation.map_err(|error| explain::enrollment_not_found(Kind::Group, id, error))?;
     let kind = attestation["type"].as_str().unwrap_or("unknown");
     if kind != "symmetricKey" {
         return Err(Error::new(
@@ -337,7 +343,8 @@ pub(super) async fn show_one(
     show_keys: bool,
     show: &Show<'_>,
 ) -> Result<(), Error> {
-    let mut response = connection.client.enrollment(kind, id).await?;
+    let response = connection.client.enrollment(kind, id).await;
+    let mut response = response.map_err(|error| explain::enrollment_not_found(kind, id, error))?;
     if show_keys {
         match response.body["attestation"]["type"].as_str() {
             Some("symmetricKey") => {

@@ -5,6 +5,7 @@ use dps_core::{Error, ErrorKind};
 
 use super::{
     api::PAGE,
+    explain,
     query::{Show, ShowArguments},
     target::{Connection, Hub},
 };
@@ -116,15 +117,19 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
             {
                 show.warning("a hub lists at most a thousand devices; there may be more");
             }
-            show.value(devices)
+            show.list(devices, "devices")
         }
         Device::Show { id, common } => {
             let (connection, show) = common.open(output, COLUMNS)?;
-            show.response(connection.client.device(&id.device_id).await?)
+            let id = id.device_id;
+            let found = connection.client.device(&id).await;
+            show.response(found.map_err(|error| explain::device_not_found(&id, error))?)
         }
         Device::Delete { id, etag, common } => {
             let (connection, _) = common.open(output, COLUMNS)?;
-            connection.client.delete_device(&id.device_id, etag.as_deref()).await
+            let id = id.device_id;
+            let deleted = connection.client.delete_device(&id, etag.as_deref()).await;
+            deleted.map_err(|error| explain::device_not_found(&id, error))
         }
         Device::Messages { id, common } => {
             let (connection, show) = common.open(output, MESSAGE_COLUMNS)?;
@@ -139,11 +144,13 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Error> 
                      --connect-to or DPS_CONNECT_TO.",
                 ));
             }
-            let messages = connection.client.list_messages(&id.device_id).await?;
+            let id = id.device_id;
+            let messages = connection.client.list_messages(&id).await;
+            let messages = messages.map_err(|error| explain::device_not_found(&id, error))?;
             if let Some(dropped) = messages["dropped"].as_u64().filter(|dropped| *dropped > 0) {
                 show.warning(&format!("{dropped} older messages made room for newer ones"));
             }
-            show.value(messages)
+            show.list(messages, "messages")
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::output::{self, Output};
 
 #[derive(Args)]
 pub(super) struct ShowArguments {
-    /// Form of the result.
-    #[arg(long, short = 'o', value_name = "FORM", ignore_case = true, default_value = "json")]
-    output: Form,
+    /// Form of the result [default: json].
+    #[arg(long, short = 'o', value_name = "FORM", ignore_case = true)]
+    output: Option<Form>,
 
     /// JMESPath of what to show of the result.
     #[arg(long, value_name = "JMESPATH")]
@@ -23,11 +23,14 @@ pub(super) struct ShowArguments {
 enum Form {
     Json,
     Table,
+    /// Bare values for scripts: a line for each item, tabs between its values
+    Tsv,
 }
 
 /// How to show a result.
 pub(super) struct Show<'a> {
-    form: Form,
+    /// `None` where nobody asked for one: JSON, but for what [`text`](Self::text) shows.
+    form: Option<Form>,
     query: Option<Expression<'static>>,
     output: &'a Output,
 }
@@ -37,16 +40,17 @@ impl ShowArguments {
     /// query of a table for which none was given.
     pub(super) fn open<'a>(self, output: &'a Output, columns: &str) -> Result<Show<'a>, Error> {
         let Self { output: form, query } = self;
-        if form == Form::Table && output.is_json() {
-            let message = "--json and --output table exclude each other";
+        if let (Some(form @ (Form::Table | Form::Tsv)), true) = (form, output.is_json()) {
+            let name = if form == Form::Table { "table" } else { "tsv" };
+            let message = format!("--json and --output {name} exclude each other");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         let query = match (query, form) {
             (Some(query), _) => Some(jmespath::compile(&query).map_err(|error| faulty(&error))?),
-            (None, Form::Table) => Some(jmespath::compile(columns).map_err(|error| {
+            (None, Some(Form::Table)) => Some(jmespath::compile(columns).map_err(|error| {
                 Error::new(ErrorKind::Internal, format!("the columns: {}", error.reason))
             })?),
-            (None, Form::Json) => None,
+            (None, _) => None,
         };
         Ok(Show { form, query, output })
     }
@@ -65,7 +69,24 @@ impl Show<'_> {
         self.value(response.body)
     }
 
+    /// A result that is one text, which people want without the quotation marks of JSON.
+    pub(super) fn text(&self, text: &str) -> Result<(), Error> {
+        match (self.form, &self.query) {
+            (None, None) if !self.output.is_json() => output::print(text),
+            _ => self.value(Value::from(text)),
+        }
+    }
+
     pub(super) fn value(&self, value: Value) -> Result<(), Error> {
+        self.shown(value, None)
+    }
+
+    /// A list of `items`; where a table would be empty, that is said.
+    pub(super) fn list(&self, value: Value, items: &str) -> Result<(), Error> {
+        self.shown(value, Some(items))
+    }
+
+    fn shown(&self, value: Value, items: Option<&str>) -> Result<(), Error> {
         let value = match &self.query {
             None => value,
             Some(query) => {
@@ -75,14 +96,21 @@ impl Show<'_> {
                 })?
             }
         };
+        let orders = || self.query.as_ref().map(key_orders).unwrap_or_default();
         match self.form {
-            Form::Json => output::print_json(&value),
-            Form::Table => {
-                let orders = self.query.as_ref().map(key_orders).unwrap_or_default();
-                match table(&value, &orders) {
-                    Some(table) => output::print(&table),
-                    // As `az`: nothing found, nothing printed.
-                    None => Ok(()),
+            None | Some(Form::Json) => output::print_json(&value),
+            Some(Form::Tsv) => {
+                tsv(&value, &orders()).iter().try_for_each(|line| output::print(line))
+            }
+            Some(Form::Table) => {
+                match (table(&value, &orders()), items) {
+                    (Some(table), _) => output::print(&table),
+                    // As `az`, nothing on standard output.
+                    (None, Some(items)) => {
+                        self.output.note(format!("There are no {items} to show."));
+                        Ok(())
+                    }
+                    (None, None) => Ok(()),
                 }
             }
         }
@@ -126,6 +154,33 @@ fn table(value: &Value, orders: &[Vec<String>]) -> Option<String> {
     }
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     Some(output::table(&header, &rows))
+}
+
+/// The lines of `az … -o tsv`: one for each item, its values in the order of the query.
+fn tsv(value: &Value, orders: &[Vec<String>]) -> Vec<String> {
+    let items = match value {
+        Value::Null => return Vec::new(),
+        Value::Array(items) => items.as_slice(),
+        single => std::slice::from_ref(single),
+    };
+    let field = |value: &Value| match value {
+        Value::Null => "None".to_owned(),
+        Value::Array(items) => items.len().to_string(),
+        Value::Object(_) => String::new(),
+        value => cell(value),
+    };
+    let line = |item: &Value| match item {
+        Value::Object(object) => {
+            let names = columns(&[object], orders);
+            let values = names.iter().filter_map(|name| object.get(name));
+            values.map(field).collect::<Vec<_>>().join("\t")
+        }
+        Value::Array(values) => values.iter().map(field).collect::<Vec<_>>().join("\t"),
+        // Alone, `az` prints them as a script compares them.
+        Value::Bool(value) => value.to_string(),
+        value => field(value),
+    };
+    items.iter().map(line).collect()
 }
 
 fn all<'a, T>(items: &'a [Value], kind: impl Fn(&'a Value) -> Option<T>) -> Option<Vec<T>> {
@@ -234,6 +289,22 @@ mod tests {
     }
 
     #[test]
+    fn tsv_is_bare_values() {
+        let lines = |value: Value, query: &str| {
+            let query = jmespath::compile(query).unwrap();
+            let found = serde_json::to_value(&*query.search(value).unwrap()).unwrap();
+            tsv(&found, &key_orders(&query))
+        };
+        let value = json!([{ "a": "x\ty", "b": true, "c": [1, 2] }, { "a": "z", "b": null }]);
+        assert_eq!(lines(value.clone(), "[0].a"), ["x y"]);
+        assert_eq!(lines(value.clone(), "[0].b"), ["true"]);
+        assert_eq!(lines(value.clone(), "[].a"), ["x y", "z"]);
+        assert_eq!(lines(value.clone(), "[].{B:b, A:a}"), ["True\tx y", "None\tz"]);
+        assert_eq!(lines(value.clone(), "[].[a, c]"), ["x y\t2", "z\tNone"]);
+        assert_eq!(lines(value, "missing"), [""; 0]);
+    }
+
+    #[test]
     fn what_a_device_sent_cannot_break_the_table() {
         let value = json!([{ "body": "two\nlines\u{1b}[31m" }]);
         assert_eq!(shown(value, "@").unwrap().lines().count(), 3);
@@ -241,8 +312,7 @@ mod tests {
 
     #[test]
     fn a_faulty_query_is_refused_with_its_place() {
-        let arguments =
-            ShowArguments { output: Form::Json, query: Some("value[].{Name:".to_owned()) };
+        let arguments = ShowArguments { output: None, query: Some("value[].{Name:".to_owned()) };
         let Err(error) = arguments.open(&Output::new(false), "@") else { panic!("accepted") };
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.message().starts_with("--query, column "), "{error}");

@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use dps_core::{Error, ErrorKind};
 
-use super::enrollment_group::{Common, Etag, Id, Top};
+use super::{
+    enrollment_group::{Common, Etag, Id, Top},
+    explain,
+};
 use crate::output::Output;
 
 const COLUMNS: &str = "{RegistrationID:registrationId, DeviceID:deviceId, \
@@ -101,17 +104,21 @@ pub(super) async fn run(command: Command, output: &Output) -> Result<(), Error> 
     match command {
         Command::List { id, top, common } => {
             let (connection, show) = common.open(output, &format!("[].{COLUMNS}"))?;
-            show.value(connection.client.list_registrations(&id.enrollment_id, top.top).await?)
+            let found = connection.client.list_registrations(&id.enrollment_id, top.top).await?;
+            show.list(found, "registrations")
         }
         Command::Show { id, common } => {
             let (connection, show) = common.open(output, COLUMNS)?;
-            show.response(connection.client.registration(&id.registration_id).await?)
+            let id = id.registration_id;
+            let found = connection.client.registration(&id).await;
+            show.response(found.map_err(|error| explain::registration_not_found(&id, error))?)
         }
         Command::Delete { which, etag, common } => {
             let (connection, _) = common.open(output, COLUMNS)?;
             let client = &connection.client;
             if let Some(id) = which.registration_id {
-                return client.delete_registration(&id, etag.etag.as_deref()).await;
+                let deleted = client.delete_registration(&id, etag.etag.as_deref()).await;
+                return deleted.map_err(|error| explain::registration_not_found(&id, error));
             }
             let group = which.enrollment_id.unwrap_or_default();
             let records = client.list_registrations(&group, None).await?;

@@ -1,6 +1,6 @@
 //! Which service a command calls, and over which route.
 
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
 
 use clap::Args;
 use dps_core::{
@@ -69,7 +69,7 @@ pub(super) struct Hub {
         hide_env_values = true,
         value_name = "CONNECTION_STRING"
     )]
-    login: String,
+    login: Option<String>,
 
     #[command(flatten)]
     route: Route,
@@ -77,8 +77,9 @@ pub(super) struct Hub {
 
 #[derive(Args)]
 struct Route {
-    /// Connect to this address in place of the service's own, such as that of the emulator.
-    #[arg(long, env = "DPS_CONNECT_TO", value_name = "HOST:PORT")]
+    /// Connect to this address in place of the service's own, such as that of the emulator
+    /// [env: DPS_CONNECT_TO].
+    #[arg(long, value_name = "HOST:PORT")]
     connect_to: Option<String>,
 
     /// PEM file of the roots that the server's certificate must lead to [env: SSL_CERT_FILE]
@@ -121,11 +122,7 @@ impl CertificateInstance {
 
 impl Service {
     fn open(self, dps_name: Option<String>) -> Result<Connection, Error> {
-        // Not clap's to demand: not every command that takes it calls the service.
-        let login = self.login.map(Zeroizing::new).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, "no connection string was given")
-                .with_hint("Give --login, or set DPS_LOGIN.")
-        })?;
+        let login = given(self.login, "DPS_LOGIN")?;
         let (network, elsewhere) = self.route.network();
         let mut client = Client::login(&login, network)?;
         if client.host().as_str().contains(".azure-devices.") {
@@ -145,8 +142,9 @@ impl Service {
 
 impl Hub {
     pub(super) fn open(self) -> Result<Connection, Error> {
+        let login = given(self.login, "DPS_HUB_LOGIN")?;
         let (network, elsewhere) = self.route.network();
-        let client = Client::login(&Zeroizing::new(self.login), network)?;
+        let client = Client::login(&login, network)?;
         if client.host().as_str().contains(".azure-devices-provisioning.") {
             let message = "the connection string is that of a DPS instance, not of a hub";
             return Err(Error::new(ErrorKind::InvalidArgument, message)
@@ -158,12 +156,23 @@ impl Hub {
     }
 }
 
+/// Not clap's to demand: not every command that takes one calls the service, and what is missing
+/// is said in one form.
+fn given(login: Option<String>, variable: &str) -> Result<Zeroizing<String>, Error> {
+    login.filter(|login| !login.is_empty()).map(Zeroizing::new).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidArgument, "no connection string was given")
+            .with_hint(format!("Give --login, or set {variable}."))
+    })
+}
+
 impl Route {
     /// The network, and whether it leads elsewhere than names say.
     fn network(self) -> (Network, bool) {
+        // Core reads the variable by itself, and then names it where it cannot be used.
+        let variable = env::var_os("DPS_CONNECT_TO").is_some_and(|target| !target.is_empty());
         let mut network = Network::default();
         let target = self.connect_to.filter(|target| !target.is_empty());
-        let elsewhere = target.is_some();
+        let elsewhere = target.is_some() || variable;
         if let Some(target) = target {
             network = network.connect_to(target);
         }

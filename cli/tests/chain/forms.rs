@@ -534,7 +534,7 @@ fn path_lengths_are_kept_right() {
     let arguments = [
         "chain",
         "verification",
-        "CODE-1",
+        "CODE1",
         "--key-type",
         "ec-p256",
         "--issuer",

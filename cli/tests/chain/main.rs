@@ -3,6 +3,7 @@
 mod batch;
 mod forms;
 mod prompt;
+mod refusals;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,6 +1,7 @@
 //! The management verbs of the built `dps` command against the emulator: each command of the
 //! enrollment group article, and the other tutorial's clean-up.
 
+mod answers;
 mod article;
 mod doctor;
 mod register;
@@ -536,6 +537,7 @@ fn usage_mistakes_are_told_before_anything_is_sent() {
         ("dps enrollment-group create --enrollment-id a --initial-twin-tags {", "is not JSON"),
         ("dps enrollment-group list --query [].{", "--query, column"),
         ("dps enrollment-group list --json -o table", "exclude each other"),
+        ("dps enrollment-group list --json -o tsv", "exclude each other"),
         ("dps enrollment-group list --top 0", "--top"),
         ("dps enrollment-group list --dps-name other", "--dps-name is \"other\""),
         ("dps enrollment-group list --login nonsense", "connection string"),

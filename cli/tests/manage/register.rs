@@ -91,12 +91,15 @@ async fn the_roots_are_those_of_the_system_where_no_file_is_named() {
 
     let empty = world.files.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    for folder in [text(&empty), "nowhere"] {
+    for (folder, kind, words) in [
+        (text(&empty), "DPS_WRONG_FILE_CONTENT", "openssl rehash"),
+        ("nowhere", "DPS_FILE_NOT_READABLE", "nowhere: No such file"),
+    ] {
         world.set("SSL_CERT_DIR", folder);
         let run = world.register_device(&environment, &[]);
-        run.failed(1, "DPS_WRONG_FILE_CONTENT");
+        run.failed(1, kind);
         assert!(run.stderr.contains("SSL_CERT_DIR"), "{}", run.stderr);
-        assert!(run.stderr.contains("openssl rehash"), "{}", run.stderr);
+        assert!(run.stderr.contains(words), "{}", run.stderr);
     }
 }
 

@@ -1,7 +1,10 @@
 //! A certificate authority: makes roots, intermediates, device and verification certificates with
 //! exactly the extensions of the tutorial's OpenSSL profiles.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use der::{
     Encode,
@@ -74,11 +77,23 @@ impl From<PrivateKey> for SubjectKey {
     }
 }
 
+impl fmt::Debug for SubjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubjectKey(..)")
+    }
+}
+
 /// A CA certificate with what signs for it.
 #[derive(Clone)]
 pub struct Authority {
     certificate: Certificate,
     key: SubjectKey,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({:?}, ..)", self.certificate.subject())
+    }
 }
 
 impl Authority {

@@ -1,6 +1,7 @@
 //! Devices by the thousand: each with key, certificate and full chain, made once and whole.
 
 use std::{
+    fmt,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -14,7 +15,6 @@ use super::{
 use crate::{
     error::{Error, ErrorKind, Result},
     key::{KeyType, PrivateKey},
-    pem,
     registration_id::RegistrationId,
 };
 
@@ -153,6 +153,15 @@ impl<'a> Batch<'a> {
     }
 }
 
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("folder", &self.folder)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the temporary files of a batch begin, of which a killed one leaves some behind.
 const TEMPORARY: &str = ".dps-partial-";
 
@@ -179,11 +188,7 @@ impl Slot {
             }
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::new(
-                ErrorKind::FileNotReadable,
-                format!("{}: {}", self.path.display(), pem::io_reason(&error)),
-            )
-            .with_source(error)),
+            Err(error) => Err(Error::on_file(ErrorKind::FileNotReadable, &self.path, error)),
         }
     }
 
@@ -213,7 +218,8 @@ fn lock(path: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::FileNotWritable,
             format!("{}: another batch is at work in this folder", path.display()),
-        )),
+        )
+        .with_path(path)),
         Err(TryLockError::Error(error)) => Err(not_writable(path, error)),
     }
 }
@@ -235,13 +241,10 @@ fn exists(path: &Path, why: &str) -> Error {
         ErrorKind::FileNotWritable,
         format!("{}: the file exists already, and {why}", path.display()),
     )
+    .with_path(path)
     .with_hint(EXISTS)
 }
 
 fn not_writable(path: &Path, error: io::Error) -> Error {
-    Error::new(
-        ErrorKind::FileNotWritable,
-        format!("{}: {}", path.display(), pem::io_reason(&error)),
-    )
-    .with_source(error)
+    Error::on_file(ErrorKind::FileNotWritable, path, error)
 }

@@ -38,7 +38,7 @@ pub struct Certificate {
     public_key_info: Vec<u8>,
     public_key_type: PublicKeyType,
     version: u32,
-    signature_algorithm: &'static str,
+    signed_with: SignedWith,
     extensions: Extensions,
 }
 
@@ -94,7 +94,7 @@ impl Certificate {
             public_key_info: key.raw.to_vec(),
             public_key_type: public_key_type(key),
             version: parsed.version().0.saturating_add(1),
-            signature_algorithm: signature_algorithm(&parsed),
+            signed_with: SignedWith::of(&parsed),
             extensions: Extensions::new(&parsed),
         })
     }
@@ -211,7 +211,11 @@ impl Certificate {
 
     /// How the certificate is signed, such as `SHA-256 with RSA`.
     pub fn signature_algorithm(&self) -> &'static str {
-        self.signature_algorithm
+        self.signed_with.name()
+    }
+
+    pub(super) fn signed_with(&self) -> SignedWith {
+        self.signed_with
     }
 
     pub(crate) fn extensions(&self) -> &Extensions {
@@ -323,21 +327,57 @@ fn public_key_type(key: &SubjectPublicKeyInfo<'_>) -> PublicKeyType {
     PublicKeyType::Other(format!("algorithm {algorithm}"))
 }
 
-/// The algorithm by a readable name: those that are verified here, and those that are too old.
-fn signature_algorithm(certificate: &X509Certificate<'_>) -> &'static str {
-    match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
-        "1.2.840.113549.1.1.4" => "MD5 with RSA",
-        "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" => "SHA-1 with RSA",
-        "1.2.840.10045.4.1" => "SHA-1 with ECDSA",
-        "1.2.840.113549.1.1.11" => "SHA-256 with RSA",
-        "1.2.840.113549.1.1.12" => "SHA-384 with RSA",
-        "1.2.840.113549.1.1.13" => "SHA-512 with RSA",
-        "1.2.840.113549.1.1.10" => "RSA-PSS",
-        "1.2.840.10045.4.3.2" => "SHA-256 with ECDSA",
-        "1.2.840.10045.4.3.3" => "SHA-384 with ECDSA",
-        "1.2.840.10045.4.3.4" => "SHA-512 with ECDSA",
-        "1.3.101.112" => "Ed25519",
-        _ => "another algorithm",
+/// How a certificate was signed: in the ways that can be verified here, and in those that are too
+/// old.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SignedWith {
+    Md5Rsa,
+    Sha1Rsa,
+    Sha1Ecdsa,
+    Sha256Rsa,
+    Sha384Rsa,
+    Sha512Rsa,
+    RsaPss,
+    Sha256Ecdsa,
+    Sha384Ecdsa,
+    Sha512Ecdsa,
+    Ed25519,
+    Other,
+}
+
+impl SignedWith {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        match certificate.signature_algorithm.algorithm.to_id_string().as_str() {
+            "1.2.840.113549.1.1.4" => Self::Md5Rsa,
+            "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" => Self::Sha1Rsa,
+            "1.2.840.10045.4.1" => Self::Sha1Ecdsa,
+            "1.2.840.113549.1.1.11" => Self::Sha256Rsa,
+            "1.2.840.113549.1.1.12" => Self::Sha384Rsa,
+            "1.2.840.113549.1.1.13" => Self::Sha512Rsa,
+            "1.2.840.113549.1.1.10" => Self::RsaPss,
+            "1.2.840.10045.4.3.2" => Self::Sha256Ecdsa,
+            "1.2.840.10045.4.3.3" => Self::Sha384Ecdsa,
+            "1.2.840.10045.4.3.4" => Self::Sha512Ecdsa,
+            "1.3.101.112" => Self::Ed25519,
+            _ => Self::Other,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Md5Rsa => "MD5 with RSA",
+            Self::Sha1Rsa => "SHA-1 with RSA",
+            Self::Sha1Ecdsa => "SHA-1 with ECDSA",
+            Self::Sha256Rsa => "SHA-256 with RSA",
+            Self::Sha384Rsa => "SHA-384 with RSA",
+            Self::Sha512Rsa => "SHA-512 with RSA",
+            Self::RsaPss => "RSA-PSS",
+            Self::Sha256Ecdsa => "SHA-256 with ECDSA",
+            Self::Sha384Ecdsa => "SHA-384 with ECDSA",
+            Self::Sha512Ecdsa => "SHA-512 with ECDSA",
+            Self::Ed25519 => "Ed25519",
+            Self::Other => "another algorithm",
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be said about a chain before dialling.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -8,7 +8,7 @@ use super::{Certificate, CertificateChain, Issues};
 use crate::error::{Error, ErrorKind, Result};
 
 pub(super) fn validity(certificate: &Certificate, now: SystemTime) -> Result<()> {
-    let now = OffsetDateTime::from(now);
+    let now = moment(now);
     let span = |certificate: &Certificate| {
         format!(
             "it is valid from {} to {}; this clock says {}",
@@ -110,6 +110,15 @@ pub(super) fn issue_again(certificate: &Certificate) -> &'static str {
     }
 }
 
+/// `time` as a date; the first or the last one where it lies beyond, as any clock may be set.
+pub(crate) fn moment(time: SystemTime) -> OffsetDateTime {
+    let span = |span: Duration| time::Duration::try_from(span).unwrap_or(time::Duration::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => OffsetDateTime::UNIX_EPOCH.saturating_add(span(since)),
+        Err(until) => OffsetDateTime::UNIX_EPOCH.saturating_sub(span(until.duration())),
+    }
+}
+
 /// A moment in UTC, to the second.
 pub(crate) fn text(moment: OffsetDateTime) -> String {
     moment
@@ -117,4 +126,32 @@ pub(crate) fn text(moment: OffsetDateTime) -> String {
         .unwrap_or(moment)
         .format(&Rfc3339)
         .unwrap_or_else(|_| moment.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        chain::{Authority, Inspection, Validity, verify},
+        key::{KeyType, PrivateKey},
+    };
+
+    /// A clock may show anything: the last date of another language is later than ours.
+    #[test]
+    fn a_clock_beyond_the_last_date_is_judged_by_and_nothing_breaks() {
+        let key = PrivateKey::generate(KeyType::EcP256).unwrap();
+        let root =
+            Authority::create_root("Root", std::sync::Arc::new(key), Validity::days(1)).unwrap();
+        let (root, pem) = (root.certificate(), root.certificate().to_pem());
+        let centuries = Duration::from_secs(100_000 * 366 * 86_400);
+        let [early, late] = [UNIX_EPOCH - centuries, UNIX_EPOCH + centuries];
+        let kind = |now| validity(root, now).unwrap_err().kind();
+        assert_eq!(kind(late), ErrorKind::CertificateExpired);
+        assert_eq!(kind(early), ErrorKind::CertificateNotYetValid);
+        for now in [early, late] {
+            assert!(!verify(std::slice::from_ref(root), &[], now).holds());
+            let shown = Inspection::new(pem.as_bytes(), None, now).unwrap().to_string();
+            assert!(shown.contains("NOT VALID YET") || shown.contains("EXPIRED"), "{shown}");
+        }
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt,
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
-    io::{BufReader, Cursor, Read},
+    io::{self, BufReader, Cursor, Read},
     path::PathBuf,
     sync::Arc,
 };
@@ -17,14 +18,13 @@ use super::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    pem::io_reason,
     registration_id::RegistrationId,
 };
 
 /// The registration IDs of a CSV, one a row, in the order of the rows.
 ///
 /// The column is the one headed `registrationId` (or `deviceId`, in any spelling of case, `_` and
-/// `-`); without a header it is the first. Empty rows and rows that begin with `#` are skipped. An
+/// `-`); one column alone needs no header. Empty rows and rows that begin with `#` are skipped. An
 /// ID may stand twice; two that differ and would have the same files are an error.
 pub fn registration_ids_from_csv(
     reader: impl Read,
@@ -61,6 +61,11 @@ pub fn registration_ids_from_csv(
                     column = Some(at);
                     return None;
                 }
+                // A heading that is not known would become a device.
+                None if row.iter().filter(|field| !field.is_empty()).count() > 1 => {
+                    failed = true;
+                    return Some(Err(no_heading(&row)));
+                }
                 None => *column.insert(0),
             },
         };
@@ -87,19 +92,29 @@ pub struct CsvRegistrationIds {
 }
 
 impl CsvRegistrationIds {
-    /// Reads the file, in the form of [`registration_ids_from_csv`]; errors name it.
+    /// Reads the file, in the form of [`registration_ids_from_csv`]; errors name it. A pipe can be
+    /// read but once: what comes out of it, at most 1 GiB, is kept in memory.
     pub fn file(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
+        let unreadable = |error| Error::on_file(ErrorKind::FileNotReadable, &path, error);
+        let file = File::open(&path).map_err(unreadable)?;
+        if !file.metadata().map_err(unreadable)?.is_file() {
+            let csv = read_once(file).map_err(unreadable)?;
+            return Self::new(csv).map_err(|error| error.in_context(path.display()));
+        }
         Self::checked(|| {
-            let file = File::open(&path).map_err(|error| {
-                let message = format!("{}: {}", path.display(), io_reason(&error));
-                Error::new(ErrorKind::FileNotReadable, message).with_source(error)
-            })?;
+            let file = BufReader::new(File::open(&path).map_err(unreadable)?);
+            Ok(Box::new(registration_ids_from_csv(file)))
+        })
+        .map(|ids| {
             let path = path.clone();
-            Ok(Box::new(
-                registration_ids_from_csv(BufReader::new(file))
-                    .map(move |id| id.map_err(|error| error.in_context(path.display()))),
-            ))
+            let named = move |id: Result<_>| id.map_err(|error| error.in_context(path.display()));
+            Self { rows: Box::new(ids.rows.map(named)), ..ids }
+        })
+        .map_err(|error| match error.path() {
+            // It is named already.
+            Some(_) => error,
+            None => error.in_context(path.display()),
         })
     }
 
@@ -117,12 +132,23 @@ impl CsvRegistrationIds {
             id?;
             remaining += 1;
         }
-        Ok(Self { rows: rows()?, remaining })
+        match remaining {
+            0 => Err(Error::new(ErrorKind::WrongFileContent, "no registration ID is in the CSV")),
+            _ => Ok(Self { rows: rows()?, remaining }),
+        }
     }
 
     /// How many are still to come.
     pub fn remaining(&self) -> u64 {
         self.remaining
+    }
+}
+
+impl fmt::Debug for CsvRegistrationIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CsvRegistrationIds")
+            .field("remaining", &self.remaining)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,9 +162,29 @@ impl Iterator for CsvRegistrationIds {
     }
 }
 
+/// All that comes out of a pipe; a device such as `/dev/zero` has no end.
+fn read_once(pipe: File) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 1 << 30;
+
+    let mut csv = Vec::new();
+    match pipe.take(MOST + 1).read_to_end(&mut csv)? as u64 {
+        0..=MOST => Ok(csv),
+        _ => Err(io::Error::other("more than 1 GiB came out of it")),
+    }
+}
+
 fn is_heading(field: &str) -> bool {
     let letters: String = field.chars().filter(char::is_ascii_alphanumeric).collect();
     letters.eq_ignore_ascii_case("registrationid") || letters.eq_ignore_ascii_case("deviceid")
+}
+
+fn no_heading(row: &StringRecord) -> Error {
+    let message = format!(
+        "line {}: there are several columns, and none is headed registrationId or deviceId",
+        line(row)
+    );
+    Error::new(ErrorKind::WrongFileContent, message)
+        .with_hint("Name the column of the registration IDs in the first row.")
 }
 
 fn line(row: &StringRecord) -> u64 {
@@ -336,11 +382,38 @@ mod tests {
             "\u{feff}a\r\n\r\nb",
             "registrationId\na\nb\n",
             "line,Device_ID,note\n1,a,x\n2,b,\"y, z\"\n",
-            "# made by hand\n a , x\nb\n",
+            "# made by hand\n a \nb\n",
         ] {
             assert_eq!(csv(text).unwrap(), ["a", "b"], "{text:?}");
         }
         assert!(csv("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_csv_without_a_registration_id_or_a_column_for_it_makes_no_device() {
+        let error = csv("Serial,Model\nm-1,x\n").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WrongFileContent);
+        let message = error.message();
+        assert!(message.starts_with("line 1: ") && message.contains("registrationId"), "{error}");
+        for empty in ["", "\n# none\n", "registrationId\n\n"] {
+            let error = CsvRegistrationIds::new(empty).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::WrongFileContent, "{empty:?}");
+        }
+    }
+
+    /// A pipe has an end only once.
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_as_a_file_is() {
+        use std::{io::Write as _, os::fd::AsRawFd as _};
+
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"a\nb\n").unwrap();
+        drop(writer);
+        let ids = CsvRegistrationIds::file(format!("/dev/fd/{}", reader.as_raw_fd())).unwrap();
+        assert_eq!(ids.remaining(), 2);
+        let ids: Vec<_> = ids.map(|id| id.unwrap().to_string()).collect();
+        assert_eq!(ids, ["a", "b"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use crate::{
 
 /// Where a chain's files are kept, and what they are called.
 #[derive(Clone, Debug)]
+#[must_use = "nothing is read or written by naming a folder"]
 pub struct Folder {
     base: PathBuf,
     overwrite: bool,
@@ -69,38 +70,61 @@ impl Folder {
         self.base.join("csr").join(format!("{}.csr.pem", file_stem(stem)))
     }
 
-    /// The CA certificates of the folder that lead from `certificate` up to its root.
+    /// The CA certificates of the folder that lead from `certificate` up to its root. Fails where
+    /// they do not reach one, and there is a file in which it may be and that cannot be read; and
+    /// where a CA of the folder bears the name of a missing one, and its key did not sign.
     pub fn issuers_of(&self, certificate: &Certificate) -> Result<Vec<Certificate>> {
+        let reaches_root =
+            |path: &[Certificate]| path.last().unwrap_or(certificate).is_self_signed();
         // Every device's full chain repeats its CAs: those files are read only in need.
-        let path = path_above(certificate, &self.authorities(|name| !name.ends_with(FULL_CHAIN))?);
-        if path.last().unwrap_or(certificate).is_self_signed() {
+        let (authorities, _) = self.authorities(|name| !name.ends_with(FULL_CHAIN))?;
+        let path = path_above(certificate, &authorities);
+        if reaches_root(&path) {
             return Ok(path);
         }
-        Ok(path_above(certificate, &self.authorities(|_| true)?))
+        let last = path.last().unwrap_or(certificate);
+        if let Some(anew) =
+            authorities.iter().find(|above| above.0.issues(last) == Issues::NameOnly)
+        {
+            // A device's full chain may still have the CA that did sign, which nobody has any more.
+            return Err(made_anew(anew, last, &authorities));
+        }
+        let (authorities, unreadable) = self.authorities(|_| true)?;
+        let path = path_above(certificate, &authorities);
+        match unreadable {
+            Some(error) if !reaches_root(&path) => Err(error),
+            _ => Ok(path),
+        }
     }
 
-    /// The CA certificates in the files of these names, each once.
-    fn authorities(&self, read: impl Fn(&str) -> bool) -> Result<Vec<Certificate>> {
+    /// The CA certificates in the files of these names, each once and with its file, and why the
+    /// first of the files that cannot be read cannot be.
+    fn authorities(&self, read: impl Fn(&str) -> bool) -> Result<(Vec<Found>, Option<Error>)> {
         let folder = self.base.join("certs");
-        let unreadable = |error: std::io::Error| {
-            let message = format!("{}: {}", folder.display(), pem::io_reason(&error));
-            Error::new(ErrorKind::FileNotReadable, message).with_source(error)
-        };
-        let mut authorities = Vec::new();
+        let unreadable = |error| Error::on_file(ErrorKind::FileNotReadable, &folder, error);
+        let (mut authorities, mut failed) = (Vec::<Found>::new(), None);
         for entry in fs::read_dir(&folder).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
-            if !read(&entry.file_name().to_string_lossy()) {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // What somebody is writing begins with a dot, until it is whole.
+            if name.starts_with('.') || !read(&name) {
                 continue;
             }
-            // A folder may hold other files too; only what is a CA certificate matters here.
-            let certificates = pem::read(&entry.path()).and_then(|pem| certificates_from_pem(&pem));
-            for certificate in certificates.unwrap_or_default() {
-                if certificate.is_ca() && !authorities.contains(&certificate) {
-                    authorities.push(certificate);
+            match certificates_of(&entry.path()) {
+                Ok(certificates) => {
+                    for certificate in certificates {
+                        if certificate.is_ca() && authorities.iter().all(|a| a.0 != certificate) {
+                            authorities.push((certificate, entry.path()));
+                        }
+                    }
+                }
+                Err(error) => {
+                    failed.get_or_insert(error);
                 }
             }
         }
-        Ok(authorities)
+        Ok((authorities, failed))
     }
 
     /// Fails if one of the files exists and may not be overwritten: asked before the work is done.
@@ -111,22 +135,19 @@ impl Folder {
         }
     }
 
-    /// Writes a certificate or a request, readable by all.
+    /// Writes a certificate or a request, on Unix readable by all.
     pub fn write_public(&self, path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
         self.write(path, contents.as_ref(), 0o644)
     }
 
-    /// Writes a key, readable by its owner alone.
+    /// Writes a key: on Unix readable by its owner alone, elsewhere by whom the folder lets in.
     pub fn write_private(&self, path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
         self.write(path, contents.as_ref(), 0o600)
     }
 
     /// Whole or not at all: a temporary file beside the target, then a rename.
     fn write(&self, path: &Path, contents: &[u8], mode: u32) -> Result<()> {
-        let failed = |error: std::io::Error| {
-            let message = format!("{}: {}", path.display(), pem::io_reason(&error));
-            Error::new(ErrorKind::FileNotWritable, message).with_source(error)
-        };
+        let failed = |error| Error::on_file(ErrorKind::FileNotWritable, path, error);
         let parent = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(failed)?;
         let mut builder = tempfile::Builder::new();
@@ -149,7 +170,7 @@ impl Folder {
             file.persist(path).map_err(|error| failed(error.error))?;
         } else {
             file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-                std::io::ErrorKind::AlreadyExists => exists(path),
+                io::ErrorKind::AlreadyExists => exists(path),
                 _ => failed(error.error),
             })?;
         }
@@ -164,11 +185,32 @@ pub(super) const EXISTS: &str =
 /// How the names of full chains end.
 pub(super) const FULL_CHAIN: &str = "-full-chain.cert.pem";
 
-fn path_above(certificate: &Certificate, authorities: &[Certificate]) -> Vec<Certificate> {
+/// A CA certificate of the folder, and the file that holds it.
+type Found = (Certificate, PathBuf);
+
+/// The error of a folder whose upper CA was made again after the lower one.
+fn made_anew(above: &Found, below: &Certificate, authorities: &[Found]) -> Error {
+    let (ca, file) = above;
+    let below = match authorities.iter().find(|(certificate, _)| certificate == below) {
+        Some((_, file)) => file.display().to_string(),
+        None => below.subject().to_owned(),
+    };
+    let message = format!(
+        "{} bears the name {:?} and did not sign {below}: it was made anew (DPS-C003)",
+        file.display(),
+        ca.subject()
+    );
+    Error::new(ErrorKind::ChainBroken, message).with_path(file).with_hint(
+        "Make the lower CA again, and enroll that one (dps: dps chain intermediate --force); or \
+         bring back the CA that signed it.",
+    )
+}
+
+fn path_above(certificate: &Certificate, authorities: &[Found]) -> Vec<Certificate> {
     let mut path: Vec<Certificate> = Vec::new();
     loop {
         let last = path.last().unwrap_or(certificate);
-        let above = authorities.iter().find(|authority| {
+        let above = authorities.iter().map(|(authority, _)| authority).find(|authority| {
             *authority != last && !path.contains(authority) && authority.issues(last) == Issues::Yes
         });
         match above {
@@ -178,12 +220,61 @@ fn path_above(certificate: &Certificate, authorities: &[Certificate]) -> Vec<Cer
     }
 }
 
+/// The certificates of a file; none where it is meant to hold something else.
+fn certificates_of(path: &Path) -> Result<Vec<Certificate>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Ok(Vec::new()),
+        // A link that leads nowhere, or a file that has gone.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::on_file(ErrorKind::FileNotReadable, path, error)),
+    }
+    match certificates_from_pem(&pem::read(path)?) {
+        Err(error) if error.kind() == ErrorKind::WrongFileContent => Ok(Vec::new()),
+        certificates => certificates.map_err(|error| error.in_context(path.display())),
+    }
+}
+
 fn exists(path: &Path) -> Error {
     Error::new(ErrorKind::FileNotWritable, format!("{}: the file exists already", path.display()))
+        .with_path(path)
         .with_hint(EXISTS)
 }
 
 /// `:` is allowed in a registration ID and not in a file name on every system; a path is neither.
 pub(super) fn file_stem(stem: &str) -> String {
     stem.replace([':', '/', '\\'], "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        chain::{Authority, Validity},
+        key::{KeyType, PrivateKey},
+    };
+
+    #[test]
+    fn a_ca_that_cannot_be_read_is_an_error_where_the_chain_needs_it() {
+        let key = || Arc::new(PrivateKey::generate(KeyType::EcP256).unwrap());
+        let root = Authority::create_root("Root", key(), Validity::days(1)).unwrap();
+        let line = root.create_intermediate("Line", key(), Validity::days(1)).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path()).overwrite(true);
+        let root_file = folder.certificate(Folder::ROOT);
+        let pem = root.certificate().to_pem();
+        folder.write_public(&root_file, &pem[..pem.len() / 2]).unwrap();
+        let error = folder.issuers_of(line.certificate()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::CertificateMalformed);
+        assert!(error.message().starts_with(&root_file.display().to_string()), "{error}");
+
+        folder.write_public(&root_file, &pem).unwrap();
+        folder.write_public(&folder.certificate("other"), &pem[..pem.len() / 2]).unwrap();
+        folder.write_public(&folder.certificate("note"), "not a certificate").unwrap();
+        fs::create_dir(folder.certificate("folder")).unwrap();
+        let above = folder.issuers_of(line.certificate()).unwrap();
+        assert_eq!(above, [root.certificate().clone()]);
+    }
 }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{
-    Certificate, Issues, PublicKeyType, certificate::upper_hex, check::text as date, read_any,
+    Certificate, Issues, PublicKeyType, certificate::upper_hex, check::text as date, moment,
+    read_any,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -45,7 +46,7 @@ impl Inspection {
         if Der::detect(bytes).is_none() && bytes.windows(2).any(|pair| pair == b"\r\n") {
             notes.push("its lines end with CRLF, as on Windows, which is no fault".to_owned());
         }
-        Ok(Self { certificates, notes, now: now.into() })
+        Ok(Self { certificates, notes, now: moment(now) })
     }
 
     /// As [`new`](Self::new) or [`file`](Self::file).

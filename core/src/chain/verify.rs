@@ -7,10 +7,14 @@ use std::time::SystemTime;
 
 use time::OffsetDateTime;
 
-use super::{Certificate, Issues, PublicKeyType, check::issue_again, check::text as date, order};
+use super::{
+    Certificate, Issues, PublicKeyType,
+    certificate::SignedWith,
+    check::{issue_again, moment, text as date},
+    order,
+};
 use crate::{
     doctor::{Check, Finding, Severity},
-    key::KeyType,
     registration_id::RegistrationId,
 };
 
@@ -69,7 +73,7 @@ pub fn verify(
             (Vec::new(), 0)
         }
     };
-    judge(&path, now.into(), &mut findings);
+    judge(&path, moment(now), &mut findings);
     Verification { path, presented, findings }
 }
 
@@ -358,7 +362,9 @@ fn judge_form(certificate: &Certificate, is_leaf: bool, findings: &mut Vec<Findi
              that; dps chain sets them.",
         ));
     }
-    if certificate.signature_algorithm().starts_with("SHA-1") && !certificate.is_self_issued() {
+    if matches!(certificate.signed_with(), SignedWith::Sha1Rsa | SignedWith::Sha1Ecdsa)
+        && !certificate.is_self_issued()
+    {
         findings.push(Finding::new(
             Check::WeakSignature,
             format!(
@@ -514,14 +520,16 @@ pub(crate) fn ends_below(below: &Certificate, known: &Certificate, namesake: boo
 
 /// A certificate of the issuer's name is there, but its key does not verify the signature.
 fn not_the_signer(candidate: &Certificate, issued: &Certificate) -> Finding {
-    let unsupported = match (issued.signature_algorithm(), candidate.public_key_type()) {
-        ("another algorithm" | "MD5 with RSA" | "SHA-1 with ECDSA" | "SHA-512 with ECDSA", _) => {
-            Some(format!("signed by {}", issued.signature_algorithm()))
+    use SignedWith::{Ed25519, Md5Rsa, Other, Sha1Ecdsa, Sha512Ecdsa};
+
+    let unsupported = match (issued.signed_with(), candidate.public_key_type()) {
+        (algorithm @ (Other | Md5Rsa | Sha1Ecdsa | Sha512Ecdsa), _) => {
+            Some(format!("signed by {}", algorithm.name()))
         }
-        (_, PublicKeyType::Supported(KeyType::Rsa(bits))) if *bits < 2048 => {
-            Some(format!("signed by an RSA key of {bits} bits"))
+        (_, PublicKeyType::Supported(short)) if short.is_too_short() => {
+            Some(format!("signed by a key of the kind {short}"))
         }
-        (algorithm, PublicKeyType::Other(key)) if algorithm != "Ed25519" => {
+        (algorithm, PublicKeyType::Other(key)) if algorithm != Ed25519 => {
             Some(format!("signed by a key of the kind {key}"))
         }
         _ => None,

@@ -3,19 +3,21 @@
 use std::{env, sync::Arc};
 
 use time::{OffsetDateTime, macros::datetime};
+use tokio::{sync::oneshot, time::timeout};
 use zeroize::Zeroizing;
 
-use super::{Check, Doctor, Finding, Report, certificates};
+use super::{Check, Doctor, Finding, Limit, Report, certificates, remedy};
 use crate::{
-    chain::{self, Certificate, CertificateChain, Issues, PublicKeyType, date},
+    chain::{self, Certificate, CertificateChain, Issues, date},
     error::{Error, ErrorKind, Result},
     identity,
-    key::{KeyType, PrivateKey},
+    key::PrivateKey,
     pem::{self, Der},
     provisioning::GLOBAL_HOST,
     registration_id::RegistrationId,
-    signer::{self, Signer},
+    signer::{self, SIGN_LIMIT, Signer},
     source::{Named, Source},
+    tls::SigningThreads,
     transport::Host,
 };
 
@@ -25,8 +27,9 @@ const MADE: OffsetDateTime = datetime!(2026-11-01 0:00 UTC);
 /// What the later examinations need of the first.
 pub(super) struct Examined {
     pub(super) report: Report,
-    /// The chain and what signs for it, where both are usable.
-    pub(super) credential: Option<(CertificateChain, Arc<dyn Signer>)>,
+    leaf: Option<Certificate>,
+    chain: Option<CertificateChain>,
+    key: Option<Key>,
     pub(super) host: Option<Host>,
 }
 
@@ -39,7 +42,7 @@ pub(super) enum Reach {
 
 pub(super) fn examine(doctor: &Doctor, reach: Reach) -> Result<Examined> {
     let mut report = Report::default();
-    let now = OffsetDateTime::from(doctor.now());
+    let now = chain::moment(doctor.now());
     if now < MADE {
         report.found(Finding::new(
             Check::ClockBeforeBuild,
@@ -57,7 +60,7 @@ pub(super) fn examine(doctor: &Doctor, reach: Reach) -> Result<Examined> {
     let certificates = examine_chain(doctor, files.chain.as_ref(), &mut report)?;
     let leaf = certificates.first();
     examine_registration_id(doctor, leaf, &mut report);
-    let signer = match files.key_is_in_chain && leaf.is_none() {
+    let key = match files.key_is_in_chain && leaf.is_none() {
         // The one file cannot be read, which is said already.
         true => None,
         false => examine_key(doctor, files.key.as_ref(), leaf, &mut report),
@@ -65,11 +68,89 @@ pub(super) fn examine(doctor: &Doctor, reach: Reach) -> Result<Examined> {
     let chain = CertificateChain::from_der(
         certificates.iter().map(|certificate| certificate.der().to_vec()),
     );
-    let credential = match (chain, signer) {
-        (Ok(chain), Some(signer)) => Some((chain, signer)),
-        _ => None,
-    };
-    Ok(Examined { report, credential, host })
+    let leaf = leaf.cloned();
+    Ok(Examined { report, leaf, chain: chain.ok(), key, host })
+}
+
+impl Examined {
+    /// Has the signer prove here and now that its key is the leaf's.
+    pub(super) fn prove(&mut self) {
+        if let Some((leaf, signer)) = self.unproven() {
+            let proof = identity::prove(&leaf, signer.as_ref());
+            self.proven(proof, signer);
+        }
+    }
+
+    /// As [`prove`](Self::prove), within half of the time that is left; a signer that may block is
+    /// called on a thread of its own.
+    pub(super) async fn prove_within(&mut self, limit: Limit) {
+        if matches!(&self.key, Some(Key::Unproven(signer)) if !signer.may_block()) {
+            return self.prove();
+        }
+        let Some((leaf, signer)) = self.unproven() else { return };
+        let called = Arc::clone(&signer);
+        let span = SIGN_LIMIT.min(limit.left() / 2);
+        let (answer, proof) = oneshot::channel();
+        SigningThreads::shared().execute(Box::new(move || {
+            // Nobody waits for a proof that was due before there was a thread for it.
+            if !answer.is_closed() {
+                let _ = answer.send(identity::prove(&leaf, called.as_ref()));
+            }
+        }));
+        match timeout(span, proof).await {
+            Ok(Ok(proof)) => self.proven(proof, signer),
+            Ok(Err(_)) => {
+                let ended = Error::new(ErrorKind::Signer, "the signer's thread ended");
+                self.proven(Err(ended), signer);
+            }
+            Err(_) => self.report.found(Finding::new(
+                Check::SignerFailed,
+                format!("What holds the key did not answer within {span:.1?}."),
+                remedy(Check::SignerFailed),
+            )),
+        }
+    }
+
+    /// The signer whose key is to be proven, which answers for itself from now on.
+    fn unproven(&mut self) -> Option<(Certificate, Arc<dyn Signer>)> {
+        let signer = match self.key.take() {
+            Some(Key::Unproven(signer)) => signer,
+            key => {
+                self.key = key;
+                return None;
+            }
+        };
+        Some((self.leaf.clone()?, signer))
+    }
+
+    fn proven(&mut self, proof: Result<()>, signer: Arc<dyn Signer>) {
+        match proof {
+            Ok(()) => self.key = Some(Key::Proven(signer)),
+            Err(error) => {
+                let check = match error.kind() {
+                    ErrorKind::Signer => Check::SignerFailed,
+                    _ => Check::KeyMismatch,
+                };
+                let fix = remedy(Check::SignerFailed);
+                self.report.found(Finding::new(check, sentence(&error), fix));
+            }
+        }
+    }
+
+    /// The chain and what signs for its leaf, which was proven; where both are usable.
+    pub(super) fn credential(&self) -> Option<(CertificateChain, Arc<dyn Signer>)> {
+        match (&self.chain, &self.key) {
+            (Some(chain), Some(Key::Proven(signer))) => Some((chain.clone(), Arc::clone(signer))),
+            _ => None,
+        }
+    }
+}
+
+/// What is said to sign for the leaf.
+enum Key {
+    Proven(Arc<dyn Signer>),
+    /// A signer whose key is not seen, and is yet to sign for its leaf.
+    Unproven(Arc<dyn Signer>),
 }
 
 fn examine_host(doctor: &Doctor, report: &mut Report) -> Option<Host> {
@@ -206,7 +287,7 @@ fn examine_chain(
     let (mut sent, mut path) = (Vec::new(), Vec::new());
     if !certificates.is_empty() {
         let verification = chain::verify(&certificates, &known, doctor.now());
-        let clock_is_wrong = OffsetDateTime::from(doctor.now()) < MADE;
+        let clock_is_wrong = chain::moment(doctor.now()) < MADE;
         for finding in verification.findings() {
             let moot = match finding.check() {
                 // A clock that is wrong is said once, and dates are not judged by it.
@@ -377,39 +458,20 @@ fn examine_registration_id(doctor: &Doctor, leaf: Option<&Certificate>, report: 
     }
 }
 
-/// What signs for the leaf, where it does.
+/// What signs for the leaf, where nothing is known against it.
 fn examine_key(
     doctor: &Doctor,
     file: Option<&(&Named, Zeroizing<Vec<u8>>)>,
     leaf: Option<&Certificate>,
     report: &mut Report,
-) -> Option<Arc<dyn Signer>> {
-    if let Some(leaf) = leaf
-        && let Some(kind) = unusable(leaf)
-    {
-        report.found(Finding::new(
-            Check::KeyUnsupported,
-            format!("The key of {:?} is {kind}.", leaf.subject()),
-            "Make one that every service takes: dps chain device REGISTRATION_ID --key-type ec-p256",
-        ));
+) -> Option<Key> {
+    if let Some(Err(error)) = leaf.map(identity::supported_key_type) {
+        let check = Check::KeyUnsupported;
+        report.found(Finding::new(check, sentence(&error), remedy(check)));
         return None;
     }
     if let Some(signer) = &doctor.signer {
-        let leaf = leaf?;
-        let signer = signer::for_certificate(Arc::clone(signer), leaf);
-        return match identity::prove(leaf, signer.as_ref()) {
-            Ok(()) => Some(signer),
-            Err(error) => {
-                let check = match error.kind() {
-                    ErrorKind::Signer => Check::SignerFailed,
-                    _ => Check::KeyMismatch,
-                };
-                let fix =
-                    "Look at the signer's own messages, and at the key that it was told to use.";
-                report.found(Finding::new(check, sentence(&error), fix));
-                None
-            }
-        };
+        return Some(Key::Unproven(signer::for_certificate(Arc::clone(signer), leaf?)));
     }
     let (input, bytes) = file?;
     examine_text(input, bytes, report);
@@ -436,35 +498,17 @@ fn examine_key(
         return None;
     }
     report.saw(format!("the private key, {}", key.key_type()));
-    Some(Arc::new(key))
-}
-
-/// What the leaf's key is, where a device cannot use it.
-fn unusable(leaf: &Certificate) -> Option<String> {
-    match leaf.public_key_type() {
-        PublicKeyType::Supported(KeyType::Rsa(bits)) if *bits < 2048 => {
-            Some(format!("RSA of {bits} bits; at least 2048 are needed"))
-        }
-        PublicKeyType::Supported(_) => None,
-        PublicKeyType::Other(name) => {
-            Some(format!("{name}; RSA, EC P-256 and EC P-384 are supported"))
-        }
-    }
+    Some(Key::Proven(Arc::new(key)))
 }
 
 /// A file of the credential that cannot be used, and why.
 fn unreadable(input: &Named, error: &Error, otherwise: Check) -> Finding {
     let (check, fix) = match error.kind() {
         ErrorKind::PassphraseRequired => {
-            (Check::PassphraseMissing, "Give the passphrase: --passphrase-file FILE")
+            (Check::PassphraseMissing, remedy(Check::PassphraseMissing))
         }
-        ErrorKind::PassphraseWrong => (
-            Check::PassphraseWrong,
-            "Give the passphrase that the file was encrypted with; mind a line end at its end.",
-        ),
-        ErrorKind::KeyMalformed => {
-            (Check::KeyDamaged, "Copy the file again from where it was made, as a whole.")
-        }
+        ErrorKind::PassphraseWrong => (Check::PassphraseWrong, remedy(Check::PassphraseWrong)),
+        ErrorKind::KeyMalformed => (Check::KeyDamaged, remedy(Check::KeyDamaged)),
         ErrorKind::KeyUnsupported => {
             (Check::KeyUnsupported, "Convert it: openssl pkcs8 -topk8 -v2 aes256 -in OLD -out NEW")
         }

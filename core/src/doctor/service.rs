@@ -21,18 +21,17 @@ pub(super) fn can_run(doctor: &Doctor, examined: &Examined) -> Result<()> {
     }
     // Where a finding says why there is no credential, that is the answer.
     let told = examined.report.findings().iter().any(|f| f.severity() == Severity::Error);
-    if examined.credential.is_none() && !told {
+    if examined.credential().is_none() && !told {
         return Err(cannot_run("a registration needs a certificate and a private key"));
     }
     Ok(())
 }
 
 pub(super) async fn examine(doctor: &Doctor, examined: &mut Examined, limit: Limit) -> Result<()> {
-    let (Some(id_scope), Some((chain, signer))) = (&doctor.id_scope, examined.credential.clone())
-    else {
+    let (Some(id_scope), Some((chain, signer))) = (&doctor.id_scope, examined.credential()) else {
         return Ok(());
     };
-    let identity = Identity::from_signer(chain, signer, CHAIN)?;
+    let identity = Identity::from_proven_signer(chain, signer, CHAIN);
     let mut client = ProvisioningClient::new(id_scope, &identity)
         .host(&doctor.host)
         .deadline(limit.left())
@@ -256,7 +255,11 @@ fn status_of(kind: ErrorKind) -> Option<u32> {
 /// What to do where the error itself does not say it.
 pub(crate) fn remedy(check: Check) -> &'static str {
     match check {
-        Check::ChainUnreadable | Check::IssuerMissing | Check::IssuerMadeAnew | Check::Stranger => {
+        Check::ChainUnreadable => {
+            "Copy the file again from where it was made, as a whole; or issue it again: dps chain \
+             renew REGISTRATION_ID"
+        }
+        Check::IssuerMissing | Check::IssuerMadeAnew | Check::Stranger => {
             "Look at the chain, certificate by certificate: dps chain inspect FILE"
         }
         Check::Expired => {

@@ -20,12 +20,11 @@ use super::{
     Check, Doctor, Finding, Limit, Report, offline::Examined, offline::sentence, service::remedy,
 };
 use crate::{
-    chain::{Certificate, date},
+    chain::{Certificate, date, moment},
     credential::CHAIN,
     error::{Error, ErrorKind, Missing, Result},
     identity::Identity,
     signer::{SignRequest, SignatureAlgorithm, Signer, SignerError},
-    source::{Named, Source},
     tls::{Roots, TlsClient, TlsStream},
     transport::{Host, MQTT_PORT, Network},
 };
@@ -46,24 +45,12 @@ pub(super) async fn examine(
 ) -> Result<bool> {
     let Some(host) = examined.host.clone() else { return Ok(false) };
     let network = doctor.network();
-    let credential = match examined.credential.clone() {
-        Some((chain, signer)) => {
-            let sent = chain.certificates().len();
-            let watched = Arc::new(Watched { signer, signed: AtomicBool::new(false) });
-            match Identity::from_signer(chain, Arc::clone(&watched) as Arc<dyn Signer>, CHAIN) {
-                Ok(identity) => {
-                    // The proof that the key is the leaf's was a signature too.
-                    watched.signed.store(false, Ordering::Relaxed);
-                    Some((identity, watched, sent))
-                }
-                Err(error) => {
-                    examined.report.found(explained(&error, Check::SignerFailed));
-                    None
-                }
-            }
-        }
-        None => None,
-    };
+    let credential = examined.credential().map(|(chain, signer)| {
+        let sent = chain.certificates().len();
+        let watched = Arc::new(Watched { signer, signed: AtomicBool::new(false) });
+        let signer = Arc::clone(&watched) as Arc<dyn Signer>;
+        (Identity::from_proven_signer(chain, signer, CHAIN), watched, sent)
+    });
     let tls = match &credential {
         Some((identity, ..)) => identity.tls(network.trusted_roots())?,
         None => TlsClient::anonymous(network.trusted_roots())?,
@@ -94,9 +81,8 @@ impl Doctor {
         if let Some(target) = &self.connect_to {
             network = network.connect_to(target);
         }
-        match self.roots.as_ref().map(Named::source) {
-            Some(Source::File(path)) => network.roots(Roots::pem_file(path)),
-            Some(Source::Memory(pem)) => network.roots(Roots::pem(pem.as_slice())),
+        match &self.roots {
+            Some(roots) => network.roots(Roots::from(roots.source().clone())),
             None => network,
         }
     }
@@ -283,7 +269,7 @@ fn compare_clocks<T>(doctor: &Doctor, host: &Host, response: &Response<T>, repor
     let Some(theirs) = stamp.and_then(|stamp| OffsetDateTime::parse(stamp, &Rfc2822).ok()) else {
         return;
     };
-    let ours = OffsetDateTime::from(doctor.now());
+    let ours = moment(doctor.now());
     if (ours - theirs).abs() <= ALLOWED_SKEW {
         report.saw("this device's clock, against the server's");
         return;

@@ -1,13 +1,15 @@
 //! Keys under a passphrase, in PKCS#8 (RFC 5958, RFC 8018).
 
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef, pkcs5::pbes2};
+use x509_parser::asn1_rs::{FromDer, Oid, Sequence};
 use zeroize::Zeroizing;
 
 pub(super) use super::proc_type::decrypt as decrypt_old;
-use super::{Passphrase, passphrase_wrong};
+use super::{Passphrase, malformed, passphrase_wrong};
 use crate::{
     crypto,
     error::{Error, ErrorKind, Result},
+    pem,
 };
 
 /// The PKCS#8 key in an encrypted one, both DER.
@@ -18,8 +20,14 @@ pub(super) fn decrypt(der: &[u8], passphrase: Option<&Passphrase>) -> Result<Zer
     const MAX_SCRYPT_MEMORY: u64 = 1 << 30;
     const MAX_SCRYPT_LANES: u16 = 16;
 
+    if !pem::is_encrypted_key(der) {
+        return Err(malformed("PKCS#8"));
+    }
     let old_scheme = || unsupported_encryption("PKCS#5 v1 or PKCS#12 encryption");
-    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| old_scheme())?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| match is_pkcs12_pbe(der) {
+        true => old_scheme(),
+        false => unsupported_encryption("an encryption that is not known"),
+    })?;
     let parameters = info.encryption_algorithm.pbes2().ok_or_else(old_scheme)?;
     if parameters.kdf.pbkdf2().is_some_and(|kdf| kdf.iteration_count > MAX_ITERATIONS) {
         return Err(unsupported_encryption("over 10 million PBKDF2 iterations"));
@@ -57,6 +65,18 @@ pub(super) fn encrypt(der: &[u8], passphrase: &Passphrase) -> Result<Vec<u8>> {
         .encrypt_with_params(parameters, passphrase.as_bytes())
         .map_err(|_| internal(()))?;
     Ok(document.as_bytes().to_vec())
+}
+
+/// Whether a well-formed encrypted key names one of the algorithms of PKCS#12 (`pkcs-12PbeIds` of
+/// RFC 7292, appendix C): 1.2.840.113549.1.12.1 and what is below it.
+fn is_pkcs12_pbe(der: &[u8]) -> bool {
+    const PBE_IDS: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
+
+    let algorithm = Sequence::from_der(der)
+        .and_then(|(_, outer)| Ok(Sequence::from_der(&outer.content)?.1.content.to_vec()));
+    algorithm.is_ok_and(|algorithm| {
+        Oid::from_der(&algorithm).is_ok_and(|(_, oid)| oid.as_bytes().starts_with(&PBE_IDS))
+    })
 }
 
 /// A key that may be a good one, under an encryption that is not read.

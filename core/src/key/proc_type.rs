@@ -31,12 +31,12 @@ pub(super) fn decrypt(
     };
     let (cipher, iv) = dek_info.split_once(',').ok_or_else(malformed)?;
     let iv = from_hex(iv.trim()).ok_or_else(malformed)?;
-    let (key_length, block_length) = match cipher.trim() {
-        "AES-128-CBC" => (16, 16),
-        "AES-192-CBC" => (24, 16),
-        "AES-256-CBC" => (32, 16),
-        "DES-EDE3-CBC" => (24, 8),
-        "DES-CBC" => (8, 8),
+    let (key_length, block_length, decrypt): (_, _, Decrypt) = match cipher.trim() {
+        "AES-128-CBC" => (16, 16, cbc_decrypt::<Aes128>),
+        "AES-192-CBC" => (24, 16, cbc_decrypt::<Aes192>),
+        "AES-256-CBC" => (32, 16, cbc_decrypt::<Aes256>),
+        "DES-EDE3-CBC" => (24, 8, cbc_decrypt::<TdesEde3>),
+        "DES-CBC" => (8, 8, cbc_decrypt::<Des>),
         other => {
             return Err(unsupported_encryption(&format!("{other:?}")));
         }
@@ -46,14 +46,7 @@ pub(super) fn decrypt(
     }
     let passphrase = passphrase.ok_or_else(passphrase_required)?;
     let key = derive(passphrase.as_bytes(), &iv[..8], key_length);
-    let plain = match (cipher.trim(), block_length) {
-        ("AES-128-CBC", _) => cbc_decrypt::<Aes128>(&key, &iv, body),
-        ("AES-192-CBC", _) => cbc_decrypt::<Aes192>(&key, &iv, body),
-        (_, 16) => cbc_decrypt::<Aes256>(&key, &iv, body),
-        ("DES-CBC", _) => cbc_decrypt::<Des>(&key, &iv, body),
-        _ => cbc_decrypt::<TdesEde3>(&key, &iv, body),
-    };
-    plain.ok_or_else(passphrase_wrong)
+    decrypt(&key, &iv, body).ok_or_else(passphrase_wrong)
 }
 
 /// `EVP_BytesToKey` with MD5 and one round, as OpenSSL's `PEM_do_header` calls it: the salt is the
@@ -72,6 +65,9 @@ fn derive(passphrase: &[u8], salt: &[u8], length: usize) -> Zeroizing<Vec<u8>> {
     key.truncate(length);
     key
 }
+
+/// What is under a key and an initialisation vector; `None` where its padding is wrong.
+type Decrypt = fn(&[u8], &[u8], &[u8]) -> Option<Zeroizing<Vec<u8>>>;
 
 fn cbc_decrypt<C>(key: &[u8], iv: &[u8], body: &[u8]) -> Option<Zeroizing<Vec<u8>>>
 where

@@ -1,6 +1,6 @@
 //! PEM text that went through a clipboard, an environment variable or a source file on its way.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use zeroize::Zeroizing;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Pasted {
 /// The text as PEM should be, with what had to be undone.
 pub(super) fn clean(bytes: &[u8]) -> (Zeroizing<String>, Vec<Pasted>) {
     let mut notes = Vec::new();
-    let mut text = Zeroizing::new(decode(bytes, &mut notes));
+    let mut text = decode(bytes, &mut notes);
     if !text.contains(BEGIN) {
         return (text, notes);
     }
@@ -39,20 +39,19 @@ pub(super) fn clean(bytes: &[u8]) -> (Zeroizing<String>, Vec<Pasted>) {
     // but comments between the blocks.
     if text.contains("\\n") {
         notes.push(Pasted::LiteralNewlines);
-        let half = Zeroizing::new(text.replace("\\r", ""));
-        text = Zeroizing::new(half.replace("\\n", "\n"));
+        text = shortened(&shortened(&text, "\\r", ""), "\\n", "\n");
     }
     if ["\"-----BEGIN ", "'-----BEGIN "].iter().any(|quoted| text.contains(quoted)) {
         notes.push(Pasted::Quotes);
-        text = Zeroizing::new(without_quotes(&text));
+        text = without_quotes(&text);
     }
     if text.lines().any(has_company) {
         notes.push(Pasted::LostLineEnds);
-        text = Zeroizing::new(with_boundary_lines(&text));
+        text = with_boundary_lines(&text);
     }
     if text.lines().any(is_indented) {
         notes.push(Pasted::Indented);
-        text = Zeroizing::new(without_margin(&text));
+        text = without_margin(&text);
     }
     (text, notes)
 }
@@ -60,11 +59,15 @@ pub(super) fn clean(bytes: &[u8]) -> (Zeroizing<String>, Vec<Pasted>) {
 const BEGIN: &str = "-----BEGIN ";
 const DASHES: &str = "-----";
 
-fn decode(bytes: &[u8], notes: &mut Vec<Pasted>) -> String {
+/// A text that will not be longer than this: a reallocation would leave a copy of a key behind.
+fn sized(length: usize) -> Zeroizing<String> {
+    Zeroizing::new(String::with_capacity(length))
+}
+
+fn decode(bytes: &[u8], notes: &mut Vec<Pasted>) -> Zeroizing<String> {
     let utf16 = |read: fn([u8; 2]) -> u16| {
         let units = bytes[2..].as_chunks().0.iter().map(|unit| read(*unit));
-        // Sized in advance: a reallocation would leave a copy of a key behind.
-        let mut text = String::with_capacity(bytes.len() / 2 * 3);
+        let mut text = sized(bytes.len() / 2 * 3);
         text.extend(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)));
         text
     };
@@ -77,25 +80,47 @@ fn decode(bytes: &[u8], notes: &mut Vec<Pasted>) -> String {
             notes.push(Pasted::Utf16);
             utf16(u16::from_be_bytes)
         }
-        _ => match String::from_utf8_lossy(bytes) {
-            Cow::Borrowed(text) => match text.strip_prefix('\u{feff}') {
+        _ => {
+            let bytes = match bytes.strip_prefix("\u{feff}".as_bytes()) {
                 Some(rest) => {
                     notes.push(Pasted::ByteOrderMark);
-                    rest.to_owned()
+                    rest
                 }
-                None => text.to_owned(),
-            },
-            Cow::Owned(text) => text,
-        },
+                None => bytes,
+            };
+            // Of an invalid byte comes a character of three.
+            let wrong = bytes.utf8_chunks().count();
+            let mut text = sized(bytes.len() + char::REPLACEMENT_CHARACTER.len_utf8() * wrong);
+            for chunk in bytes.utf8_chunks() {
+                text.push_str(chunk.valid());
+                if !chunk.invalid().is_empty() {
+                    text.push(char::REPLACEMENT_CHARACTER);
+                }
+            }
+            text
+        }
     }
 }
 
+/// The text with `short` for each `long`.
+fn shortened(text: &str, long: &str, short: &str) -> Zeroizing<String> {
+    let mut clean = sized(text.len());
+    for (index, part) in text.split(long).enumerate() {
+        if index > 0 {
+            clean.push_str(short);
+        }
+        clean.push_str(part);
+    }
+    clean
+}
+
 /// The value of a C, Java, Python or JSON string constant, of one line or of many.
-fn without_quotes(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
+fn without_quotes(text: &str) -> Zeroizing<String> {
+    let (mut clean, mut bare) = (sized(text.len() + 1), sized(text.len()));
     for line in text.lines() {
-        let line = Zeroizing::new(line.replace(['"', '\''], ""));
-        let line = line.trim().trim_end_matches([';', ',', '\\', ')', '(']).trim_end();
+        bare.clear();
+        bare.extend(line.split(['"', '\'']));
+        let line = bare.trim().trim_end_matches([';', ',', '\\', ')', '(']).trim_end();
         // What joins the lines of a Java constant. No line of base64 is a single character.
         if line != "+" {
             clean.push_str(line.strip_suffix(" +").unwrap_or(line));
@@ -116,8 +141,8 @@ fn is_indented(line: &str) -> bool {
     line.starts_with(char::is_whitespace) && boundaries(line.trim()).next().is_some()
 }
 
-fn without_margin(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len() + 1);
+fn without_margin(text: &str) -> Zeroizing<String> {
+    let mut clean = sized(text.len() + 1);
     for line in text.lines() {
         clean.push_str(line.trim_start());
         clean.push('\n');
@@ -125,8 +150,8 @@ fn without_margin(text: &str) -> String {
     clean
 }
 
-fn with_boundary_lines(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len() + 2 * boundaries(text).count());
+fn with_boundary_lines(text: &str) -> Zeroizing<String> {
+    let mut clean = sized(text.len() + 2 * boundaries(text).count());
     let mut done = 0;
     for (at, length) in boundaries(text) {
         clean.push_str(&text[done..at]);

@@ -58,7 +58,7 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Action {
     /// Open a connection, in place of any old one, and subscribe. A request may be sent along,
-    /// before either is answered.
+    /// without waiting to be accepted.
     Connect {
         /// What to send along.
         along: Option<Request>,
@@ -95,7 +95,7 @@ pub struct Registered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
-    /// The connection to DPS is open.
+    /// DPS has accepted the connection. What the device asks for may have gone out with it.
     Connected,
     /// The device asks to be registered.
     Registering,
@@ -125,8 +125,8 @@ pub struct Machine {
     backoff: Backoff,
     operation_id: Option<String>,
     last_rid: u32,
-    /// Whether nothing has been sent yet.
-    is_first: bool,
+    /// Whether the next connection takes a request along.
+    takes_along: bool,
     /// When the service wants to be asked again, and what it said, as long as it has not accepted.
     throttled: Option<(Duration, Error)>,
     /// What to say if the deadline passes.
@@ -151,11 +151,17 @@ impl Machine {
             backoff,
             operation_id: None,
             last_rid: 0,
-            is_first: true,
+            takes_along: true,
             throttled: None,
             last_failure: None,
             progress: Vec::new(),
         }
+    }
+
+    /// Waits for each answer from the first connection on.
+    pub fn one_by_one(mut self) -> Self {
+        self.takes_along = false;
+        self
     }
 
     /// The next registration of a device that was throttled: it asks when it is due, or says at
@@ -340,10 +346,10 @@ impl Machine {
         self.state = State::Asking { rid, since: now };
     }
 
-    /// The first time all is said at once, which saves two round trips. After a failure it is said
-    /// one by one, for a service that minds and so that the next failure tells its cause.
+    /// The first time all is said at once, which saves two round trips. Every later connection says
+    /// it one by one: for a service that minds, and so that its failure tells the cause.
     fn connect(&mut self) -> Step {
-        let along = mem::take(&mut self.is_first).then(|| self.request());
+        let along = mem::take(&mut self.takes_along).then(|| self.request());
         self.state = State::Connecting { along: along.as_ref().map(|request| request.rid) };
         self.step(Action::Connect { along }, self.deadline)
     }
@@ -356,7 +362,13 @@ impl Machine {
         if is_load(&error) {
             self.throttled = Some((now.saturating_add(pause), error.replicate()));
         }
-        tracing::warn!("{error}; trying again in {:.1} s", pause.as_secs_f64());
+        let said = error.service().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(
+            "{}{said} [{}]; trying again in {:.1} s",
+            error.message(),
+            error.kind(),
+            pause.as_secs_f64()
+        );
         self.last_failure = Some(error);
         self.pause(state, pause, now)
     }
@@ -393,7 +405,7 @@ impl Machine {
                     _ if self.operation_id.is_some() => {
                         (Missing::Hub, "the service was still assigning a hub")
                     }
-                    _ => (Missing::Connection, "the connection was not open yet"),
+                    _ => (Missing::Connection, "the service had not accepted the connection"),
                 };
                 let limit = self.deadline.as_secs_f64();
                 Error::new(

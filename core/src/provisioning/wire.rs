@@ -82,18 +82,20 @@ impl Request {
             ),
         }
     }
+}
 
+impl Operation {
     /// What is published; `payload` is for a custom allocation policy.
     pub fn body(&self, id: &RegistrationId, payload: Option<&Value>) -> Vec<u8> {
-        match &self.operation {
-            Operation::Register => {
+        match self {
+            Self::Register => {
                 let mut body = json!({ "registrationId": id.as_str() });
                 if let Some(payload) = payload {
                     body["payload"] = payload.clone();
                 }
                 body.to_string().into_bytes()
             }
-            Operation::Poll { .. } => Vec::new(),
+            Self::Poll { .. } => Vec::new(),
         }
     }
 }
@@ -162,9 +164,9 @@ mod tests {
         ));
         let register = Request { rid: 1, operation: Operation::Register };
         assert_eq!(register.topic(), "$dps/registrations/PUT/iotdps-register/?$rid=1");
-        assert_eq!(register.body(&id, None), br#"{"registrationId":"device-01"}"#);
+        assert_eq!(register.operation.body(&id, None), br#"{"registrationId":"device-01"}"#);
         assert_eq!(
-            register.body(&id, Some(&json!({"a": 1}))),
+            register.operation.body(&id, Some(&json!({"a": 1}))),
             br#"{"payload":{"a":1},"registrationId":"device-01"}"#
         );
         let poll = Request { rid: 2, operation: Operation::Poll { operation_id: "4.a.b".into() } };
@@ -172,7 +174,7 @@ mod tests {
             poll.topic(),
             "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=4.a.b"
         );
-        assert!(poll.body(&id, None).is_empty());
+        assert!(poll.operation.body(&id, None).is_empty());
     }
 
     #[test]

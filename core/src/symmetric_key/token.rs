@@ -103,8 +103,10 @@ async fn sign(signer: &Arc<dyn TokenSigner>, message: Vec<u8>) -> Result<Vec<u8>
     let signer = Arc::clone(signer);
     let (answer, signed) = oneshot::channel();
     SigningThreads::shared().execute(Box::new(move || {
-        // The receiver is gone when the caller stopped waiting.
-        let _ = answer.send(signer.sign(&message));
+        // Who waited for it while others signed may be gone; or may go while it signs.
+        if !answer.is_closed() {
+            let _ = answer.send(signer.sign(&message));
+        }
     }));
     let late = |_| {
         let limit = SIGN_LIMIT.as_secs();

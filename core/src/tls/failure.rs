@@ -4,10 +4,9 @@ use std::{io, sync::Arc};
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::Roots;
+use super::{Roots, stepped::ThreadEnded};
 use crate::{
-    error::{Error, ErrorKind},
-    pem,
+    error::{Error, ErrorKind, io_reason},
     signer::SignerError,
     transport::Host,
 };
@@ -46,12 +45,16 @@ pub(crate) fn io_failure(error: io::Error, host: &Host) -> Error {
             return failure.with_source(Box::new(Arc::clone(&other.0)) as Box<_>);
         }
         Some(tls) => Error::new(ErrorKind::TlsRefused, format!("TLS with {host} failed: {tls}")),
+        None if error.get_ref().is_some_and(|cause| cause.is::<ThreadEnded>()) => Error::new(
+            ErrorKind::Signer,
+            format!("the signer failed in the TLS handshake with {host}: {error}"),
+        ),
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             Error::new(ErrorKind::ConnectionLost, format!("{host} closed the connection"))
         }
         None => Error::new(
             ErrorKind::ConnectionLost,
-            format!("the connection to {host} was lost: {}", pem::io_reason(&error)),
+            format!("the connection to {host} was lost: {}", io_reason(&error)),
         ),
     };
     failure.with_source(error)

@@ -5,84 +5,85 @@ use std::{
     ffi::OsString,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock, RwLock},
 };
 
 use rustls::{RootCertStore, client::WebPkiServerVerifier};
-use rustls_native_certs::{load_certs_from_paths, load_native_certs};
-use rustls_pki_types::CertificateDer;
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 
 use crate::{
     chain,
     crypto::tls_provider,
     error::{Error, ErrorKind, Result},
-    pem,
+    source::{Named, Source},
 };
 
 /// Trust roots for the server. Cheap to clone; the clones share what was loaded.
 ///
 /// The default is the file in the environment variable `SSL_CERT_FILE`, else the folders in
-/// `SSL_CERT_DIR`, else the platform's store, else, where there is no store, Mozilla's roots as compiled in.
+/// `SSL_CERT_DIR`, else the platform's store, else, where there is no store, Mozilla's roots as
+/// compiled in. A store that is there and cannot be read is an error.
 #[derive(Clone, Default)]
 pub struct Roots(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    source: Source,
-    verifier: OnceLock<Arc<WebPkiServerVerifier>>,
+    /// What the user gave; the environment's or the platform's where he gave nothing.
+    given: Option<Named>,
+    loaded: OnceLock<Loaded>,
 }
 
-#[derive(Default)]
-enum Source {
-    #[default]
-    Platform,
-    File(PathBuf),
-    Pem(Vec<u8>),
+/// Roots in use, and whose they are.
+#[derive(Clone)]
+struct Loaded {
+    verifier: Arc<WebPkiServerVerifier>,
+    name: Arc<str>,
 }
 
 impl Roots {
     /// The certificates of a PEM file, and no others.
     pub fn pem_file(path: impl Into<PathBuf>) -> Self {
-        Self::new(Source::File(path.into()))
+        Self::from(Source::file(path))
     }
 
     /// The certificates of a PEM text, and no others.
     pub fn pem(text: impl Into<Vec<u8>>) -> Self {
-        Self::new(Source::Pem(text.into()))
-    }
-
-    fn new(source: Source) -> Self {
-        Self(Arc::new(Inner { source, verifier: OnceLock::new() }))
+        Self::from(Source::from(text))
     }
 
     pub(super) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>> {
-        if let Some(verifier) = self.0.verifier.get() {
-            return Ok(Arc::clone(verifier));
+        if let Some(loaded) = self.0.loaded.get() {
+            return Ok(Arc::clone(&loaded.verifier));
         }
-        let verifier = match &self.0.source {
-            Source::Platform => platform()?,
-            Source::File(path) => {
-                let read = pem::read(path)?;
-                from_pem(&read).map_err(|error| error.in_context(path.display()))?
-            }
-            Source::Pem(text) => {
-                from_pem(text).map_err(|error| error.in_context("the trust roots"))?
+        let loaded = match &self.0.given {
+            None => platform()?,
+            Some(given) => {
+                let name = match given.source() {
+                    Source::File(path) => format!("the file {}", path.display()),
+                    Source::Memory(_) => "the given roots".to_owned(),
+                };
+                Loaded { verifier: given.parse(from_pem)?, name: name.into() }
             }
         };
-        Ok(Arc::clone(self.0.verifier.get_or_init(|| verifier)))
+        Ok(Arc::clone(&self.0.loaded.get_or_init(|| loaded).verifier))
+    }
+}
+
+impl From<Source> for Roots {
+    /// The certificates of the source, in PEM, and no others.
+    fn from(source: Source) -> Self {
+        let given = Some(Named::new("the trust roots", source));
+        Self(Arc::new(Inner { given, loaded: OnceLock::new() }))
     }
 }
 
 impl fmt::Display for Roots {
+    /// Whose roots they are, as far as that is known before they are loaded.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.source {
-            Source::Platform => match (set("SSL_CERT_FILE"), set("SSL_CERT_DIR")) {
-                (Some(file), _) => write!(f, "the file {} (SSL_CERT_FILE)", file.display()),
-                (None, Some(folder)) => write!(f, "the folder {} (SSL_CERT_DIR)", folder.display()),
-                (None, None) => f.write_str("the platform's trust store"),
-            },
-            Source::File(path) => write!(f, "the file {}", path.display()),
-            Source::Pem(_) => f.write_str("the given roots"),
+        match (self.0.loaded.get(), &self.0.given) {
+            (Some(loaded), _) => f.write_str(&loaded.name),
+            (None, Some(given)) => given.fmt(f),
+            (None, None) => f.write_str("the platform's trust store"),
         }
     }
 }
@@ -93,54 +94,96 @@ impl fmt::Debug for Roots {
     }
 }
 
-/// Loaded once per process: a gateway with a thousand devices holds one copy of the store.
-fn platform() -> Result<Arc<WebPkiServerVerifier>> {
-    type Loaded = Option<([Option<OsString>; 2], Arc<WebPkiServerVerifier>)>;
-    static LOADED: Mutex<Loaded> = Mutex::new(None);
+/// The variables that name roots, and what they say.
+type Environment = [Option<OsString>; 2];
 
+static LOADED: RwLock<Option<(Environment, Loaded)>> = RwLock::new(None);
+
+/// Loaded once per process: a gateway with a thousand devices holds one copy of the store.
+fn platform() -> Result<Loaded> {
     let environment = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(set);
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((loaded_from, verifier)) = &*loaded
-        && *loaded_from == environment
-    {
-        return Ok(Arc::clone(verifier));
+    // Nobody waits for the lock, and nobody holds it while he loads: in a process that was forked
+    // from another thread meanwhile it is never given back.
+    let remembered = || {
+        let loaded = LOADED.try_read().ok()?;
+        let (from, loaded) = loaded.as_ref()?;
+        (*from == environment).then(|| loaded.clone())
+    };
+    if let Some(loaded) = remembered() {
+        return Ok(loaded);
     }
-    let verifier = match &environment {
+    let loaded = load(&environment)?;
+    // Of two that loaded at once the first is kept.
+    if let Some(first) = remembered() {
+        return Ok(first);
+    }
+    if let Ok(mut slot) = LOADED.try_write() {
+        *slot = Some((environment, loaded.clone()));
+    }
+    Ok(loaded)
+}
+
+fn load(environment: &Environment) -> Result<Loaded> {
+    let (verifier, name) = match environment {
         // Read here and not by the store's loader, so that a wrong file has its own clear error.
         [Some(path), _] => {
             let path = PathBuf::from(path);
-            let context = format!("SSL_CERT_FILE {}", path.display());
-            let read = pem::read(&path).map_err(|error| error.in_context("SSL_CERT_FILE"))?;
-            from_pem(&read).map_err(|error| error.in_context(context))?
+            let name = format!("the file {} (SSL_CERT_FILE)", path.display());
+            let file = Source::File(path);
+            let verifier = file.parse(from_pem);
+            (verifier.map_err(|error| error.in_context("SSL_CERT_FILE"))?, name)
         }
         [None, Some(folders)] => {
-            let mut roots = RootCertStore::empty();
+            let (mut roots, mut errors) = (RootCertStore::empty(), Vec::new());
             for folder in env::split_paths(folders) {
                 let found = load_certs_from_paths(None, Some(&folder));
                 roots.add_parsable_certificates(found.certs);
+                errors.extend(found.errors);
             }
+            let folders = folders.display();
             if roots.is_empty() {
-                return Err(Error::new(
-                    ErrorKind::WrongFileContent,
-                    format!("SSL_CERT_DIR {}: no certificate in it", folders.display()),
-                )
-                .with_hint(
-                    "OpenSSL finds certificates there by names that `openssl rehash` makes.",
-                ));
+                return Err(match errors.into_iter().next() {
+                    Some(error) => unreadable(error).in_context("SSL_CERT_DIR"),
+                    None => Error::new(
+                        ErrorKind::WrongFileContent,
+                        format!("SSL_CERT_DIR {folders}: no certificate in it"),
+                    )
+                    .with_hint(
+                        "OpenSSL finds certificates there by names that `openssl rehash` makes.",
+                    ),
+                });
             }
-            build(roots)?
+            (build(roots)?, format!("the folder {folders} (SSL_CERT_DIR)"))
         }
         [None, None] => {
             let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(system_store());
+            let found = system_store();
+            roots.add_parsable_certificates(found.certs);
+            let mut name = "the platform's trust store";
             if roots.is_empty() {
+                if let Some(error) = found.errors.into_iter().next() {
+                    return Err(unreadable(error).in_context(name).with_hint(
+                        "Let this user read it, or name the server's root certificate by \
+                         SSL_CERT_FILE or the roots option.",
+                    ));
+                }
                 add_public(&mut roots)?;
+                name = "Mozilla's roots, as there is no trust store on this platform";
             }
-            build(roots)?
+            (build(roots)?, name.to_owned())
         }
     };
-    *loaded = Some((environment, Arc::clone(&verifier)));
-    Ok(verifier)
+    Ok(Loaded { verifier, name: name.into() })
+}
+
+/// Why a store cannot be read.
+fn unreadable(error: rustls_native_certs::Error) -> Error {
+    match error.kind {
+        rustls_native_certs::ErrorKind::Io { inner, path } => {
+            Error::on_file(ErrorKind::FileNotReadable, &path, inner)
+        }
+        _ => Error::new(ErrorKind::WrongFileContent, error.to_string()).with_source(error),
+    }
 }
 
 /// A variable's value; an empty one counts as unset, as everywhere.
@@ -149,16 +192,15 @@ fn set(name: &str) -> Option<OsString> {
 }
 
 /// What the system trusts, where no variable names anything.
-fn system_store() -> Vec<CertificateDer<'static>> {
+fn system_store() -> CertificateResult {
     // The loader's own search takes an empty variable for a file.
     #[cfg(all(unix, not(target_vendor = "apple")))]
     if env::var_os("SSL_CERT_FILE").is_some() {
         let probed = openssl_probe::probe();
         let folder = probed.cert_dir.first();
-        return load_certs_from_paths(probed.cert_file.as_deref(), folder.map(PathBuf::as_path))
-            .certs;
+        return load_certs_from_paths(probed.cert_file.as_deref(), folder.map(PathBuf::as_path));
     }
-    load_native_certs().certs
+    load_native_certs()
 }
 
 /// Mozilla's, as compiled in.
@@ -192,4 +234,17 @@ fn build(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>> {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), tls_provider()).build().map_err(
         |error| Error::new(ErrorKind::Internal, format!("the trust roots cannot be used: {error}")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a process that was forked while another thread held the lock, nobody gives it back.
+    #[test]
+    fn a_lock_that_is_never_given_back_keeps_nobody_waiting() {
+        let held = LOADED.write();
+        Roots::default().verifier().unwrap();
+        drop(held);
+    }
 }

@@ -5,6 +5,8 @@
 //! take one thread for each stalled peer.
 
 use std::{
+    error::Error,
+    fmt,
     future::Future,
     io, mem,
     pin::Pin,
@@ -27,6 +29,12 @@ pub trait SigningExecutor: Send + Sync {
 /// At most eight threads, started when needed and ended after ten idle seconds.
 #[derive(Clone)]
 pub struct SigningThreads(Arc<Pool>);
+
+impl fmt::Debug for SigningThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningThreads").finish_non_exhaustive()
+    }
+}
 
 impl Default for SigningThreads {
     fn default() -> Self {
@@ -74,12 +82,15 @@ where
         let (answer, polled) = oneshot::channel();
         let waker = Waker::from(Arc::clone(&wakeup));
         executor.execute(Box::new(move || {
+            // Who waited for it while others signed may be gone.
+            if answer.is_closed() {
+                return;
+            }
             let poll = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
             // The receiver is gone when the caller stopped waiting.
             let _ = answer.send((future, poll));
         }));
-        let (returned, poll) =
-            polled.await.map_err(|_| io::Error::other("the signer's thread ended"))?;
+        let (returned, poll) = polled.await.map_err(|_| io::Error::other(ThreadEnded))?;
         if let Poll::Ready(result) = poll {
             return result;
         }
@@ -87,6 +98,18 @@ where
         wakeup.0.notified().await;
     }
 }
+
+/// What became of a signer that gave no answer and never will.
+#[derive(Debug)]
+pub(super) struct ThreadEnded;
+
+impl fmt::Display for ThreadEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its thread ended")
+    }
+}
+
+impl Error for ThreadEnded {}
 
 struct Wakeup(Notify);
 

@@ -73,7 +73,7 @@ pub(crate) struct Connect {
 
 impl Connect {
     /// The packet in a buffer of its own, which is wiped after use, since it may hold a password.
-    /// What is `early` follows it.
+    /// What is early follows in the same buffer.
     pub(crate) fn encode(self, early: Option<&Early>) -> Result<Zeroizing<Vec<u8>>> {
         check_string("client ID", &self.client_id)?;
         check_string("user name", &self.user_name)?;
@@ -85,8 +85,7 @@ impl Connect {
         packet.login = Some(Login::new(self.user_name, password));
         // One allocation: a buffer that grows would leave a copy behind.
         let early = early.map_or(&[][..], |early| &early.bytes);
-        let size = packet.size() + early.len();
-        let mut buffer = BytesMut::with_capacity(size);
+        let mut buffer = BytesMut::with_capacity(packet.size() + early.len());
         let written = packet.write(&mut buffer);
         if let Some(login) = &mut packet.login {
             login.password.zeroize();
@@ -130,16 +129,16 @@ pub(crate) struct Session<S> {
 }
 
 impl<S: Stream> Session<S> {
-    /// Writes `connect`, which is empty where CONNECT went out with the TLS handshake, and waits,
-    /// at most `patience`, until the other side accepts the client.
+    /// Writes `first`, an encoded [`Connect`], which is empty where it went out with the TLS
+    /// handshake; and waits, at most `patience`, until the other side accepts the client.
     pub(crate) async fn connect(
         stream: S,
-        connect: &[u8],
+        first: &[u8],
         host: &Host,
         patience: Duration,
     ) -> Result<Self> {
         let mut wire = Wire::new(stream, host);
-        timeout(patience, wire.introduce(connect))
+        timeout(patience, wire.introduce(first))
             .await
             .unwrap_or_else(|_| Err(wire.too_slow("answer CONNECT", patience)))?;
         Ok(Self { wire, patience, last_id: 0, ahead: VecDeque::new() })
@@ -351,10 +350,10 @@ impl<S: Stream> Wire<S> {
         Error::new(ErrorKind::ProtocolViolation, format!("{} sent {what}", self.host))
     }
 
-    /// Writes CONNECT and waits for a CONNACK that says yes.
-    async fn introduce(&mut self, connect: &[u8]) -> Result<()> {
+    /// Writes what is said first and waits for a CONNACK that says yes.
+    async fn introduce(&mut self, first: &[u8]) -> Result<()> {
         let written = async {
-            self.stream.write_all(connect).await?;
+            self.stream.write_all(first).await?;
             self.stream.flush().await
         };
         written.await.map_err(|cause| self.refused(cause))?;

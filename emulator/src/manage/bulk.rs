@@ -3,12 +3,11 @@
 use axum::http::Method;
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 
 use super::answer::Answer;
 use super::draft::{Draft, id_field};
 use super::{Call, Precondition, enrollments};
-use crate::service::Refusal;
+use crate::service::{Refusal, Service};
 use crate::store::enrollments::Kind;
 
 /// The most entries of one call (the API specification).
@@ -36,7 +35,7 @@ pub(super) async fn run(call: Call, kind: Kind) -> Result<Answer, Refusal> {
     let body = call.json()?;
     let mode = Mode::read(body.get("mode"))?;
     let items = items(&body, kind)?;
-    let now = call.service.now();
+    let service = call.service.clone();
     let (errors, warnings) = call
         .service
         .store()
@@ -44,7 +43,7 @@ pub(super) async fn run(call: Call, kind: Kind) -> Result<Answer, Refusal> {
             let (mut errors, mut warnings) = (Vec::new(), Vec::new());
             for item in items {
                 let id = item.id.clone();
-                match item.apply(db, kind, mode, now) {
+                match item.apply(db, &service, kind, mode) {
                     Ok(said) => warnings.extend(said),
                     // What is wrong with the store is nothing that one entry is at fault of.
                     Err(refusal) if refusal.status >= 500 => return Err(refusal),
@@ -110,17 +109,18 @@ impl Item {
     fn apply(
         self,
         db: &Connection,
+        service: &Service,
         kind: Kind,
         mode: Mode,
-        now: OffsetDateTime,
     ) -> Result<Vec<String>, Refusal> {
+        let now = service.now();
         let if_match = self.precondition(mode)?;
         if mode == Mode::Delete {
             enrollments::remove(db, kind, &self.id, if_match.as_ref())?;
             return Ok(Vec::new());
         }
         let draft = Draft::read(kind, &self.id, &self.record)?;
-        let mut warnings = draft.warnings();
+        let mut warnings = draft.warnings(service);
         let entry = enrollments::write(db, kind, draft, if_match.as_ref(), now)?;
         warnings.extend(enrollments::sharing(db, kind, &entry)?);
         Ok(warnings)

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::service::terms::{AllocationPolicy, Terms};
-use crate::service::{Refusal, names, tokens};
+use crate::service::{Refusal, Service, names, tokens};
 use crate::store::enrollments::{Enrollment, Kind, Listed};
 use crate::x509::Certificate;
 
@@ -24,12 +24,16 @@ const KEPT: [&str; 8] = [
 /// The two places of a certificate, a certificate name or a key.
 const PLACES: [&str; 2] = ["primary", "secondary"];
 
+/// The most characters of a host name (RFC 1035, 2.3.4).
+const LONGEST_HOST: usize = 253;
+
 /// A checked enrollment whose certificates may still refer to the stored one it replaces.
 pub(super) struct Draft {
     pub(super) id: String,
     document: Map<String, Value>,
     attestation: Attestation,
     geo_latency: bool,
+    hubs: Vec<String>,
 }
 
 enum Attestation {
@@ -88,12 +92,23 @@ impl Draft {
             document,
             attestation,
             geo_latency: terms.allocation_policy == Some(AllocationPolicy::GeoLatency),
+            hubs: terms.named_hubs().into_iter().cloned().collect(),
         })
     }
 
-    /// Where the emulator takes more than Azure, or does less with it.
-    pub(super) fn warnings(&self) -> Vec<String> {
+    /// Where the emulator takes more than Azure, or does less with it, or what can only fail at a
+    /// registration.
+    pub(super) fn warnings(&self, service: &Service) -> Vec<String> {
         let mut warnings = Vec::new();
+        // One of them will do: a header is no place for a long list, nor for a long name.
+        if let Some(hub) = self.hubs.iter().find(|hub| service.hub_named(hub).is_none()) {
+            let hub: String = hub.escape_default().take(LONGEST_HOST).collect();
+            warnings.push(format!(
+                "enrollment {} names the hub {hub}, which is not linked here: no device will be \
+                 assigned to it",
+                self.id
+            ));
+        }
         if self.geo_latency {
             warnings.push(
                 "allocationPolicy geoLatency is stored, but this emulator assigns as hashed"

@@ -78,7 +78,7 @@ async fn get(call: Call, kind: Kind, id: String) -> Result<Answer, Refusal> {
 
 async fn put(call: Call, kind: Kind, id: String) -> Result<Answer, Refusal> {
     let draft = Draft::read(kind, &id, &call.json()?)?;
-    let mut warnings = draft.warnings();
+    let mut warnings = draft.warnings(&call.service);
     let if_match = call.if_match();
     let now = call.service.now();
     let (entry, shared) = call

@@ -182,6 +182,11 @@ async fn lenience_is_said_in_a_header() {
     let disabled = json!({ "provisioningStatus": "disabled" });
     let blocked = bench.enroll("enrollments", "device-001", json!({}), disabled).await;
     assert!(blocked.header("x-dps-emulator-warning").is_some_and(|text| text.contains("blocks")));
+    let hubs =
+        json!({ "iotHubs": [HUB, "nohub.azure-devices.net"], "provisioningStatus": "disabled" });
+    let unlinked = bench.enroll("enrollments", "device-002", json!({}), hubs).await;
+    let text = unlinked.header("x-dps-emulator-warning").expect("warning");
+    assert!(text.contains("nohub.azure-devices.net, which is not linked"), "{text}");
 }
 
 #[tokio::test]

@@ -145,12 +145,17 @@ impl Terms {
         self.capabilities.and_then(|capabilities| capabilities.iot_edge).unwrap_or(false)
     }
 
-    /// The hub for a device, out of the linked ones; `None` if none is both linked and allowed.
-    pub(crate) fn choose_hub(&self, registration_id: &str, linked: &[String]) -> Option<String> {
-        let named: Vec<&String> = match self.iot_hubs.as_deref() {
+    /// The hubs that it chooses from; all that are linked where it names none.
+    pub(crate) fn named_hubs(&self) -> Vec<&String> {
+        match self.iot_hubs.as_deref() {
             Some(hubs) if !hubs.is_empty() => hubs.iter().collect(),
             _ => self.iot_hub_host_name.iter().filter(|hub| !hub.is_empty()).collect(),
-        };
+        }
+    }
+
+    /// The hub for a device, out of the linked ones; `None` if none is both linked and allowed.
+    pub(crate) fn choose_hub(&self, registration_id: &str, linked: &[String]) -> Option<String> {
+        let named = self.named_hubs();
         let is_linked = |name: &str| linked.iter().find(|hub| hub.eq_ignore_ascii_case(name));
         if self.allocation_policy == Some(AllocationPolicy::Static) {
             return named.first().and_then(|name| is_linked(name)).cloned();

@@ -106,7 +106,7 @@ pub(super) fn open(path: Option<&Path>) -> Result<Connection, StoreError> {
     let opened = match path {
         None => Connection::open_in_memory().map_err(StoreError::from),
         Some(path) => private_file(path)
-            .map_err(|error| StoreError::Database(format!("{}: {error}", path.display())))
+            .map_err(|error| StoreError::Database(error.to_string()))
             .and_then(|()| Ok(Connection::open(path)?)),
     };
     let ready = opened.and_then(|db| {

@@ -123,14 +123,14 @@ async fn a_connect_is_refused_as_told() {
     register(&emulator, "device-01", &identity).await;
     emulator.faults().add(fault(Step::Connect, Action::Refuse(3)));
     emulator.faults().add(fault(Step::HubConnect, Action::Refuse(3)).times(2));
-    for (user, expected) in [
-        (dps_user("device-01"), ServiceUnavailable),
-        (dps_user("device-01"), Success),
-        (hub_user("device-01"), ServiceUnavailable),
-        (hub_user("device-01"), ServiceUnavailable),
-        (hub_user("device-01"), Success),
+    for (host, user, expected) in [
+        (GLOBAL, dps_user("device-01"), ServiceUnavailable),
+        (GLOBAL, dps_user("device-01"), Success),
+        (HUB, hub_user("device-01"), ServiceUnavailable),
+        (HUB, hub_user("device-01"), ServiceUnavailable),
+        (HUB, hub_user("device-01"), Success),
     ] {
-        let mut mqtt = Mqtt::new(tls(&emulator, GLOBAL, Some(&identity)).await);
+        let mut mqtt = Mqtt::new(tls(&emulator, host, Some(&identity)).await);
         assert_eq!(mqtt.connect("device-01", &user, "").await, Some(expected), "{user}");
     }
 }

@@ -123,6 +123,24 @@ async fn the_server_carries_the_name_of_everything_it_stands_for() {
 }
 
 #[tokio::test]
+async fn nobody_answers_under_the_name_of_another() {
+    let (emulator, pki) = prepared(Emulator::builder().hub(HUB).hub("localhost")).await;
+    let identity = pki.device("device-01");
+    register(&emulator, "device-01", &identity).await;
+    let dps_host = emulator.dps_host();
+    for (name, user, code) in [
+        (HUB, dps_user("device-01"), NotAuthorized),
+        ("localhost", dps_user("device-01"), Success),
+        (GLOBAL, hub_user("device-01"), NotAuthorized),
+        (&dps_host, hub_user("device-01"), NotAuthorized),
+        ("127.0.0.1", dps_user("device-01"), Success),
+    ] {
+        let mut mqtt = Mqtt::new(tls(&emulator, name, Some(&identity)).await);
+        assert_eq!(mqtt.connect("device-01", &user, "").await, Some(code), "{name} {user}");
+    }
+}
+
+#[tokio::test]
 async fn a_setting_that_makes_no_sense_is_an_error() {
     for builder in [
         Emulator::builder().hub("not a host"),

@@ -58,12 +58,19 @@ static void *send_ten(void *hub)
 static void telemetry(dps_assignment *assignment, dps_identity *identity)
 {
     dps_hub *hub = NULL;
+    dps_assignment *again = NULL;
+    dps_options *patient = dps_options_new();
     dps_message *message = text_message("{\"temperature\": 21}");
     pthread_t threads[2];
     int index;
 
+    OK(dps_options_set_deadline_ms(patient, DPS_NO_DEADLINE, error));
+    OK(dps_register(variable("ID_SCOPE"), identity, patient, NULL, NULL, &again, error));
+    CHECK(strcmp(dps_assignment_hub(again), dps_assignment_hub(assignment)) == 0);
+    dps_assignment_free(again);
     OK(dps_hub_connect(dps_assignment_hub(assignment), dps_assignment_device_id(assignment), identity,
-                       NULL, &hub, error));
+                       patient, &hub, error));
+    dps_options_free(patient);
     CHECK(dps_hub_get_state(hub) == DPS_HUB_CONNECTED);
     OK(dps_message_set_property(message, "alert", "no/yes", error));
     OK(dps_message_set_message_id(message, "m-1", error));
@@ -244,6 +251,7 @@ int main(void)
     CHECK(strcmp(seen, "1234") == 0);
     CHECK(strcmp(dps_assignment_device_id(assignment), "device-01") == 0);
     CHECK(strcmp(dps_assignment_registration_id(assignment), "device-01") == 0);
+    CHECK(strncmp(dps_assignment_operation_id(assignment), "4.", 2) == 0);
     CHECK(strcmp(dps_assignment_substatus(assignment), "initialAssignment") == 0);
     CHECK(dps_assignment_created(assignment) != NULL && dps_assignment_etag(assignment) != NULL);
     CHECK(dps_assignment_payload(assignment) == NULL);

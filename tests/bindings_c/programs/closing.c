@@ -225,6 +225,53 @@ static void given_up(void)
     dps_identity_free(identity);
 }
 
+/* The hub refuses the device when it comes back. Nobody waits for what does not come back: every
+   call says why, and a message without a callback is not passed over in silence. */
+static void refused_later(void)
+{
+    dps_identity *identity = NULL;
+    dps_assignment *assignment = NULL;
+    dps_message *message = text_message("the last straw");
+    dps_hub *hub = NULL;
+    int polled;
+
+    OK(dps_identity_from_group_key("device-refused", variable("GROUP_KEY"), &identity, error));
+    OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    for (polled = 0; polled < 2; polled++)
+    {
+        uint32_t wait_ms = 7;
+        dps_status status = DPS_OK;
+        if (polled)
+        {
+            OK(dps_hub_start(dps_assignment_hub(assignment), "device-refused", identity, NULL, &hub, error));
+            while (dps_hub_get_state(hub) != DPS_HUB_CONNECTED)
+            {
+                OK(dps_hub_do_work(hub, NULL, error));
+                nap();
+            }
+        }
+        else
+        {
+            OK(dps_hub_connect(dps_assignment_hub(assignment), "device-refused", identity, NULL, &hub, error));
+        }
+        OK(dps_hub_submit(hub, message, NULL, NULL, error));
+        while (status == DPS_OK)
+        {
+            CHECK(wait_ms != DPS_NEVER);
+            status = dps_hub_do_work(hub, &wait_ms, NULL);
+            nap();
+        }
+        CHECK(dps_hub_get_state(hub) == DPS_HUB_CLOSED);
+        FAILS(DPS_UNAUTHORIZED, "connect to hub", dps_hub_do_work(hub, NULL, error));
+        FAILS(DPS_UNAUTHORIZED, "", dps_hub_close(hub, 20000, error));
+        FAILS(DPS_UNAUTHORIZED, "", dps_hub_do_work(hub, NULL, error));
+        dps_hub_free(hub);
+    }
+    dps_message_free(message);
+    dps_assignment_free(assignment);
+    dps_identity_free(identity);
+}
+
 int main(void)
 {
     dps_identity *identity = pem_identity();
@@ -234,6 +281,7 @@ int main(void)
     by_polling(dps_assignment_hub(assignment), identity);
     twice();
     given_up();
+    refused_later();
     dps_assignment_free(assignment);
     dps_identity_free(identity);
     (void)printf("done\n");

@@ -1,5 +1,7 @@
 /* A fork: the child's inherited handles say so, its new ones work, and the parent's go on. */
+#include <pthread.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -22,6 +24,84 @@ static dps_hub *connect_hub(dps_identity *identity)
                        NULL, &hub, error));
     dps_assignment_free(assignment);
     return hub;
+}
+
+static int line_begun, line_may_end;
+
+static int is_set(int *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
+
+static void wait_for(int *flag)
+{
+    struct timespec pause = { 0, 1000000L };
+    while (!is_set(flag))
+    {
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+static void hold_line(void *userdata, dps_log_level level, const char *target, const char *message)
+{
+    (void)userdata;
+    (void)level;
+    CHECK(target != NULL && message != NULL);
+    __atomic_store_n(&line_begun, 1, __ATOMIC_SEQ_CST);
+    wait_for(&line_may_end);
+}
+
+static void *register_by_polling(void *identity)
+{
+    dps_registration *registration = NULL;
+    uint32_t wait_ms = 0;
+    OK(dps_registration_start(variable("ID_SCOPE"), (dps_identity *)identity, NULL, NULL, NULL,
+                              &registration, error));
+    while (wait_ms != DPS_NEVER)
+    {
+        OK(dps_registration_do_work(registration, &wait_ms, error));
+    }
+    dps_registration_free(registration);
+    return NULL;
+}
+
+static void *turn_log_off(void *unused)
+{
+    OK(dps_log_set(DPS_LOG_TRACE, NULL, NULL, error));
+    CHECK(is_set(&line_may_end));
+    return unused;
+}
+
+/* A thread of the parent is in the log callback: the child does not wait for it, the parent does. */
+static void fork_in_log(dps_identity *identity)
+{
+    pthread_t logging, silencing;
+    struct timespec pause = { 0, 50000000L };
+    dps_assignment *assignment = NULL;
+    int outcome = 0;
+    pid_t child;
+
+    OK(dps_log_set(DPS_LOG_TRACE, hold_line, NULL, error));
+    CHECK(pthread_create(&logging, NULL, register_by_polling, identity) == 0);
+    wait_for(&line_begun);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0)
+    {
+        in_child = 1;
+        (void)alarm(60);
+        OK(dps_log_set(DPS_LOG_TRACE, NULL, NULL, error));
+        OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+        dps_assignment_free(assignment);
+        exit(0);
+    }
+    CHECK(waitpid(child, &outcome, 0) == child);
+    CHECK(WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0);
+    CHECK(pthread_create(&silencing, NULL, turn_log_off, NULL) == 0);
+    /* Time to be caught not waiting. */
+    (void)nanosleep(&pause, NULL);
+    __atomic_store_n(&line_may_end, 1, __ATOMIC_SEQ_CST);
+    CHECK(pthread_join(silencing, NULL) == 0 && pthread_join(logging, NULL) == 0);
 }
 
 int main(void)
@@ -60,6 +140,7 @@ int main(void)
     OK(dps_hub_close(hub, 20000, error));
     dps_hub_free(hub);
     dps_registration_free(registration);
+    fork_in_log(identity);
     dps_message_free(message);
     dps_identity_free(identity);
     (void)printf("done\n");

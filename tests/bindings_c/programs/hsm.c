@@ -183,6 +183,8 @@ static void symmetric(void)
     const char *failing;
     dps_hsm_source hsm = source();
     dps_identity *identity = NULL;
+    dps_assignment *assignment = NULL;
+    dps_hub *hub = NULL;
     const char *id = variable("SYMMETRIC_ID"), *key = variable("SYMMETRIC_KEY");
 
     memset(trace, 0, sizeof trace);
@@ -202,6 +204,14 @@ static void symmetric(void)
     memset(trace, 0, sizeof trace);
     OK(dps_identity_from_hsm_symmetric_key(&hsm, NULL, NULL, &identity, error));
     CHECK(strcmp(trace, "itYcNK") == 0);
+    dps_identity_free(identity);
+    /* For a hub alone, which allows more in a device ID than DPS in a registration ID. */
+    OK(dps_identity_from_hsm_symmetric_key(&hsm, "A*b,c", key, &identity, error));
+    CHECK(dps_identity_registration_id(identity) == NULL);
+    FAILS(DPS_REGISTRATION_ID_INVALID, "A*b,c",
+          dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    FAILS(DPS_UNAUTHORIZED, "",
+          dps_hub_connect("contoso-hub-2.azure-devices.net", "A*b,c", identity, NULL, &hub, error));
     dps_identity_free(identity);
     FAILS(DPS_INVALID_ARGUMENT, "together",
           dps_identity_from_hsm_symmetric_key(&hsm, id, NULL, &identity, error));

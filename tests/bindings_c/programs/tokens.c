@@ -18,12 +18,25 @@ struct hook
     size_t length;
     pthread_t last_thread;
     volatile int *release;
+    dps_hub *hub;
 };
 
 static void pause_for(int milliseconds)
 {
     struct timespec pause = { milliseconds / 1000, (long)(milliseconds % 1000) * 1000000L };
     (void)nanosleep(&pause, NULL);
+}
+
+/* What a second thread, or a signer, asks of a hub that is being polled: refused, and not done. */
+static void *meddle(void *hub)
+{
+    dps_message *message = text_message("refused");
+    FAILS(DPS_INVALID_ARGUMENT, "polled already", dps_hub_send((dps_hub *)hub, message, 20000, error));
+    FAILS(DPS_INVALID_ARGUMENT, "polled already", dps_hub_close((dps_hub *)hub, 20000, error));
+    FAILS(DPS_INVALID_ARGUMENT, "polled already", dps_hub_flush((dps_hub *)hub, 20000, error));
+    FAILS(DPS_INVALID_ARGUMENT, "polled already", dps_hub_do_work((dps_hub *)hub, NULL, error));
+    dps_message_free(message);
+    return NULL;
 }
 
 static int32_t hooked(void *userdata, const dps_sign_request *request, dps_sign_answer *answer)
@@ -41,6 +54,13 @@ static int32_t hooked(void *userdata, const dps_sign_request *request, dps_sign_
         return -4711;
     }
     pause_for(hook->delay_ms);
+    if (hook->hub != NULL)
+    {
+        pthread_t other;
+        (void)meddle(hook->hub);
+        CHECK(pthread_create(&other, NULL, meddle, hook->hub) == 0);
+        CHECK(pthread_join(other, NULL) == 0);
+    }
     while (hook->release != NULL && !__atomic_load_n(hook->release, __ATOMIC_SEQ_CST))
     {
         pause_for(1);
@@ -125,6 +145,7 @@ static void polled(void)
     dps_identity *identity;
     dps_registration *registration = NULL;
     dps_assignment *assignment;
+    dps_message *message;
     dps_hub *hub = NULL;
     uint32_t wait_ms = 0;
     memset(&hook, 0, sizeof hook);
@@ -143,12 +164,19 @@ static void polled(void)
     OK(dps_hub_start(dps_assignment_hub(assignment), dps_assignment_device_id(assignment), identity,
                      NULL, &hub, error));
     CHECK(hook.calls == 1);
+    hook.hub = hub;
     while (dps_hub_get_state(hub) != DPS_HUB_CONNECTED)
     {
         OK(dps_hub_do_work(hub, NULL, error));
         pause_for(2);
     }
+    hook.hub = NULL;
     CHECK(hook.calls == 2 && pthread_equal(hook.last_thread, pthread_self()));
+    /* Nothing was begun that was refused: it takes messages, and delivers no others. */
+    message = text_message("taken");
+    OK(dps_hub_send(hub, message, 20000, error));
+    OK(dps_hub_close(hub, 20000, error));
+    dps_message_free(message);
     dps_hub_free(hub);
     dps_assignment_free(assignment);
     dps_identity_free(identity);
@@ -240,7 +268,7 @@ static void refused(void)
     FAILS(DPS_INVALID_ARGUMENT, "registration_id is NULL",
           dps_identity_from_token_signer(NULL, &signer, &identity, error));
     CHECK(drops(&hook) == 2);
-    FAILS(DPS_REGISTRATION_ID_INVALID, "a b",
+    FAILS(DPS_INVALID_ARGUMENT, "a b",
           dps_identity_from_token_signer("a b", &signer, &identity, error));
     CHECK(drops(&hook) == 3);
     signer.certificate_chain = "-----BEGIN CERTIFICATE-----";
@@ -266,6 +294,28 @@ static void refused(void)
         dps_identity_free(identity);
         CHECK(drops(&hook) == 7 && hook.calls == 0);
     }
+}
+
+/* A hub allows more in a device ID than DPS in a registration ID. */
+static void for_a_hub(void)
+{
+    struct hook hook;
+    dps_signer signer = signer_of(&hook);
+    dps_identity *identity = NULL;
+    dps_assignment *assignment = NULL;
+    dps_hub *hub = NULL;
+    memset(&hook, 0, sizeof hook);
+    OK(dps_identity_from_token_signer("A*b,c", &signer, &identity, error));
+    CHECK(dps_identity_registration_id(identity) == NULL);
+    FAILS(DPS_REGISTRATION_ID_INVALID, "A*b,c",
+          dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+    CHECK(hook.calls == 0);
+    /* Its token is shown to the hub, which knows no such device. */
+    FAILS(DPS_UNAUTHORIZED, "",
+          dps_hub_connect("contoso-hub-2.azure-devices.net", "A*b,c", identity, NULL, &hub, error));
+    CHECK(hook.calls == 1);
+    dps_identity_free(identity);
+    await_drop(&hook);
 }
 
 /* A signer that hangs stalls nobody else; freeing its handles returns; drop comes last. */
@@ -301,6 +351,7 @@ int main(void)
     blocking();
     failures();
     refused();
+    for_a_hub();
     endless();
     polled();
     (void)printf("done\n");
