@@ -495,7 +495,7 @@ export interface DevicesOptions {
   range?: string
   /**
    * A CSV with the registration IDs: the column headed `registrationId` or `deviceId`, in any
-   * spelling of case, `_` and `-`; without such a header, the first.
+   * spelling of case, `_` and `-`; one column alone needs no header.
    */
   csv?: string | Uint8Array
   /** The path of such a CSV. */
@@ -509,7 +509,8 @@ export interface DevicesOptions {
 /**
  * Examines a device's credential and what surrounds it. Rejects only where an examination cannot
  * be made: what is wrong with the device is in the report, which is that of `dps doctor --json`.
- * What has not answered by the deadline, a minute unless told, is a finding.
+ * What has not answered by the deadline, a minute unless told, is a finding; where files alone are
+ * examined, a signer has 30 seconds.
  */
 export declare function doctor(options: DoctorOptions): Promise<DoctorReport>
 

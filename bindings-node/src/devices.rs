@@ -48,7 +48,7 @@ pub struct DevicesOptions<'env> {
     #[napi(ts_type = "string")]
     pub range: Option<Unknown<'env>>,
     /// A CSV with the registration IDs: the column headed `registrationId` or `deviceId`, in any
-    /// spelling of case, `_` and `-`; without such a header, the first.
+    /// spelling of case, `_` and `-`; one column alone needs no header.
     #[napi(ts_type = "string | Uint8Array")]
     pub csv: Option<Unknown<'env>>,
     /// The path of such a CSV.

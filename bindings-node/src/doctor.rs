@@ -77,7 +77,8 @@ const DOCTOR_OPTIONS: [&str; 10] = [
 
 /// Examines a device's credential and what surrounds it. Rejects only where an examination cannot
 /// be made: what is wrong with the device is in the report, which is that of `dps doctor --json`.
-/// What has not answered by the deadline, a minute unless told, is a finding.
+/// What has not answered by the deadline, a minute unless told, is a finding; where files alone are
+/// examined, a signer has 30 seconds.
 #[napi(
     catch_unwind,
     ts_args_type = "options: DoctorOptions",

@@ -39,7 +39,8 @@ pub struct SignRequest {
 
 /// The algorithms of these names.
 pub(crate) fn algorithms(names: &[String]) -> Result<Vec<SignatureAlgorithm>, Error> {
-    names.iter().map(|name| name.parse()).collect()
+    let named = |error: Error| error.in_context("algorithms");
+    names.iter().map(|name| name.parse().map_err(named)).collect()
 }
 
 /// A function in JavaScript as dps-core's [`Signer`].

@@ -36,8 +36,8 @@ pub struct Throttling {
 pub(crate) struct Pacing {
     /// One entry for each service.
     throttled: Mutex<Vec<Memory>>,
-    /// The services that were told all at once, in vain.
-    one_by_one: Mutex<Vec<String>>,
+    /// The services that were told all at once, in vain, and when that was.
+    one_by_one: Mutex<Vec<(String, Instant)>>,
 }
 
 struct Memory {
@@ -77,21 +77,20 @@ impl Pacing {
         };
         memories.push(Memory { service: service.to_owned(), due, throttling });
     }
-}
 
-impl Pacing {
     /// Whether `service` is told one thing at a time.
-    pub(crate) fn is_one_by_one(&self, service: &str) -> bool {
+    pub(crate) fn is_one_by_one(&self, service: &str, now: Instant) -> bool {
         let services = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
-        services.iter().any(|known| known == service)
+        services.iter().any(|(known, since)| {
+            known == service && now.saturating_duration_since(*since) < FORGOTTEN
+        })
     }
 
-    /// Tells `service` one thing at a time from now on.
-    pub(crate) fn one_by_one(&self, service: &str) {
+    /// Tells `service` one thing at a time for a while: it was told all at once, in vain.
+    pub(crate) fn one_by_one(&self, service: &str, now: Instant) {
         let mut services = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
-        if !services.iter().any(|known| known == service) {
-            services.push(service.to_owned());
-        }
+        services.retain(|(known, _)| known != service);
+        services.push((service.to_owned(), now));
     }
 }
 

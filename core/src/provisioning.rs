@@ -181,7 +181,7 @@ impl ProvisioningClient {
             Some(earlier) => Machine::resume(self.deadline, earlier),
             None => Machine::new(self.deadline, Backoff::new(self.seed)),
         };
-        if pacing.is_one_by_one(&service) {
+        if pacing.is_one_by_one(&service, start) {
             machine = machine.one_by_one();
         }
         // Whether a request went along with the connection and has not been answered.
@@ -249,18 +249,15 @@ impl ProvisioningClient {
                 }
             };
             match &event {
-                Event::Failed(error) => {
-                    // It may hold bytes that can never be written.
-                    session = None;
-                    if unanswered && error.retryable() && target.was_reached() {
-                        pacing.one_by_one(&service);
-                    }
-                }
-                Event::TimeOver if unanswered && target.was_reached() => {
-                    pacing.one_by_one(&service);
-                }
                 Event::Answer(_) => unanswered = false,
-                Event::Connected | Event::TimeOver => {}
+                silent if unanswered && target.fell_silent(silent) => {
+                    pacing.one_by_one(&service, Instant::now());
+                }
+                _ => {}
+            }
+            if let Event::Failed(_) = event {
+                // It may hold bytes that can never be written.
+                session = None;
             }
             step = machine.handle(event, start.elapsed());
         }
@@ -390,6 +387,17 @@ struct Target {
 impl Target {
     fn was_reached(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server was there, and then said nothing more.
+    fn fell_silent(&self, event: &Event) -> bool {
+        use ErrorKind::{ConnectionLost, RequestTimeout};
+
+        self.was_reached()
+            && match event {
+                Event::Failed(error) => matches!(error.kind(), ConnectionLost | RequestTimeout),
+                event => matches!(event, Event::TimeOver),
+            }
     }
 
     /// What of the connection had not come, which the machine takes for one thing.

@@ -337,7 +337,7 @@ async fn a_signer_that_never_answers_is_told_and_the_network_examined_all_the_sa
     let (silent, let_answer) = Token::new(&world.device);
     let signer = Arc::clone(&silent) as Arc<dyn Signer>;
     let doctor = world.doctor(&open.address, &open.root).signer(signer);
-    let doctor = doctor.deadline(Duration::from_secs(5));
+    let doctor = doctor.deadline(Duration::from_secs(8));
     let report = tokio::time::timeout(Duration::from_secs(60), doctor.wire()).await;
     assert_only(&report.expect("in time").unwrap(), Check::SignerFailed, &["did not answer"]);
     assert_eq!(silent.signed.load(Ordering::Relaxed), 1, "one proof for each examination");

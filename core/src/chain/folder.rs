@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Certificate, Issues, certificates_from_pem};
+use super::{Certificate, Issues, certificates_from_pem, verify::unverifiable};
 use crate::{
     error::{Error, ErrorKind, Result},
     pem,
@@ -74,25 +74,27 @@ impl Folder {
     /// they do not reach one, and there is a file in which it may be and that cannot be read; and
     /// where a CA of the folder bears the name of a missing one, and its key did not sign.
     pub fn issuers_of(&self, certificate: &Certificate) -> Result<Vec<Certificate>> {
-        let reaches_root =
-            |path: &[Certificate]| path.last().unwrap_or(certificate).is_self_signed();
+        let reaches_root = |path: &[Certificate]| is_root(path.last().unwrap_or(certificate));
         // Every device's full chain repeats its CAs: those files are read only in need.
-        let (authorities, _) = self.authorities(|name| !name.ends_with(FULL_CHAIN))?;
+        let (authorities, unreadable) = self.authorities(|name| !name.ends_with(FULL_CHAIN))?;
         let path = path_above(certificate, &authorities);
         if reaches_root(&path) {
             return Ok(path);
         }
         let last = path.last().unwrap_or(certificate);
-        if let Some(anew) =
-            authorities.iter().find(|above| above.0.issues(last) == Issues::NameOnly)
-        {
+        let is_another = |above: &&Found| {
+            above.0.issues(last) == Issues::NameOnly && unverifiable(&above.0, last).is_none()
+        };
+        if let Some(anew) = authorities.iter().find(is_another) {
             // A device's full chain may still have the CA that did sign, which nobody has any more.
             return Err(made_anew(anew, last, &authorities));
         }
-        let (authorities, unreadable) = self.authorities(|_| true)?;
+        let (authorities, _) = self.authorities(|_| true)?;
         let path = path_above(certificate, &authorities);
         match unreadable {
-            Some(error) if !reaches_root(&path) => Err(error),
+            Some(error) if !reaches_root(&path) => Err(error.with_hint(
+                "The root of the chain may be in this file: repair it, or move it elsewhere.",
+            )),
             _ => Ok(path),
         }
     }
@@ -200,10 +202,17 @@ fn made_anew(above: &Found, below: &Certificate, authorities: &[Found]) -> Error
         file.display(),
         ca.subject()
     );
-    Error::new(ErrorKind::ChainBroken, message).with_path(file).with_hint(
+    Error::new(ErrorKind::ChainBroken, message).with_hint(
         "Make the lower CA again, and enroll that one (dps: dps chain intermediate --force); or \
          bring back the CA that signed it.",
     )
+}
+
+/// A root whose own signature cannot be verified here is one all the same.
+fn is_root(certificate: &Certificate) -> bool {
+    certificate.is_self_signed()
+        || certificate.subject() == certificate.issuer()
+            && unverifiable(certificate, certificate).is_some()
 }
 
 fn path_above(certificate: &Certificate, authorities: &[Found]) -> Vec<Certificate> {
@@ -276,5 +285,31 @@ mod tests {
         fs::create_dir(folder.certificate("folder")).unwrap();
         let above = folder.issuers_of(line.certificate()).unwrap();
         assert_eq!(above, [root.certificate().clone()]);
+    }
+    /// A key of P-521 signs by what is not verified here.
+    #[test]
+    fn a_root_that_cannot_be_verified_is_not_taken_for_one_that_was_made_anew() {
+        use rcgen::{
+            BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair,
+            PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P521_SHA512,
+        };
+
+        let named = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        };
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).unwrap();
+        let root = named("Root").self_signed(&key).unwrap();
+        let below = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let params = named("Root");
+        let issuer = Issuer::from_params(&params, &key);
+        let line = named("Line").signed_by(&below, &issuer).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new(place.path());
+        folder.write_public(&folder.certificate(Folder::ROOT), root.pem()).unwrap();
+        let line = Certificate::from_der(line.der()).unwrap();
+        assert_eq!(folder.issuers_of(&line).unwrap(), []);
     }
 }

@@ -520,9 +520,21 @@ pub(crate) fn ends_below(below: &Certificate, known: &Certificate, namesake: boo
 
 /// A certificate of the issuer's name is there, but its key does not verify the signature.
 fn not_the_signer(candidate: &Certificate, issued: &Certificate) -> Finding {
+    match unverifiable(candidate, issued) {
+        Some(how) => Finding::new(
+            Check::SignatureUnsupported,
+            format!("{} is {how}, which cannot be verified.", name(issued)),
+            "Use CAs with RSA keys of 2048 bits or more, EC P-256 or EC P-384, and SHA-256.",
+        ),
+        None => made_anew(candidate, issued),
+    }
+}
+
+/// Why nobody here can tell whether the candidate signed it.
+pub(super) fn unverifiable(candidate: &Certificate, issued: &Certificate) -> Option<String> {
     use SignedWith::{Ed25519, Md5Rsa, Other, Sha1Ecdsa, Sha512Ecdsa};
 
-    let unsupported = match (issued.signed_with(), candidate.public_key_type()) {
+    match (issued.signed_with(), candidate.public_key_type()) {
         (algorithm @ (Other | Md5Rsa | Sha1Ecdsa | Sha512Ecdsa), _) => {
             Some(format!("signed by {}", algorithm.name()))
         }
@@ -533,14 +545,6 @@ fn not_the_signer(candidate: &Certificate, issued: &Certificate) -> Finding {
             Some(format!("signed by a key of the kind {key}"))
         }
         _ => None,
-    };
-    match unsupported {
-        Some(how) => Finding::new(
-            Check::SignatureUnsupported,
-            format!("{} is {how}, which cannot be verified.", name(issued)),
-            "Use CAs with RSA keys of 2048 bits or more, EC P-256 or EC P-384, and SHA-256.",
-        ),
-        None => made_anew(candidate, issued),
     }
 }
 

@@ -91,7 +91,7 @@ impl Examined {
         let called = Arc::clone(&signer);
         let span = SIGN_LIMIT.min(limit.left() / 2);
         let (answer, proof) = oneshot::channel();
-        SigningThreads::shared().execute(Box::new(move || {
+        SigningThreads::examining().execute(Box::new(move || {
             // Nobody waits for a proof that was due before there was a thread for it.
             if !answer.is_closed() {
                 let _ = answer.send(identity::prove(&leaf, called.as_ref()));
@@ -105,7 +105,11 @@ impl Examined {
             }
             Err(_) => self.report.found(Finding::new(
                 Check::SignerFailed,
-                format!("What holds the key did not answer within {span:.1?}."),
+                format!(
+                    "What holds the key did not answer within {:.1} s, half of the time that there \
+                     was.",
+                    span.as_secs_f64()
+                ),
                 remedy(Check::SignerFailed),
             )),
         }

@@ -46,23 +46,37 @@ impl SigningThreads {
     const MOST: usize = 8;
     const IDLE: Duration = Duration::from_secs(10);
 
+    /// Those for connections.
     pub(crate) fn shared() -> Arc<dyn SigningExecutor> {
-        static SHARED: Mutex<Option<(u32, SigningThreads)>> = Mutex::new(None);
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        static SHARED: Slot = Slot::new(None);
+        Self::of_this_process(&SHARED)
+    }
+
+    /// Those for the doctor: a signer that is silent there holds up no connection.
+    pub(crate) fn examining() -> Arc<dyn SigningExecutor> {
+        static EXAMINING: Slot = Slot::new(None);
+        Self::of_this_process(&EXAMINING)
+    }
+
+    fn of_this_process(slot: &Slot) -> Arc<dyn SigningExecutor> {
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         // A forked child has none of the threads that its copy of the parent's pool counts on.
         let process = process::id();
-        match &*shared {
+        match &*slot {
             Some((of, threads)) if *of == process => Arc::new(threads.clone()),
             inherited => {
                 // Never dropped: a job may hold a connection of the parent.
                 mem::forget(inherited.clone());
                 let threads = Self::default();
-                *shared = Some((process, threads.clone()));
+                *slot = Some((process, threads.clone()));
                 Arc::new(threads)
             }
         }
     }
 }
+
+/// The threads of a process, and which process that is.
+type Slot = Mutex<Option<(u32, SigningThreads)>>;
 
 impl SigningExecutor for SigningThreads {
     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
