@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 
-import { doctor, explainError, inspectChain, verifyChain } from 'dps-core';
+import { X509Security, doctor, explainError, inspectChain, verifyChain } from 'dps-core';
 
 import { Chain, HOST, INTERMEDIATE, ROOT, dpsJson, pfx, rejects, tutorial, until } from './support.mjs';
 
@@ -104,10 +104,15 @@ test('signers that are silent under examination hold up no other device', async 
   let asked = 0;
   const signer = () => { asked += 1; return new Promise(() => {}); };
   const silent = { certFile: chain.certFile('device-01'), signer, signal: controller.signal };
-  // As many as there are threads that read files.
-  const examined = [doctor, doctor, verifyChain, verifyChain].map((examine) => examine(silent).catch((error) => error));
+  // As many as there are threads that read files, and as many as sign for connections at a time.
+  const examined = [
+    ...[doctor, doctor, verifyChain, verifyChain].map((examine) => examine(silent)),
+    ...Array.from({ length: 8 }, () => doctor({ ...silent, ...reachable(), reach: 'network' })),
+  ].map((report) => report.catch((error) => error));
   await until('the signers', () => asked === examined.length);
-  await emulator.deviceOf(chain, 'device-02').register({ deadline: 10_000 });
+  const key = createPrivateKey(readFileSync(chain.keyFile('device-02')));
+  const good = { certFile: chain.certFile('device-02'), signer: ({ message }) => sign('sha256', message, key) };
+  await emulator.device(new X509Security('device-02', good)).register({ deadline: 10_000 });
   controller.abort('enough');
   assert.deepEqual(await Promise.all(examined), examined.map(() => 'enough'));
 });
