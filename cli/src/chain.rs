@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
-    maker::{Files, Maker},
+    maker::{DeviceIssuer, Files, Maker},
     show::with_passphrase,
 };
 use crate::{output::Output, passphrase::PassphraseSource};

@@ -6,7 +6,10 @@ use std::{
 };
 
 use clap::ValueEnum;
-use dps_core::{Error, ErrorKind, Source};
+use dps_core::{
+    Error, ErrorKind, Source,
+    chain::{Certificate, certificates_from_pem},
+};
 use dps_emulator::{Emulator, EmulatorError, Faults, TlsVersion};
 use serde_json::{Map, json};
 
@@ -90,16 +93,11 @@ fn check_replaceable(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let bytes = Source::file(path).read()?;
-    let mut inside = false;
-    let only_certificates = String::from_utf8_lossy(&bytes).lines().all(|line| {
-        match line.trim() {
-            "-----BEGIN CERTIFICATE-----" => inside = true,
-            "-----END CERTIFICATE-----" => inside = false,
-            line => return inside || line.is_empty(),
-        }
-        true
-    });
-    if only_certificates {
+    // Nothing may be left over: the parser skips what stands beside the certificates.
+    let certificates = certificates_from_pem(&bytes).unwrap_or_default();
+    let text: String = certificates.iter().map(Certificate::to_pem).collect();
+    let solid = |byte: &&u8| !byte.is_ascii_whitespace();
+    if bytes.iter().filter(solid).eq(text.as_bytes().iter().filter(solid)) {
         return Ok(());
     }
     let message = format!("{}: the file holds something else than certificates", path.display());

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::task;
 
 use crate::{
-    chain::{INTERMEDIATE_NAME, Maker, ROOT_NAME},
+    chain::{DeviceIssuer, INTERMEDIATE_NAME, Maker, ROOT_NAME},
     emulator::failure,
     interrupt,
     manage::{api::Kind, client::Client},
@@ -168,10 +168,13 @@ async fn make_chain(maker: &Maker) -> Result<Chain, Error> {
         root.create_intermediate(INTERMEDIATE_NAME, Arc::clone(&intermediate_key), validity)?;
     let files = maker.ca_files(Folder::INTERMEDIATE, true)?;
     maker.write_ca(&files, &intermediate, INTERMEDIATE_NAME, &intermediate_key, &passphrase)?;
+    let chain = maker.chain_from(intermediate.certificate())?;
+    let issuer = DeviceIssuer { authority: intermediate, chain };
     for device in DEVICES {
-        maker.device(&RegistrationId::parse(device)?, &intermediate, &next()?, validity)?;
+        maker.device(&RegistrationId::parse(device)?, &issuer, &next()?, validity)?;
     }
-    Ok(Chain { root: root.certificate().clone(), intermediate: intermediate.certificate().clone() })
+    let intermediate = issuer.authority.certificate().clone();
+    Ok(Chain { root: root.certificate().clone(), intermediate })
 }
 
 /// The root is uploaded and verified, and a group is made for the intermediate.

@@ -128,14 +128,18 @@ fn misdirected(
     let hub = shared.service.hub_named(asked);
     match meant? {
         // What clients with a fixed port register and send through.
-        UserName::Dps { .. } if asked.eq_ignore_ascii_case("localhost") => None,
+        _ if asked.eq_ignore_ascii_case("localhost") => None,
         UserName::Dps { .. } => {
             hub.map(|hub| format!("a registration, sent to the hub {hub} by its SNI"))
         }
-        UserName::Hub { hub, .. } => asked
-            .to_ascii_lowercase()
-            .ends_with(".azure-devices-provisioning.net")
-            .then(|| format!("a device of {hub}, sent to the provisioning service by its SNI")),
+        UserName::Hub { hub: own, .. } => match hub {
+            Some(other) => (!other.eq_ignore_ascii_case(own))
+                .then(|| format!("a device of {own}, sent to the hub {other} by its SNI")),
+            None => asked
+                .to_ascii_lowercase()
+                .ends_with(".azure-devices-provisioning.net")
+                .then(|| format!("a device of {own}, sent to the provisioning service by its SNI")),
+        },
     }
 }
 

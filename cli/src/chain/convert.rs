@@ -54,28 +54,30 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     let folder = Folder::new(".").overwrite(arguments.force);
     folder.check_free(std::slice::from_ref(&arguments.out))?;
     let bytes = read_file(&arguments.file)?;
-    let passphrase = arguments.passphrase(&bytes)?;
-    let passphrase = passphrase.as_ref();
-    let in_file = |error: Error| error.in_context(arguments.file.display());
-    let chain = CertificateChain::from_any_form(&bytes, passphrase).map_err(in_file);
-    let (chain, key) = match &arguments.key {
-        Some(path) => {
-            let chain = chain?;
-            let key = leafs_key(&chain, path, passphrase)?;
-            (Ok(chain), Ok(key))
-        }
-        None => {
-            let key = PrivateKey::from_pem(&bytes, passphrase).map_err(in_file);
-            (chain, key.map_err(|error| arguments.needs_key(error)))
-        }
+    let mut parts = arguments.read(&bytes, None);
+    let mut passphrase = None;
+    if is_locked(&parts) {
+        let file = arguments.key.as_ref().unwrap_or(&arguments.file);
+        let given = arguments.passphrase.read(file.display())?;
+        parts = arguments.read(&bytes, Some(&given));
+        passphrase = Some(given);
+    }
+    // The one that is read and the one that is written have one passphrase. Nobody is asked for
+    // that of what cannot be made.
+    let secret = || match passphrase {
+        Some(passphrase) => Ok(passphrase),
+        None => arguments.passphrase.read(arguments.out.display()),
     };
-    let secret = passphrase.ok_or_else(|| {
-        Error::new(ErrorKind::InvalidArgument, "this form needs a passphrase")
-            .with_hint("Give --passphrase-file, or set DPS_PASSPHRASE.")
-    });
+    let (chain, key) = parts?;
     let written: Zeroizing<Vec<u8>> = match arguments.to {
-        Form::Pkcs12 => chain?.to_pkcs12(&key?, secret?)?,
-        Form::EncryptedPem => Zeroizing::new(key?.to_encrypted_pem(secret?)?.as_bytes().to_vec()),
+        Form::Pkcs12 => {
+            let (chain, key) = (chain?, key?);
+            chain.to_pkcs12(&key, &secret()?)?
+        }
+        Form::EncryptedPem => {
+            let key = key?;
+            Zeroizing::new(key.to_encrypted_pem(&secret()?)?.as_bytes().to_vec())
+        }
         Form::Der => match (chain, key) {
             (Ok(chain), _) => Zeroizing::new(chain.leaf().der().to_vec()),
             (Err(_), Ok(key)) => key.to_der()?,
@@ -102,7 +104,35 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     output.json(&json!({ "file": arguments.out }))
 }
 
+/// The chain and the key, each of which a file may be without.
+type Parts = (Result<CertificateChain, Error>, Result<PrivateKey, Error>);
+
+/// Whether a passphrase would have helped.
+fn is_locked(parts: &Result<Parts, Error>) -> bool {
+    let wants = |error: &Error| error.kind() == ErrorKind::PassphraseRequired;
+    match parts {
+        Ok((chain, key)) => chain.as_ref().is_err_and(wants) || key.as_ref().is_err_and(wants),
+        Err(error) => wants(error),
+    }
+}
+
 impl Arguments {
+    fn read(&self, bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<Parts, Error> {
+        let in_file = |error: Error| error.in_context(self.file.display());
+        let chain = CertificateChain::from_any_form(bytes, passphrase).map_err(in_file);
+        match &self.key {
+            Some(path) => {
+                let chain = chain?;
+                let key = leafs_key(&chain, path, passphrase)?;
+                Ok((Ok(chain), Ok(key)))
+            }
+            None => {
+                let key = PrivateKey::from_pem(bytes, passphrase).map_err(in_file);
+                Ok((chain, key.map_err(|error| self.needs_key(error))))
+            }
+        }
+    }
+
     /// The error of a file without a key, where the form is one of a key.
     fn needs_key(&self, error: Error) -> Error {
         let what = match self.to {
@@ -118,28 +148,6 @@ impl Arguments {
             Form::Pkcs12 => "Give the leaf's key: --key FILE.",
             _ => "Give the file of the key in place of this one.",
         })
-    }
-
-    /// What was given, or what a person types where the input or the output needs it.
-    fn passphrase(&self, bytes: &[u8]) -> Result<Option<Passphrase>, Error> {
-        let encrypts = matches!(self.to, Form::Pkcs12 | Form::EncryptedPem);
-        let wanted = |result: Result<PrivateKey, Error>| {
-            result.is_err_and(|error| error.kind() == ErrorKind::PassphraseRequired)
-        };
-        let encrypted = wanted(PrivateKey::from_pem(bytes, None))
-            || match &self.key {
-                Some(key) => wanted(PrivateKey::from_pem(&read_file(key)?, None)),
-                None => false,
-            };
-        match encrypts || encrypted {
-            true => {
-                // The one that is read and the one that is written have one passphrase.
-                let file =
-                    if encrypted { self.key.as_ref().unwrap_or(&self.file) } else { &self.out };
-                self.passphrase.read(file.display()).map(Some)
-            }
-            false => Ok(None),
-        }
     }
 }
 

@@ -27,7 +27,8 @@ pub(crate) struct Arguments {
     /// The registration IDs, which become the certificates' common names
     #[arg(value_name = "REGISTRATION_ID", required_unless_present_any = ["from", "range"], value_parser = common_name)]
     registration_ids: Vec<RegistrationId>,
-    /// A CSV with the registration IDs: the column headed registrationId, else the first
+    /// A CSV with the registration IDs: the column headed registrationId or deviceId; one column
+    /// alone needs no header
     #[arg(long, value_name = "CSV", conflicts_with_all = ["registration_ids", "range"])]
     from: Option<PathBuf>,
     /// Registration IDs that differ in their number, such as device-0001..device-1000
@@ -64,7 +65,7 @@ fn listed(arguments: &Arguments, output: &Output) -> Result<(), Error> {
         maker.folder.check_device(id).map_err(typed)?;
         maker.device_files(id.as_str())?;
     }
-    let issuer = maker.issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
+    let issuer = maker.device_issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
     let mut made = Vec::new();
     for id in ids {
         let key = generate(&format!("the key of {id}"), arguments.key.key_type)?;

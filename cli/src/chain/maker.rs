@@ -102,14 +102,14 @@ impl Maker {
     pub(crate) fn device(
         &self,
         id: &RegistrationId,
-        issuer: &Authority,
+        issuer: &DeviceIssuer,
         key: &Arc<PrivateKey>,
         validity: Validity,
     ) -> Result<(Certificate, Files), Error> {
         self.folder.check_device(id)?;
         let files = self.device_files(id.as_str())?;
-        let certificate = issuer.issue_device(id, key.public_key_info(), validity)?;
-        let chain = self.full_chain(&certificate, issuer)?;
+        let certificate = issuer.authority.issue_device(id, key.public_key_info(), validity)?;
+        let chain = issuer.full_chain(&certificate);
         self.write_device(&files, &certificate, key, Some(&chain))?;
         Ok((certificate, files))
     }
@@ -137,17 +137,10 @@ impl Maker {
         }
     }
 
-    /// The certificate and all its issuers, as far as the folder has them.
-    pub(super) fn full_chain(
-        &self,
-        certificate: &Certificate,
-        issuer: &Authority,
-    ) -> Result<String, Error> {
-        let mut chain = certificate.to_pem() + &issuer.certificate().to_pem();
-        for above in self.folder.issuers_of(issuer.certificate())? {
-            chain.push_str(&above.to_pem());
-        }
-        Ok(chain)
+    /// The certificate of a CA and all its issuers, as far as the folder has them.
+    pub(crate) fn chain_from(&self, ca: &Certificate) -> Result<String, Error> {
+        let above = self.folder.issuers_of(ca)?;
+        Ok(std::iter::once(ca).chain(&above).map(Certificate::to_pem).collect())
     }
 
     /// The certificate of a CA of the folder.
@@ -161,9 +154,19 @@ impl Maker {
         stem: &str,
         passphrase: &PassphraseSource,
     ) -> Result<Authority, Error> {
+        self.locked(stem)?.ask(passphrase)
+    }
+
+    /// As [`issuer`](Self::issuer), with the chain that devices get.
+    pub(super) fn device_issuer(
+        &self,
+        stem: &str,
+        passphrase: &PassphraseSource,
+    ) -> Result<DeviceIssuer, Error> {
+        // What no passphrase would help is said before anybody is asked for it.
         let locked = self.locked(stem)?;
-        let passphrase = passphrase.read(locked.key.display())?;
-        locked.open(&passphrase)
+        let chain = self.chain_from(&locked.certificate)?;
+        Ok(DeviceIssuer { authority: locked.ask(passphrase)?, chain })
     }
 
     /// As [`issuer`](Self::issuer), before anybody is asked for its passphrase.
@@ -175,6 +178,19 @@ impl Maker {
     }
 }
 
+/// A CA that issues to devices.
+pub(crate) struct DeviceIssuer {
+    pub(crate) authority: Authority,
+    /// Its certificate and those above it: what follows a device's own in its full chain.
+    pub(crate) chain: String,
+}
+
+impl DeviceIssuer {
+    pub(super) fn full_chain(&self, certificate: &Certificate) -> String {
+        certificate.to_pem() + &self.chain
+    }
+}
+
 /// A CA of a folder whose key is still under its passphrase.
 pub(super) struct Locked {
     certificate: Certificate,
@@ -183,6 +199,11 @@ pub(super) struct Locked {
 }
 
 impl Locked {
+    fn ask(self, passphrase: &PassphraseSource) -> Result<Authority, Error> {
+        let passphrase = passphrase.read(self.key.display())?;
+        self.open(&passphrase)
+    }
+
     pub(super) fn open(self, passphrase: &Passphrase) -> Result<Authority, Error> {
         let key = PrivateKey::from_file(&self.key, Some(passphrase))?;
         Authority::new(self.certificate, Arc::new(key))

@@ -41,15 +41,15 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
     let maker = Maker::new(arguments.dir.folder());
     let id = &arguments.registration_id;
     let lineage = Lineage::read(&maker.folder, id)?;
-    let issuer = maker.issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
+    let issuer = maker.device_issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
     let new_key = match arguments.new_key {
         true => Some(generate("the new key", arguments.type_of_new_key(&lineage.newest)?)?),
         false => None,
     };
     let new_public = new_key.as_ref().map(|key| key.public_key_info());
     let certificate =
-        issuer.reissue_device(&lineage.newest, new_public, arguments.term.validity())?;
-    let full_chain = maker.full_chain(&certificate, &issuer)?;
+        issuer.authority.reissue_device(&lineage.newest, new_public, arguments.term.validity())?;
+    let full_chain = issuer.full_chain(&certificate);
     let files = Files {
         certificate: maker.folder.certificate(&lineage.next),
         key: match &new_key {

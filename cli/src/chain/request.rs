@@ -63,9 +63,9 @@ pub(super) fn sign(arguments: &SignArguments, output: &Output) -> Result<(), Err
     let certificate_file = maker.folder.certificate(id.as_str());
     let chain_file = maker.folder.full_chain(id.as_str());
     maker.folder.check_free(&[certificate_file.clone(), chain_file.clone()])?;
-    let issuer = maker.issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
-    let certificate = issuer.issue_requested(&request, arguments.term.validity())?;
-    let chain = maker.full_chain(&certificate, &issuer)?;
+    let issuer = maker.device_issuer(&arguments.issuer.issuer, &arguments.passphrase)?;
+    let certificate = issuer.authority.issue_requested(&request, arguments.term.validity())?;
+    let chain = issuer.full_chain(&certificate);
     maker.folder.write_public(&certificate_file, certificate.to_pem())?;
     maker.folder.write_public(&chain_file, chain)?;
     for ignored in request.ignored() {

@@ -116,6 +116,8 @@ Example, the registration records first:
     },
     /// Compute the key of one device from the key of its group.
     #[command(after_help = "\
+The key is printed bare; -o json puts it in quotation marks.
+
 Example, with the key that the instance holds:
   dps enrollment-group compute-device-key --enrollment-id my-keyed-group \\
     --registration-id device-001")]

@@ -71,7 +71,9 @@ pub(super) fn possession_not_proved(name: &str, proof: &Certificate, error: Erro
     let hint = match said.is_some_and(|said| said.contains("not signed")) {
         true => format!(
             "The key of {:?} signed it. Sign with the key of {name}: dps chain verification CODE \
-             --issuer STEM --force, where STEM.cert.pem is the CA's file, such as {}.",
+             --issuer STEM --force, where STEM.cert.pem is the CA's file, such as {}. If the CA \
+             was made anew under the same name, upload the new one first: dps certificate delete, \
+             then create.",
             proof.issuer(),
             Folder::INTERMEDIATE
         ),

@@ -1,6 +1,6 @@
 //! What the command refuses, and what it then says to do.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, process::Command};
 
 use tempfile::tempdir;
 
@@ -18,17 +18,26 @@ fn nothing_is_issued_below_a_ca_that_the_present_root_did_not_sign() {
     folder.run(&["chain", "request", "signed", "--key-type", "ec-p256"]);
     folder.run(&["chain", "root", "--key-type", "ec-p256", "--force"]);
     let before = file_names(&folder.path("certs"));
+    let refused = |command: &mut Command| {
+        let output = command.output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        for part in [ROOT, INTERMEDIATE, "DPS-C003", "dps chain intermediate --force"] {
+            assert!(
+                output.status.code() == Some(1) && words.contains(part),
+                "{command:?}: {words}"
+            );
+        }
+    };
     for command in [
         &device("new")[..],
-        &["chain", "device", "--range", "new-1..new-3", "--key-type", "ec-p256"],
-        &["chain", "renew", "old"],
+        &["chain", "renew", "old", "--new-key"],
         &["chain", "sign", "csr/signed.csr.pem"],
     ] {
-        let (code, words) = folder.fails(command);
-        for part in [ROOT, INTERMEDIATE, "DPS-C003", "dps chain intermediate --force"] {
-            assert!(code == 1 && words.contains(part), "{command:?}: {code} {words}");
-        }
+        // Before anybody is asked for the passphrase, and before a key is made.
+        refused(folder.command(command).env_remove("DPS_PASSPHRASE"));
     }
+    let range = ["chain", "device", "--range", "new-1..new-3", "--key-type", "ec-p256"];
+    refused(&mut folder.command(&range));
     assert_eq!(file_names(&folder.path("certs")), before);
 
     folder.run(&["chain", "intermediate", "--key-type", "ec-p256", "--force"]);
@@ -99,9 +108,15 @@ fn a_form_that_needs_a_key_says_so() {
     folder.run(&["chain", "device", "device-01", "--key-type", "ec-p256"]);
     let leaf = "certs/device-01.cert.pem";
     for (form, words) in [("pkcs12", "needs the key too"), ("encrypted-pem", "is of a key")] {
-        let (code, said) =
-            folder.fails(&["chain", "convert", leaf, "--to", form, "--out", "device-01.out"]);
-        assert!(code == 1 && said.contains(leaf) && said.contains(words), "{code} {said}");
+        let mut command =
+            folder.command(&["chain", "convert", leaf, "--to", form, "--out", "device-01.out"]);
+        // Nobody is asked for the passphrase of what cannot be made.
+        for output in [command.output(), command.env_remove("DPS_PASSPHRASE").output()] {
+            let output = output.unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(leaf) && said.contains(words), "{said}");
+        }
     }
 }
 
@@ -136,7 +151,20 @@ fn the_emulators_root_overwrites_certificates_and_nothing_else() {
     assert!(code == 1 && words.contains(key) && words.contains("--root-out"), "{code} {words}");
     assert_eq!(folder.text(key), before);
 
-    for file in ["new.pem", &format!("certs/{ROOT}")] {
+    let root = folder.text(&format!("certs/{ROOT}"));
+    for content in [
+        format!("-----BEGIN CERTIFICATE-----\n{before}"),
+        format!("{root}{before}"),
+        format!("{root}c3ltbWV0cmljIGtleQ==\n"),
+    ] {
+        fs::write(folder.path("mixed.pem"), &content).unwrap();
+        let (code, words) = folder.fails(&[&emulator[..], &["mixed.pem"]].concat());
+        assert!(code == 1 && words.contains("--root-out"), "{content}: {code} {words}");
+    }
+
+    fs::write(folder.path("empty.pem"), "").unwrap();
+    fs::write(folder.path("crlf.pem"), root.replace('\n', "\r\n")).unwrap();
+    for file in ["new.pem", "empty.pem", "crlf.pem", &format!("certs/{ROOT}")] {
         let (code, words) = folder.fails(&[&emulator[..], &[file]].concat());
         assert!(code == 75 && words.contains(&address), "{code} {words}");
         assert!(words.contains("another dps emulator") && words.contains("--listen"), "{words}");

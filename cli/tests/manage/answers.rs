@@ -33,6 +33,7 @@ async fn a_proof_by_another_ca_is_told_from_one_for_another_code() {
     let verify = "dps certificate verify -n my-intermediate-ca --path proof.pem";
     let refused = world.run(verify);
     refused.failed(1, "dps chain verification CODE --issuer STEM --force");
+    assert!(refused.stderr.contains("dps certificate delete"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("generate-verification-code"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("/subscriptions/"), "{}", refused.stderr);
 }

@@ -124,15 +124,23 @@ async fn the_server_carries_the_name_of_everything_it_stands_for() {
 
 #[tokio::test]
 async fn nobody_answers_under_the_name_of_another() {
-    let (emulator, pki) = prepared(Emulator::builder().hub(HUB).hub("localhost")).await;
+    let hubs = [HUB, "contoso-hub-3.azure-devices.net"];
+    let builder = Emulator::builder().hub(hubs[0]).hub(hubs[1]).hub("localhost");
+    let (emulator, pki) = prepared(builder).await;
     let identity = pki.device("device-01");
-    register(&emulator, "device-01", &identity).await;
+    let state = register(&emulator, "device-01", &identity).await;
+    let own = state["assignedHub"].as_str().unwrap();
+    let other = hubs.into_iter().find(|hub| *hub != own).unwrap();
+    let own_user = hub_user("device-01").replacen(HUB, own, 1);
     let dps_host = emulator.dps_host();
     for (name, user, code) in [
         (HUB, dps_user("device-01"), NotAuthorized),
         ("localhost", dps_user("device-01"), Success),
-        (GLOBAL, hub_user("device-01"), NotAuthorized),
-        (&dps_host, hub_user("device-01"), NotAuthorized),
+        (GLOBAL, own_user.clone(), NotAuthorized),
+        (&dps_host, own_user.clone(), NotAuthorized),
+        (other, own_user.clone(), NotAuthorized),
+        (own, own_user.clone(), Success),
+        ("localhost", own_user, Success),
         ("127.0.0.1", dps_user("device-01"), Success),
     ] {
         let mut mqtt = Mqtt::new(tls(&emulator, name, Some(&identity)).await);
