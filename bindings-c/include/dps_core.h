@@ -34,9 +34,12 @@
  *          The calls that work for a polled handle (dps_registration_do_work, and on a hub of
  *          dps_hub_start its do_work, send, flush and close) take one thread at a time; a second
  *          one, or a signer inside, gets DPS_INVALID_ARGUMENT and has done nothing.
- *          Two threads of this library, started when first needed, work for the blocking calls;
- *          for polled handles there is none.
- * Signals  A connection that breaks raises no SIGPIPE.
+ *          Two threads of this library, started when first needed, work for the blocking calls,
+ *          and others come and go that look names up and call signers; for polled handles there
+ *          is none.
+ * Signals  A connection that breaks raises no SIGPIPE. The signal may be blocked on the thread
+ *          that calls a signer, an HSM or the log callback: a program that these start inherits
+ *          that.
  * Callbacks  run inside the call that they belong to, on its thread, with no lock held: they may
  *          call anything of this library, and free anything. Two exceptions say so themselves: a
  *          dps_signer, and the log. No callback may throw a C++ exception or longjmp.
@@ -552,8 +555,8 @@ dps_status dps_batch_make_range(const dps_authority *issuer,
                                 dps_error **error);
 
 // As dps_batch_make_range, for each registration ID of a CSV file: the column headed
-// registrationId or deviceId, else the first. The whole file is checked before the first device
-// is made.
+// registrationId or deviceId; one column alone needs no header. The whole file is checked before
+// the first device is made.
 dps_status dps_batch_make_csv(const dps_authority *issuer,
                               const char *csv_path,
                               const char *folder,
@@ -1073,7 +1076,8 @@ dps_status dps_hub_submit(dps_hub *hub,
 // Runs the callbacks that are due, and, on a hub of dps_hub_start, does what can be done now.
 // *wait_ms is within how many milliseconds to call again, DPS_NEVER once the hub is closed;
 // wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to, or has
-// refused the device since: such a hub does not come back.
+// refused the device since, once the callbacks of what was submitted until then have run: such a
+// hub does not come back.
 //
 // On a hub of dps_hub_start it blocks as dps_registration_do_work does: for a name lookup and for
 // a signature, each time a connection is made.
@@ -1088,10 +1092,13 @@ dps_hub_state dps_hub_get_state(const dps_hub *hub);
 
 // Takes no more messages, waits until the hub has acknowledged all that it took, runs their
 // callbacks, and disconnects. After the deadline it disconnects all the same and returns
-// DPS_NOT_DELIVERED with how many were not acknowledged. A hub that is not connected yet goes on
-// connecting while a message waits for it. Returns why, where the hub could not be connected to or
-// has refused the device. Of several calls the shortest deadline holds for all. The hub still has
-// to be freed.
+// DPS_NOT_DELIVERED with how many were not acknowledged; at once, where the hub is being closed
+// and then cannot be connected to or refuses the device. A hub that is not connected yet goes on
+// connecting while a message waits for it.
+//
+// Returns why a message without a callback was lost before, if one was. Apart from that a hub that
+// has ended, for a reason that dps_hub_do_work tells, closes with DPS_OK. Of several calls the
+// shortest deadline holds for all. The hub still has to be freed.
 dps_status dps_hub_close(dps_hub *hub, uint32_t deadline_ms, dps_error **error);
 
 // Begins what dps_hub_close does, and does not wait for it: dps_hub_do_work goes on with it and runs

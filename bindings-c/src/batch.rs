@@ -68,8 +68,8 @@ pub extern "C" fn dps_batch_make_range(
 }
 
 /// As dps_batch_make_range, for each registration ID of a CSV file: the column headed
-/// registrationId or deviceId, else the first. The whole file is checked before the first device
-/// is made.
+/// registrationId or deviceId; one column alone needs no header. The whole file is checked before
+/// the first device is made.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_batch_make_csv(
     issuer: *const dps_authority,

@@ -7,7 +7,7 @@ use std::{mem::MaybeUninit, ptr};
 
 use libc::{
     SIG_BLOCK, SIG_SETMASK, SIGPIPE, pthread_sigmask, sigaddset, sigemptyset, sigismember,
-    sigpending, sigset_t, sigwait,
+    sigpending, sigset_t,
 };
 
 /// For a thread of this library's own, and for those that it starts.
@@ -32,10 +32,8 @@ impl Muted {
 impl Drop for Muted {
     fn drop(&mut self) {
         let Some((mask, was_waiting)) = self.before else { return };
-        if !was_waiting && is_waiting() {
-            let (set, mut signal) = (only_sigpipe(), 0);
-            // SAFETY: both live for the call, which does not wait: there is a signal.
-            unsafe { sigwait(&raw const set, &raw mut signal) };
+        if !was_waiting {
+            take_waiting();
         }
         // SAFETY: the mask is one that `pthread_sigmask` gave.
         unsafe { pthread_sigmask(SIG_SETMASK, &raw const mask, ptr::null_mut()) };
@@ -50,6 +48,26 @@ fn block() -> Option<sigset_t> {
     unsafe {
         (pthread_sigmask(SIG_BLOCK, &raw const set, before.as_mut_ptr()) == 0)
             .then(|| before.assume_init())
+    }
+}
+
+/// Takes the signal that waits, if there is one, and waits for none.
+#[cfg(not(any(target_vendor = "apple", target_os = "openbsd")))]
+fn take_waiting() {
+    let (set, no_time) = (only_sigpipe(), libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: the set and the time are initialised and live for the call, which may be given no
+    // place for what is known of the signal.
+    unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const no_time) };
+}
+
+/// As above, for systems without `sigtimedwait`. One that was sent to the whole process, which a
+/// write never does, may be taken by another thread after the look: then this waits for the next.
+#[cfg(any(target_vendor = "apple", target_os = "openbsd"))]
+fn take_waiting() {
+    if is_waiting() {
+        let (set, mut signal) = (only_sigpipe(), 0);
+        // SAFETY: the set is initialised, and both live for the call.
+        unsafe { libc::sigwait(&raw const set, &raw mut signal) };
     }
 }
 

@@ -182,7 +182,8 @@ pub extern "C" fn dps_hub_submit(
 /// Runs the callbacks that are due, and, on a hub of dps_hub_start, does what can be done now.
 /// *wait_ms is within how many milliseconds to call again, DPS_NEVER once the hub is closed;
 /// wait_ms may be NULL. Returns why, on every call, if the hub could not be connected to, or has
-/// refused the device since: such a hub does not come back.
+/// refused the device since, once the callbacks of what was submitted until then have run: such a
+/// hub does not come back.
 ///
 /// On a hub of dps_hub_start it blocks as dps_registration_do_work does: for a name lookup and for
 /// a signature, each time a connection is made.
@@ -198,14 +199,8 @@ pub extern "C" fn dps_hub_do_work(
         if let Some(shift) = &work.shift {
             shift.turn();
         }
-        let delivered = hub.mailbox.deliver(run_callback);
+        let delivered = hub.mailbox.deliver_or_refuse(run_callback)?;
         let state = hub.mailbox.state();
-        if let Some(refused) = &state.refused {
-            return Err(Arc::clone(refused).into());
-        }
-        if let Some(why) = state.client.as_ref().and_then(HubClient::stopped) {
-            return Err(why.during("connect to hub").into());
-        }
         let wait = match () {
             () if delivered > 0 => 0,
             () if state.closed.is_some() => DPS_NEVER,
@@ -268,10 +263,13 @@ pub extern "C" fn dps_hub_get_state(hub: *const dps_hub) -> dps_hub_state {
 
 /// Takes no more messages, waits until the hub has acknowledged all that it took, runs their
 /// callbacks, and disconnects. After the deadline it disconnects all the same and returns
-/// DPS_NOT_DELIVERED with how many were not acknowledged. A hub that is not connected yet goes on
-/// connecting while a message waits for it. Returns why, where the hub could not be connected to or
-/// has refused the device. Of several calls the shortest deadline holds for all. The hub still has
-/// to be freed.
+/// DPS_NOT_DELIVERED with how many were not acknowledged; at once, where the hub is being closed
+/// and then cannot be connected to or refuses the device. A hub that is not connected yet goes on
+/// connecting while a message waits for it.
+///
+/// Returns why a message without a callback was lost before, if one was. Apart from that a hub that
+/// has ended, for a reason that dps_hub_do_work tells, closes with DPS_OK. Of several calls the
+/// shortest deadline holds for all. The hub still has to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dps_hub_close(
     hub: *mut dps_hub,

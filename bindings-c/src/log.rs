@@ -45,14 +45,20 @@ struct Sink {
     level: dps_log_level,
     callback: extern "C" fn(*mut c_void, dps_log_level, *const c_char, *const c_char),
     userdata: UserData,
+    bell: Arc<Bell>,
+}
+
+/// Rung when a reference to a sink is given back. Each sink has its own, and a forked child leaves
+/// its parent's alone: a thread that the child does not have may hold the lock for ever.
+#[derive(Default)]
+struct Bell {
+    lock: Mutex<()>,
+    rung: Condvar,
 }
 
 /// Whoever calls it has a reference of his own and not the lock, which a fork meanwhile would leave
 /// held for ever.
 static SINK: RwLock<Option<Arc<Sink>>> = RwLock::new(None);
-
-/// Rung when such a reference is given back.
-static GIVEN_BACK: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
 /// Sends the log of the whole process, up to a level, to a callback; NULL turns it off. When the
 /// call returns, the callback before is called no more. Keys, passphrases and tokens are never
@@ -75,15 +81,16 @@ pub extern "C" fn dps_log_set(
             let _ = log::install(Logger);
         });
         let (process, userdata) = (process::id(), UserData(userdata));
-        let sink = callback.map(|callback| Arc::new(Sink { process, level, callback, userdata }));
+        let sink = callback.map(|callback| {
+            Arc::new(Sink { process, level, callback, userdata, bell: Arc::default() })
+        });
         let mut place = SINK.write().unwrap_or_else(PoisonError::into_inner);
         let before = mem::replace(&mut *place, sink);
         drop(place);
         if let Some(before) = before.filter(|before| before.process == process) {
-            let (lock, given_back) = &GIVEN_BACK;
-            let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+            let guard = before.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
             // Nobody takes another reference to it, and whoever gives one back rings afterwards.
-            drop(given_back.wait_while(guard, |()| Arc::strong_count(&before) > 1));
+            drop(before.bell.rung.wait_while(guard, |()| Arc::strong_count(&before) > 1));
         }
         Ok(())
     })
@@ -103,11 +110,13 @@ impl log::Sink for Logger {
         if let Some(sink) = sink {
             let level = number(line.level);
             (sink.callback)(sink.userdata.0, level, target.as_ptr(), message.as_ptr());
-            drop(sink);
-            let (lock, given_back) = &GIVEN_BACK;
-            // With the lock once held, so that nobody is between his look and his wait.
-            drop(lock.lock().unwrap_or_else(PoisonError::into_inner));
-            given_back.notify_all();
+            if sink.process == process::id() {
+                let bell = Arc::clone(&sink.bell);
+                drop(sink);
+                // With the lock once held, so that nobody is between his look and his wait.
+                drop(bell.lock.lock().unwrap_or_else(PoisonError::into_inner));
+                bell.rung.notify_all();
+            }
         }
     }
 }

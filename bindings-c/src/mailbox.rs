@@ -62,8 +62,10 @@ pub(crate) struct State<C, B, E> {
     /// The room that they take, in KiB.
     room: usize,
     pub(crate) client: Option<C>,
-    /// Why the hub could not be connected to.
+    /// Why the hub could not be connected to, or is connected to no more.
     pub(crate) refused: Option<E>,
+    /// Why a message was lost of which nobody was told.
+    unheard: Option<E>,
     pub(crate) closing: bool,
     pub(crate) closed: Option<Fate<E>>,
 }
@@ -77,6 +79,7 @@ impl<C, B, E> Default for State<C, B, E> {
             room: 0,
             client: None,
             refused: None,
+            unheard: None,
             closing: false,
             closed: None,
         }
@@ -134,6 +137,17 @@ impl<C, B, E> Mailbox<C, B, E> {
             delivered += 1;
         }
         delivered
+    }
+
+    /// As `deliver`; fails once there is no connection and will be none.
+    pub(crate) fn deliver_or_refuse(&self, tell: impl Fn(Letter<B, E>)) -> Result<usize, E>
+    where
+        E: Clone,
+    {
+        // First: what was due when it became known is delivered then.
+        let refused = self.state().refused.clone();
+        let delivered = self.deliver(tell);
+        refused.map_or(Ok(delivered), Err)
     }
 
     /// Calls `deliver` and then `rest`, by turns, until it is `done`; `false` if the time came
@@ -201,13 +215,33 @@ impl<C, B, E> State<C, B, E> {
             Addressee::Callback(callback) => {
                 self.letters.push_back(Letter { callback, outcome, room });
             }
-            Addressee::Nobody => self.settle(room),
+            Addressee::Nobody => {
+                self.unheard = self.unheard.take().or(outcome.err());
+                self.settle(room);
+            }
             Addressee::Call(slot) => {
                 // There is one fate.
                 let _ = slot.set(outcome);
                 self.settle(room);
             }
         }
+    }
+
+    /// Takes why there is no connection and will be none. Whoever learns it has heard from each
+    /// message before, so it is kept for later while the fate of one is not known.
+    pub(crate) fn refuse(&mut self, why: &E)
+    where
+        E: Clone,
+    {
+        if self.pending == self.letters.len() {
+            self.refused.get_or_insert_with(|| why.clone());
+        }
+    }
+
+    /// Takes the end of the hub, as whoever closes it learns it: he learns too what nobody else did.
+    pub(crate) fn end(&mut self, goodbye: Fate<E>) {
+        let unheard = self.unheard.take();
+        self.closed.get_or_insert_with(|| goodbye.and(unheard.map_or(Ok(()), Err)));
     }
 
     fn settle(&mut self, room: usize) {

@@ -5,13 +5,13 @@ use std::{
     collections::VecDeque,
     ffi::c_void,
     future::{Future, poll_fn, ready},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use dps_core::{Error, ErrorKind, HubClient, Message, Result};
+use dps_core::{Error, ErrorKind, HubClient, Message, Result, hub::ConnectionState};
 use tokio::{sync::mpsc, task::unconstrained, time::sleep};
 
 use crate::{
@@ -38,13 +38,24 @@ pub(crate) type Receipt = mailbox::Receipt<Callback, Arc<KnownError>>;
 pub(crate) type Addressee = mailbox::Addressee<Callback, Arc<KnownError>>;
 pub(crate) type Letter = mailbox::Letter<Callback, Arc<KnownError>>;
 
-/// Reports the fates of messages, in one go: the lock and the bell cost more than a letter.
-fn report(mailbox: &Mailbox, fates: impl IntoIterator<Item = (Receipt, Result<()>)>) {
-    mailbox.change(|state| {
-        for (receipt, outcome) in fates {
-            state.take(receipt, known(outcome));
-        }
-    });
+/// Takes the fates of messages.
+fn take(state: &mut State, fates: impl IntoIterator<Item = (Receipt, Result<()>)>) {
+    for (receipt, outcome) in fates {
+        state.take(receipt, known(outcome));
+    }
+}
+
+/// Resolves once the client is closed, whoever closed it.
+async fn closed(client: &HubClient) {
+    let mut state = client.state();
+    while state != ConnectionState::Closed {
+        state = client.state_changed(&state).await;
+    }
+}
+
+/// Why a client is closed that nobody closed.
+fn stopped(client: &HubClient) -> Option<Arc<KnownError>> {
+    client.stopped().map(|why| Arc::new(why.during("connect to hub").into()))
 }
 
 /// How the hub is connected to. In a box, which is freed once there is a connection: in place it
@@ -61,7 +72,7 @@ pub(crate) async fn pump(
     let mut early = Early::default();
     let client = match early.gather(connect, &mut orders).await {
         Some(Ok(client)) => client,
-        Some(Err(error)) => return early.refuse(error, orders, &mailbox).await,
+        Some(Err(end)) => return early.refuse(end, orders, &mailbox).await,
         // The handle was freed.
         None => return,
     };
@@ -71,6 +82,8 @@ pub(crate) async fn pump(
     let mut fates = Vec::new();
     let mut taken = early.into_orders();
     let mut goodbyes = InOrder::default();
+    let mut over = pin!(closed(&client));
+    let (mut is_over, mut refused) = (false, None);
     let goodbye = loop {
         for order in taken.drain(..) {
             match order {
@@ -92,8 +105,14 @@ pub(crate) async fn pump(
         while let Some(fate) = sends.met().await {
             fates.push(fate);
         }
-        if !fates.is_empty() {
-            report(&mailbox, fates.drain(..));
+        // In one go: the lock and the bell cost more than a letter.
+        if !fates.is_empty() || refused.is_some() {
+            mailbox.change(|state| {
+                take(state, fates.drain(..));
+                if let Some(why) = &refused {
+                    state.refuse(why);
+                }
+            });
         }
         tokio::select! {
             count = orders.recv_many(&mut taken, MOST_ORDERS) => {
@@ -104,16 +123,20 @@ pub(crate) async fn pump(
             }
             Some(fate) = sends.next(), if !sends.0.is_empty() => fates.push(fate),
             Some(goodbye) = goodbyes.next(), if !goodbyes.0.is_empty() => break goodbye,
+            () = &mut over, if !is_over => (is_over, refused) = (true, stopped(&client)),
         }
     };
     // The core has told each message its fate by now.
     while let Some(fate) = sends.next().await {
         fates.push(fate);
     }
-    report(&mailbox, fates);
-    // Whoever closes learns it, though each message has been told its fate: not all have a callback.
-    let goodbye = goodbye.and_then(|()| client.stopped().map_or(Ok(()), Err));
-    mailbox.change(|state| state.closed = Some(known(goodbye)));
+    mailbox.change(|state| {
+        take(state, fates);
+        if let Some(why) = stopped(&client) {
+            state.refuse(&why);
+        }
+        state.end(known(goodbye));
+    });
 }
 
 /// What is waited for, one after the other, as a hub sends in order.
@@ -172,6 +195,14 @@ impl Drop for Farewell {
     }
 }
 
+/// Why there is no connection.
+enum Unconnected {
+    /// The hub cannot be connected to.
+    Refused(Error),
+    /// Somebody closed it before.
+    Closed(Error),
+}
+
 /// What is handed over while the first connection is made.
 #[derive(Default)]
 struct Early {
@@ -188,14 +219,15 @@ impl Early {
         &mut self,
         mut connect: Connect,
         orders: &mut mpsc::UnboundedReceiver<Order>,
-    ) -> Option<Result<HubClient>> {
+    ) -> Option<Result<HubClient, Unconnected>> {
         loop {
             if self.closing.is_some() && self.sends.is_empty() {
-                return Some(Err(Error::new(ErrorKind::Closed, "the hub was closed")));
+                let why = Error::new(ErrorKind::Closed, "the hub was closed");
+                return Some(Err(Unconnected::Closed(why)));
             }
             let limit = self.closing.flatten();
             tokio::select! {
-                client = &mut connect => return Some(client),
+                client = &mut connect => return Some(client.map_err(Unconnected::Refused)),
                 order = orders.recv() => match order? {
                     // Of several, the one with the least patience decides.
                     Order::Close(until) => {
@@ -206,7 +238,8 @@ impl Early {
                 },
                 () = sleep(time_left(limit)), if limit.is_some() => {
                     let message = "the hub was not connected to before it was closed";
-                    return Some(Err(Error::new(ErrorKind::NotDelivered, message)));
+                    let why = Error::new(ErrorKind::NotDelivered, message);
+                    return Some(Err(Unconnected::Closed(why)));
                 }
             }
         }
@@ -222,10 +255,14 @@ impl Early {
     /// Tells everybody why there is no connection, until nobody is left.
     async fn refuse(
         self,
-        why: Error,
+        end: Unconnected,
         mut orders: mpsc::UnboundedReceiver<Order>,
         mailbox: &Mailbox,
     ) {
+        let (why, is_refused) = match end {
+            Unconnected::Refused(why) => (why, true),
+            Unconnected::Closed(why) => (why, false),
+        };
         let goodbye = match self.sends.len() {
             0 => Ok(()),
             left => {
@@ -234,19 +271,25 @@ impl Early {
             }
         };
         let why: Arc<KnownError> = Arc::new(why.into());
-        let tell = |state: &mut State, order| match order {
-            Order::Send(_, receipt) => state.take(receipt, Err(Arc::clone(&why))),
-            Order::Close(_) => _ = state.closed.get_or_insert(Err(Arc::clone(&why))),
+        let tell = |orders: Vec<Order>, goodbye: Option<Result<()>>| {
+            mailbox.change(|state| {
+                for order in orders {
+                    match order {
+                        Order::Send(_, receipt) => state.take(receipt, Err(Arc::clone(&why))),
+                        Order::Close(_) => state.end(Ok(())),
+                    }
+                }
+                if is_refused {
+                    state.refuse(&why);
+                }
+                if let Some(goodbye) = goodbye {
+                    state.end(known(goodbye));
+                }
+            });
         };
-        mailbox.change(|state| {
-            self.sends.into_iter().for_each(|send| tell(state, send));
-            match self.closing {
-                Some(_) => state.closed = Some(known(goodbye)),
-                None => state.refused = Some(Arc::clone(&why)),
-            }
-        });
+        tell(self.sends, self.closing.map(|_| goodbye));
         while let Some(order) = orders.recv().await {
-            mailbox.change(|state| tell(state, order));
+            tell(vec![order], None);
         }
     }
 }

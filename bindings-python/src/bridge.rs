@@ -15,14 +15,13 @@ use std::{
 };
 
 use dps_core::{Error, ErrorKind};
-use futures_util::future::AbortHandle;
 use pyo3::{PyTraverseError, PyVisit, intern, prelude::*};
 
 use crate::{
     errors,
     inbox::{self, Bell},
     process::{self, Process},
-    work::{Asker, Event, Outcome},
+    work::{Asker, Event, GiveUp, Outcome},
 };
 
 /// What the runtime has to tell one event loop.
@@ -54,7 +53,7 @@ struct Waiting {
 struct Waiter {
     future: Py<PyAny>,
     on_progress: Option<Py<PyAny>>,
-    abort: AbortHandle,
+    work: GiveUp,
 }
 
 #[pymethods]
@@ -139,7 +138,7 @@ impl Bridge {
     fn end(&self, waiter: &Waiter) {
         // In a child the work is not there, and what would wake it may be locked for ever.
         if !self.is_inherited() {
-            waiter.abort.abort();
+            waiter.work.give_up();
         }
     }
 
@@ -149,7 +148,7 @@ impl Bridge {
         py: Python<'_>,
         future: Py<PyAny>,
         on_progress: Option<Py<PyAny>>,
-        start: impl FnOnce(Asker) -> Result<AbortHandle, Error>,
+        start: impl FnOnce(Asker) -> Result<GiveUp, Error>,
     ) -> PyResult<u64> {
         if self.is_inherited() {
             let message = "this event loop was made before the process was forked";
@@ -164,8 +163,8 @@ impl Bridge {
         };
         let asker = Asker::Loop(Arc::clone(&self.inbox), ticket);
         // Its end cannot come before the waiter is there: this is the thread that fetches it.
-        let abort = start(asker).map_err(|error| errors::raise(py, &error))?;
-        self.waiting().waiters.insert(ticket, Waiter { future, on_progress, abort });
+        let work = start(asker).map_err(|error| errors::raise(py, &error))?;
+        self.waiting().waiters.insert(ticket, Waiter { future, on_progress, work });
         Ok(ticket)
     }
 

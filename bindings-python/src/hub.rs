@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dps_core::{ConnectionString, Error, ErrorKind};
-use futures_util::future::AbortHandle;
 use pyo3::prelude::*;
 
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     options::{deadline, network, optional_duration},
     process::{self, AtHome},
     symmetric_key::SymmetricKey,
-    work::{self, Asker, Outcome},
+    work::{self, Asker, GiveUp, Outcome},
     x509::X509,
 };
 
@@ -210,7 +209,7 @@ impl Hub {
         &self,
         py: Python<'_>,
         deadline: Option<f64>,
-    ) -> PyResult<impl FnOnce(Asker) -> Result<AbortHandle, Error> + use<>> {
+    ) -> PyResult<impl FnOnce(Asker) -> Result<GiveUp, Error> + use<>> {
         let (process, line) = self.0.get().or_raise(py)?;
         let deadline = self::deadline(py, deadline)?;
         let (handle, line) = (process.handle(py).or_raise(py)?, Arc::clone(line));
@@ -229,7 +228,7 @@ impl Hub {
         py: Python<'_>,
         batch: Batch,
         deadline: Option<f64>,
-    ) -> PyResult<impl FnOnce(Asker) -> Result<AbortHandle, Error> + use<'_>> {
+    ) -> PyResult<impl FnOnce(Asker) -> Result<GiveUp, Error> + use<'_>> {
         let (process, line) = self.0.get().or_raise(py)?;
         let deadline = self::deadline(py, deadline)?;
         let runtime = match line.runtime() {
@@ -244,7 +243,7 @@ impl Hub {
         py: Python<'_>,
         deadline: Option<f64>,
         for_good: bool,
-    ) -> PyResult<impl FnOnce(Asker) -> Result<AbortHandle, Error> + use<>> {
+    ) -> PyResult<impl FnOnce(Asker) -> Result<GiveUp, Error> + use<>> {
         let (process, line) = self.0.get().or_raise(py)?;
         let deadline = self::deadline(py, deadline)?;
         let (handle, line) = (process.handle(py).or_raise(py)?, Arc::clone(line));

@@ -30,7 +30,7 @@ use crate::{
     message,
     process::Process,
     uses::InUse,
-    work::{self, Asker, Event, Outcome, Pending},
+    work::{self, Asker, Event, GiveUp, Outcome, Pending},
 };
 
 /// A device's line to its hub, connected or not.
@@ -39,8 +39,6 @@ pub(crate) struct Line {
     state: Mutex<State>,
     /// Held by the one who connects.
     turn: tokio::sync::Mutex<()>,
-    /// How often it was closed: who connects for nothing but itself ends then.
-    closes: watch::Sender<u64>,
 }
 
 pub(crate) struct Settings {
@@ -63,6 +61,20 @@ struct State {
     /// Whether there is a task that connects for what waits.
     connecting: bool,
     shut: bool,
+    /// How many closes there have been: the number of the last.
+    closes: u64,
+    /// The number of the last close that nothing waits before any more: who began to connect before
+    /// it does so in vain.
+    ended: watch::Sender<u64>,
+}
+
+/// One attempt to connect.
+struct Attempt {
+    /// Whether it is for what waits, and not for a call to connect.
+    for_what_waits: bool,
+    /// The last close before it: a later one ends it.
+    since: u64,
+    ended: watch::Receiver<u64>,
 }
 
 struct Link {
@@ -73,7 +85,7 @@ struct Link {
 
 enum Request {
     Send { batch: Batch, asker: Pending, abort: AbortRegistration },
-    Close { until: Option<Instant>, answer: oneshot::Sender<Result<(), Error>> },
+    Close { number: u64, until: Option<Instant>, answer: oneshot::Sender<Result<(), Error>> },
 }
 
 /// What one call sends.
@@ -114,12 +126,7 @@ impl Batch {
 
 impl Line {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            state: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-            closes: watch::Sender::default(),
-        }
+        Self { settings, state: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -137,19 +144,22 @@ impl Line {
         self.settings.door.bind(event_loop);
     }
 
-    /// Makes the connection if there is none. A close from now on ends this, unless messages wait
-    /// for the connection too.
+    /// Makes the connection if there is none. A close from now on ends this, once nothing waits
+    /// before it.
     pub(crate) fn connect(
         self: Arc<Self>,
         process: &'static Process,
         deadline: Option<Duration>,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
-        let shut = self.state().shut;
-        let closes = self.closes.subscribe();
+        let attempt = {
+            let state = self.state();
+            let attempt = || state.attempt(false, state.closes);
+            (!state.shut).then(attempt)
+        };
         async move {
-            match shut {
-                true => Err(shut_down()),
-                false => self.link(process, deadline, closes).await,
+            match attempt {
+                None => Err(shut_down()),
+                Some(attempt) => self.link(process, deadline, attempt).await,
             }
         }
     }
@@ -158,13 +168,14 @@ impl Line {
         &self,
         process: &'static Process,
         deadline: Option<Duration>,
-        mut closes: watch::Receiver<u64>,
+        attempt: Attempt,
     ) -> Result<(), Error> {
-        let unchanged = closes.clone();
+        let mut ended = attempt.ended.clone();
+        let since = attempt.since;
         select! {
             biased;
-            _ = closes.changed() => Err(disconnected()),
-            linked = self.link_unless_closed(process, deadline, unchanged) => linked,
+            _ = ended.wait_for(|ended| *ended > since) => Err(disconnected()),
+            linked = self.link_unless_closed(process, deadline, attempt) => linked,
         }
     }
 
@@ -174,33 +185,59 @@ impl Line {
         &self,
         process: &'static Process,
         deadline: Option<Duration>,
-        closes: watch::Receiver<u64>,
+        attempt: Attempt,
     ) -> Result<(), Error> {
         let deadline = deadline.unwrap_or(HubClient::CONNECT_WITHIN);
         let start = Instant::now();
         let left = || deadline.saturating_sub(start.elapsed());
-        let in_use = self.settings.door.in_use();
         let _turn = timeout(deadline, self.turn.lock()).await.map_err(|_| late("connects"))?;
-        let leaving = {
-            let state = self.state();
-            if state.shut && state.waiting.is_empty() {
-                return Err(shut_down());
+        loop {
+            let leaving = {
+                let state = self.state();
+                if attempt.is_needless(&state) {
+                    return Ok(());
+                }
+                if state.shut && state.waiting.is_empty() {
+                    return Err(shut_down());
+                }
+                state.leaving.clone()
+            };
+            // Two connections of one device would evict each other.
+            if let Some(leaving) = leaving.filter(|leaving| !leaving.is_closed()) {
+                timeout(left(), leaving.closed()).await.map_err(|_| late("disconnects"))?;
+                // Whoever waited may have gone meanwhile.
+                continue;
             }
-            if state.open().is_some() {
+            let in_use = self.settings.door.in_use();
+            let hub = self.dial(process, left()).await?;
+            let (requests, queue) = mpsc::unbounded_channel();
+            let mut state = self.state();
+            // Under the lock, so that a close that does not end this finds the connection.
+            if attempt.is_over() {
+                return Err(disconnected());
+            }
+            // Without tokio's budget, which would begin the 129th of a burst after the later ones.
+            tokio::spawn(unconstrained(serve(hub.clone(), queue, in_use)));
+            state.begin(Link { hub, requests, runtime: Handle::current() });
+            // A close that waited has hung up again: whoever connects after it needs another.
+            if attempt.for_what_waits || state.link.is_some() || attempt.is_over() {
                 return Ok(());
             }
-            state.leaving.clone()
-        };
-        // Two connections of one device would evict each other.
-        if let Some(leaving) = leaving {
-            timeout(left(), leaving.closed()).await.map_err(|_| late("disconnects"))?;
         }
+    }
+
+    async fn dial(
+        &self,
+        process: &'static Process,
+        deadline: Duration,
+    ) -> Result<HubClient, Error> {
         let Settings { door, host, device_id, port, keep_alive, token_lifetime, network } =
             &self.settings;
-        let identity = door.clone().identity(process, left()).await?;
+        let start = Instant::now();
+        let identity = door.clone().identity(process, deadline).await?;
         let mut builder = HubClient::builder(host, device_id, &identity)
             .network(network.clone())
-            .deadline(left());
+            .deadline(deadline.saturating_sub(start.elapsed()));
         if let Some(port) = port {
             builder = builder.port(*port);
         }
@@ -210,17 +247,7 @@ impl Line {
         if let Some(token_lifetime) = token_lifetime {
             builder = builder.token_lifetime(*token_lifetime);
         }
-        let hub = builder.connect().await?;
-        let (requests, queue) = mpsc::unbounded_channel();
-        let mut state = self.state();
-        // Under the lock, so that a close that does not end this finds the connection.
-        if closes.has_changed().unwrap_or(true) {
-            return Err(disconnected());
-        }
-        // Without tokio's budget, which would begin the 129th of a burst after the later ones.
-        tokio::spawn(unconstrained(serve(hub.clone(), queue, in_use)));
-        state.begin(Link { hub, requests, runtime: Handle::current() });
-        Ok(())
+        builder.connect().await
     }
 
     /// Queues the messages; connects before it where that is needed, as the incumbent does.
@@ -231,19 +258,20 @@ impl Line {
         batch: Batch,
         deadline: Option<Duration>,
         asker: Asker,
-    ) -> AbortHandle {
+    ) -> GiveUp {
         let (abort, registration) = AbortHandle::new_pair();
+        let give_up = GiveUp::message(abort, self);
         let mut asker = Pending::new(asker);
         if let Some(deadline) = deadline {
             let message = format!("the hub has not acknowledged it within {deadline:?}");
             let late = Error::new(ErrorKind::DeadlineExceeded, message).during("send");
-            asker.end_within(runtime, deadline, abort.clone(), late);
+            asker.end_within(runtime, deadline, give_up.clone(), late);
         }
         let request = Request::Send { batch, asker, abort: registration };
         let mut state = self.state();
         let request = match state.open() {
             Some(link) => match link.requests.send(request) {
-                Ok(()) => return abort,
+                Ok(()) => return give_up,
                 Err(SendError(request)) => request,
             },
             None => request,
@@ -251,7 +279,7 @@ impl Line {
         if state.shut {
             drop(state);
             refuse([request], shut_down());
-            return abort;
+            return give_up;
         }
         state.waiting.push_back(request);
         // One task does it for all, so that they keep their order.
@@ -260,27 +288,38 @@ impl Line {
             let line = Arc::clone(self);
             runtime.spawn(async move { line.connect_for_what_waits(process).await });
         }
-        abort
+        give_up
     }
 
     async fn connect_for_what_waits(&self, process: &'static Process) {
         loop {
-            let closes = {
+            let attempt = {
                 let mut state = self.state();
-                state.forget_what_was_given_up();
                 if state.waiting.is_empty() {
                     state.connecting = false;
                     return;
                 }
-                self.closes.subscribe()
+                let since = *state.ended.borrow();
+                state.attempt(true, since)
             };
-            let Err(error) = self.link(process, None, closes.clone()).await else { continue };
-            // A close has given up what waited before it; who came later wants a connection still.
-            if closes.has_changed().is_ok_and(|changed| !changed) {
-                let waiting = mem::take(&mut self.state().waiting);
-                refuse(waiting, error);
-            }
+            let (since, ended) = (attempt.since, attempt.ended.clone());
+            let Err(error) = self.link(process, None, attempt).await else { continue };
+            let waiting = {
+                let mut state = self.state();
+                // Nothing of what waited before a close is left; who came later wants a connection
+                // still.
+                if *ended.borrow() > since {
+                    continue;
+                }
+                mem::take(&mut state.waiting)
+            };
+            refuse(waiting, error);
         }
+    }
+
+    /// Forgets the messages that were given up while they waited for a connection.
+    pub(crate) fn forget_what_was_given_up(&self) {
+        self.state().forget_what_was_given_up();
     }
 
     /// Disconnects once all that was sent before is acknowledged, or else at the deadline. What
@@ -292,17 +331,13 @@ impl Line {
     ) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let until = Instant::now().checked_add(deadline.unwrap_or(HubClient::CLOSE_WITHIN));
         let (answer, mut answered) = oneshot::channel();
-        let request = Request::Close { until, answer };
         {
             let mut state = self.state();
             state.shut |= for_good;
+            state.closes += 1;
+            let request = Request::Close { number: state.closes, until, answer };
+            state.waiting.push_back(request);
             state.forget_what_was_given_up();
-            if state.waiting.is_empty() {
-                self.closes.send_modify(|closes| *closes += 1);
-                state.hang_up(request);
-            } else {
-                state.waiting.push_back(request);
-            }
         }
         async move {
             let in_time = match until {
@@ -312,7 +347,10 @@ impl Line {
             let answer = match in_time {
                 Ok(answer) => answer,
                 Err(_) => {
-                    self.give_up();
+                    if let Some(left) = self.give_up() {
+                        // The client is disconnected then, whatever had become of the messages.
+                        let _ = left.await;
+                    }
                     answered.await
                 }
             };
@@ -321,20 +359,27 @@ impl Line {
         }
     }
 
-    /// Gives up what waits for a connection before a close whose time has come.
-    fn give_up(&self) {
+    /// Gives up what waits for a connection before a close whose time has come, and the connection
+    /// that it waits to see the end of: the answer is how that ended.
+    fn give_up(&self) -> Option<oneshot::Receiver<Result<(), Error>>> {
         let now = Instant::now();
+        let (answer, left) = oneshot::channel();
         let given_up: Vec<_> = {
             let mut state = self.state();
-            let Some(last) = state.waiting.iter().rposition(|request| request.is_due(now)) else {
-                return;
-            };
-            // Who came later begins anew.
-            self.closes.send_modify(|closes| *closes += 1);
-            state.waiting.drain(..=last).collect()
+            let mut waiting = state.waiting.iter().enumerate().rev();
+            let (last, number) = waiting.find_map(|(at, request)| match request {
+                Request::Close { number, until: Some(until), .. } if *until <= now => {
+                    Some((at, *number))
+                }
+                _ => None,
+            })?;
+            let given_up = state.waiting.drain(..=last).collect();
+            state.hang_up(Request::Close { number, until: Some(now), answer }, number);
+            given_up
         };
         let message = "the hub was not connected to before the client disconnected";
         refuse(given_up, Error::new(ErrorKind::NotDelivered, message).during("send"));
+        Some(left)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -342,7 +387,22 @@ impl Line {
     }
 }
 
+impl Attempt {
+    fn is_over(&self) -> bool {
+        *self.ended.borrow() > self.since
+    }
+
+    /// Whether there is a connection already, or nobody who waits for one any more.
+    fn is_needless(&self, state: &State) -> bool {
+        state.open().is_some() || (self.for_what_waits && state.waiting.is_empty())
+    }
+}
+
 impl State {
+    fn attempt(&self, for_what_waits: bool, since: u64) -> Attempt {
+        Attempt { for_what_waits, since, ended: self.ended.subscribe() }
+    }
+
     /// The connection, unless there is none or the hub has ended it for good.
     fn open(&self) -> Option<&Link> {
         self.link.as_ref().filter(|link| {
@@ -357,7 +417,7 @@ impl State {
         self.link = Some(link);
         while let Some(request) = self.waiting.pop_front() {
             match request {
-                Request::Close { .. } => self.hang_up(request),
+                Request::Close { number, .. } => self.hang_up(request, number),
                 Request::Send { .. } if self.link.is_none() => {
                     self.waiting.push_front(request);
                     return;
@@ -368,8 +428,10 @@ impl State {
         }
     }
 
-    /// Closes the connection. Where none is left, the close is dropped, which ends it.
-    fn hang_up(&mut self, close: Request) {
+    /// Closes the connection, and ends the attempts to connect that began before this close. Where
+    /// no connection is left, the close is dropped, which ends it.
+    fn hang_up(&mut self, close: Request, number: u64) {
+        self.ended.send_modify(|ended| *ended = number.max(*ended));
         if let Some(link) = self.link.take() {
             self.leaving = Some(link.requests);
         }
@@ -378,23 +440,18 @@ impl State {
         }
     }
 
-    /// Forgets messages that nobody waits for any more, and the closes that would have waited for
-    /// nothing else.
+    /// Forgets messages that nobody waits for any more. A close before which nothing waits hangs up.
     fn forget_what_was_given_up(&mut self) {
-        self.waiting.retain(|request| match request {
-            Request::Send { abort, .. } => !abort.handle().is_aborted(),
-            Request::Close { .. } => true,
-        });
-        while let Some(Request::Close { .. }) = self.waiting.front() {
-            self.waiting.pop_front();
+        while let Some(request) = self.waiting.pop_front() {
+            match request {
+                Request::Send { ref abort, .. } if abort.handle().is_aborted() => {}
+                Request::Close { number, .. } => self.hang_up(request, number),
+                Request::Send { .. } => {
+                    self.waiting.push_front(request);
+                    return;
+                }
+            }
         }
-    }
-}
-
-impl Request {
-    /// Whether it is a close whose time has come.
-    fn is_due(&self, now: Instant) -> bool {
-        matches!(self, Self::Close { until: Some(until), .. } if *until <= now)
     }
 }
 
@@ -449,7 +506,7 @@ async fn serve(
                             let work = Abortable::new(batch.deliver(hub), abort);
                             sending.push(work.map(|result| (asker, result)));
                         }
-                        Request::Close { until, answer } => {
+                        Request::Close { until, answer, .. } => {
                             // What was queued before is begun before.
                             if let Some(Some(done)) = sending.next().now_or_never() {
                                 report(done, &mut sending);

@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use futures_util::future::{AbortHandle, abortable};
 use pyo3::prelude::*;
 use tokio::{runtime::Handle, task::JoinHandle, time::sleep};
 
-use crate::{bridge::Inbox, doctor, errors, process::Visit};
+use crate::{bridge::Inbox, doctor, errors, line::Line, process::Visit};
 
 /// How long Ctrl-C may go unnoticed.
 pub(crate) const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -81,7 +81,7 @@ impl Pending {
         &mut self,
         runtime: &Handle,
         deadline: Duration,
-        work: AbortHandle,
+        work: GiveUp,
         late: Error,
     ) {
         let asker = self.asker.clone();
@@ -91,7 +91,7 @@ impl Pending {
             if let Some(asker) = asker {
                 asker.tell(Event::done(Err(late)));
             }
-            work.abort();
+            work.give_up();
         }));
     }
 
@@ -113,12 +113,33 @@ impl Drop for Pending {
     }
 }
 
+/// Gives up the work that nobody waits for any more; after its end it does nothing.
+#[derive(Clone)]
+pub(crate) struct GiveUp {
+    abort: AbortHandle,
+    /// Where the work is a message, which a disconnection may wait for.
+    line: Weak<Line>,
+}
+
+impl GiveUp {
+    pub(crate) fn message(abort: AbortHandle, line: &Arc<Line>) -> Self {
+        Self { abort, line: Arc::downgrade(line) }
+    }
+
+    pub(crate) fn give_up(&self) {
+        self.abort.abort();
+        if let Some(line) = self.line.upgrade() {
+            line.forget_what_was_given_up();
+        }
+    }
+}
+
 /// Starts work on the runtime.
 pub(crate) fn spawn(
     handle: &Handle,
     asker: Asker,
     work: impl Future<Output = Result<Outcome, Error>> + Send + 'static,
-) -> AbortHandle {
+) -> GiveUp {
     let pending = Pending::new(asker);
     let (work, abort) = abortable(work);
     handle.spawn(async move {
@@ -128,7 +149,7 @@ pub(crate) fn spawn(
             asker.tell(Event::done(result));
         }
     });
-    abort
+    GiveUp { abort, line: Weak::new() }
 }
 
 /// Waits on this thread, without the GIL, for what `start` starts. Ctrl-C ends the wait and the
@@ -137,10 +158,10 @@ pub(crate) fn wait(
     py: Python<'_>,
     visit: &Visit<'_>,
     on_progress: Option<&Bound<'_, PyAny>>,
-    start: impl FnOnce(Asker) -> Result<AbortHandle, Error>,
+    start: impl FnOnce(Asker) -> Result<GiveUp, Error>,
 ) -> PyResult<Py<PyAny>> {
     let (asker, mut events) = mpsc::channel();
-    let _abort = AbortOnDrop(start(Asker::Thread(asker)).map_err(|e| errors::raise(py, &e))?);
+    let _work = GiveUpOnDrop(start(Asker::Thread(asker)).map_err(|e| errors::raise(py, &e))?);
     loop {
         let (event, back) = visit.detach(move || {
             let event = events.recv_timeout(SIGNAL_INTERVAL);
@@ -164,12 +185,11 @@ pub(crate) fn wait(
     }
 }
 
-struct AbortOnDrop(AbortHandle);
+struct GiveUpOnDrop(GiveUp);
 
-impl Drop for AbortOnDrop {
+impl Drop for GiveUpOnDrop {
     fn drop(&mut self) {
-        // After the end it does nothing.
-        self.0.abort();
+        self.0.give_up();
     }
 }
 

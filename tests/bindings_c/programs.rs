@@ -193,10 +193,10 @@ async fn closing_waits_while_connecting_and_can_be_polled_and_given_up() {
     let world = World::new().await;
     let drop = Fault::new(Step::Telemetry, Action::Drop(true)).expect("a rule");
     world.cloud.emulator().faults().add(drop.device("device-stalled").times(0));
-    // Each of two connections is cut by its message; whoever comes back is refused.
+    // Each of four connections is cut by its first message; whoever comes back is refused.
     let cut = Fault::new(Step::Telemetry, Action::Cut(Cut::Before)).expect("a rule");
     world.cloud.emulator().faults().add(cut.device("device-refused").times(0));
-    for nth in [2, 4] {
+    for nth in [2, 4, 6, 8] {
         let refuse = Fault::new(Step::HubConnect, Action::Refuse(5)).expect("a rule");
         world.cloud.emulator().faults().add(refuse.device("device-refused").nth(nth));
     }

@@ -71,20 +71,34 @@ impl Hub {
     fn serve(&self, count: usize) {
         let mut sent = 0;
         while sent < count {
-            let mut orders = self.orders.lock().unwrap();
-            while orders.is_empty() {
-                orders = self.ordered.wait(orders).unwrap();
-            }
-            let order = orders.remove(0);
-            drop(orders);
-            match order {
+            match self.next_order() {
                 Order::Send(receipt) => self.mailbox.change(|state| state.take(receipt, Ok(()))),
                 Order::Close => {
                     assert!(self.orders.lock().unwrap().is_empty(), "a message after the end");
-                    return self.mailbox.change(|state| state.closed = Some(Ok(())));
+                    return self.mailbox.change(|state| state.end(Ok(())));
                 }
             }
             sent += 1;
+        }
+    }
+
+    fn next_order(&self) -> Order {
+        let mut orders = self.orders.lock().unwrap();
+        while orders.is_empty() {
+            orders = self.ordered.wait(orders).unwrap();
+        }
+        orders.remove(0)
+    }
+
+    /// The task once the hub has refused the device: so many messages fail, and the hub with them.
+    fn refuse(&self, count: usize) {
+        for _ in 0..count {
+            if let Order::Send(receipt) = self.next_order() {
+                self.mailbox.change(|state| {
+                    state.take(receipt, Err("refused"));
+                    state.refuse(&"refused");
+                });
+            }
         }
     }
 
@@ -202,10 +216,51 @@ fn a_connect_ends_with_what_became_of_it() {
             let task = hub.in_background(move |hub| {
                 hub.mailbox.change(|state| match outcome {
                     Ok(()) => state.client = Some(()),
-                    Err(why) => state.refused = Some(why),
+                    Err(why) => state.refuse(&why),
                 });
             });
             assert_eq!(hub.connect(), outcome);
+            task.end();
+        });
+    }
+}
+
+#[test]
+fn whoever_learns_of_a_refusal_has_heard_from_each_message() {
+    in_every_order(|| {
+        let hub = Hub::new();
+        hub.submit_callbacks([0, 1]);
+        let task = hub.in_background(|hub| hub.refuse(2));
+        let count = |letter: Letter<usize, Why>| {
+            hub.callbacks[letter.callback].fetch_add(1, SeqCst);
+        };
+        if hub.mailbox.deliver_or_refuse(count).is_err() {
+            assert_eq!(hub.callbacks_run(), [1, 1, 0]);
+        }
+        task.end();
+        assert_eq!(hub.mailbox.deliver_or_refuse(count), Err("refused"));
+    });
+}
+
+/// Once, by whoever closes; who has a callback has heard of it there.
+#[test]
+fn a_loss_that_nobody_was_told_of_is_told_by_the_close() {
+    for (addressee, told) in [(None, Err("refused")), (Some(0), Ok(()))] {
+        in_every_order(move || {
+            let hub = Hub::new();
+            let addressee = addressee.map_or(Addressee::Nobody, Addressee::Callback);
+            assert!(hub.submit(addressee).is_ok());
+            let task = hub.in_background(|hub| {
+                hub.refuse(1);
+                hub.serve(1);
+            });
+            hub.mailbox.close(|| hub.order(Order::Close));
+            let (is_over, rest) = (
+                |mailbox: &Mailbox<(), usize, Why>| mailbox.state().closed.is_some(),
+                |seen| hub.mailbox.wait(seen, None),
+            );
+            assert!(hub.mailbox.deliver_until(None, is_over, |_| {}, rest));
+            assert_eq!(hub.mailbox.state().closed, Some(told));
             task.end();
         });
     }

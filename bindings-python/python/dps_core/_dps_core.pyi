@@ -1182,7 +1182,8 @@ def registration_ids_from_csv(csv: str | bytes | PathLike[str]) -> RegistrationI
     """
     Reads the registration IDs of a CSV: its text, or the path object of a file.
 
-    The column is the one headed `registrationId` or `deviceId`; without a header it is the first.
+    The column is the one headed `registrationId` or `deviceId`; one column
+    alone needs no header.
     Empty rows and those that begin with `#` are skipped. All rows are read before the first is
     given, so that a bad one raises here.
     """

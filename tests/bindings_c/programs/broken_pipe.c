@@ -3,13 +3,17 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "support.h"
 
-/* From here on a write to the hub is a write to a pipe that is broken. */
+/* From here on a write to the hub is a write to a pipe that is broken. Nothing but a write tells
+   so: the library hears no more of its own socket. */
 static void break_connection(void)
 {
-    int file, broken = 0;
+    int file, broken = 0, pair[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    CHECK(close(pair[1]) == 0);
     for (file = 3; file < 256; file++)
     {
         struct sockaddr_storage peer;
@@ -17,10 +21,11 @@ static void break_connection(void)
         if (getpeername(file, (struct sockaddr *)&peer, &length) == 0
             && (peer.ss_family == AF_INET || peer.ss_family == AF_INET6))
         {
-            CHECK(shutdown(file, SHUT_WR) == 0);
+            CHECK(dup2(pair[0], file) == file);
             broken += 1;
         }
     }
+    CHECK(close(pair[0]) == 0);
     CHECK(broken > 0);
 }
 

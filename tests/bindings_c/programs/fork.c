@@ -26,19 +26,25 @@ static dps_hub *connect_hub(dps_identity *identity)
     return hub;
 }
 
-static int line_begun, line_may_end;
+static int line_begun, line_may_end, lines_begun, lines_ended, silencing;
 
 static int is_set(int *flag)
 {
     return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
 }
 
+static void nap(long milliseconds)
+{
+    struct timespec pause = { 0, 0 };
+    pause.tv_nsec = milliseconds * 1000000L;
+    (void)nanosleep(&pause, NULL);
+}
+
 static void wait_for(int *flag)
 {
-    struct timespec pause = { 0, 1000000L };
     while (!is_set(flag))
     {
-        (void)nanosleep(&pause, NULL);
+        nap(1);
     }
 }
 
@@ -47,8 +53,16 @@ static void hold_line(void *userdata, dps_log_level level, const char *target, c
     (void)userdata;
     (void)level;
     CHECK(target != NULL && message != NULL);
+    if (in_child)
+    {
+        return;
+    }
+    (void)__atomic_add_fetch(&lines_begun, 1, __ATOMIC_SEQ_CST);
     __atomic_store_n(&line_begun, 1, __ATOMIC_SEQ_CST);
     wait_for(&line_may_end);
+    /* Whoever does not wait for this line is gone before its end. */
+    nap(20);
+    (void)__atomic_add_fetch(&lines_ended, 1, __ATOMIC_SEQ_CST);
 }
 
 static void *register_by_polling(void *identity)
@@ -67,16 +81,16 @@ static void *register_by_polling(void *identity)
 
 static void *turn_log_off(void *unused)
 {
+    __atomic_store_n(&silencing, 1, __ATOMIC_SEQ_CST);
     OK(dps_log_set(DPS_LOG_TRACE, NULL, NULL, error));
-    CHECK(is_set(&line_may_end));
+    CHECK(is_set(&lines_ended) == is_set(&lines_begun));
     return unused;
 }
 
 /* A thread of the parent is in the log callback: the child does not wait for it, the parent does. */
 static void fork_in_log(dps_identity *identity)
 {
-    pthread_t logging, silencing;
-    struct timespec pause = { 0, 50000000L };
+    pthread_t logging, silencer;
     dps_assignment *assignment = NULL;
     int outcome = 0;
     pid_t child;
@@ -90,6 +104,9 @@ static void fork_in_log(dps_identity *identity)
     {
         in_child = 1;
         (void)alarm(60);
+        /* The parent's callback, then none. */
+        OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
+        dps_assignment_free(assignment);
         OK(dps_log_set(DPS_LOG_TRACE, NULL, NULL, error));
         OK(dps_register(variable("ID_SCOPE"), identity, NULL, NULL, NULL, &assignment, error));
         dps_assignment_free(assignment);
@@ -97,11 +114,10 @@ static void fork_in_log(dps_identity *identity)
     }
     CHECK(waitpid(child, &outcome, 0) == child);
     CHECK(WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0);
-    CHECK(pthread_create(&silencing, NULL, turn_log_off, NULL) == 0);
-    /* Time to be caught not waiting. */
-    (void)nanosleep(&pause, NULL);
+    CHECK(pthread_create(&silencer, NULL, turn_log_off, NULL) == 0);
+    wait_for(&silencing);
     __atomic_store_n(&line_may_end, 1, __ATOMIC_SEQ_CST);
-    CHECK(pthread_join(silencing, NULL) == 0 && pthread_join(logging, NULL) == 0);
+    CHECK(pthread_join(silencer, NULL) == 0 && pthread_join(logging, NULL) == 0);
 }
 
 int main(void)
